@@ -1,0 +1,17 @@
+// What changes from step to step, sections of one row of the step table; the host side is src/step.rs.
+// MEMBERS is put in front of every module by src/kernels.rs: how many networks one dispatch serves (dispatch z).
+
+struct Step {
+    rows: u32,      // valid rows of the batch; the last batch of an epoch may have fewer than the buffers hold
+    position: u32,  // where the batch begins in the order of the epoch
+    epoch: u32,     // which order
+    slot: u32,      // where the metrics of this epoch are added up
+    keys: array<vec4<u32>, MEMBERS>,  // .xy = the Philox key of each member
+}
+
+struct Site {
+    threshold: u32,  // keep <=> keep_all or word < threshold
+    keep_all: u32,   // 1 where T = 2^32
+    scale: f32,      // 1 / keep_prob
+    pass_number: u32,
+}

@@ -1,0 +1,85 @@
+// Softmax cross-entropy with sparse labels, per row; the logits are shifted by their maximum.
+//
+//   loss[i]       = log(sum_c e^(z_c - max z)) + max z - z_label
+//   correct[i]    = 1 where the first largest logit is the label's
+//   dlogits[i, c] = (softmax(z)_c - [c = label]) / step.rows, the gradient of the mean over the batch
+//
+// cross_entropy writes all three; cross_entropy_forward, for evaluation, leaves the gradient out.
+// z, dlogits: [rows, classes], rows padded to a multiple of four columns; the padding of dlogits is 0.
+// Dispatch: one invocation per row; z is the member.
+
+struct Params {
+    classes: u32,
+    row_stride: u32,      // words from a row of logits to the next
+    rows_stride: u32,     // the rest: words from a member to the next
+    logits_stride: u32,
+    loss_stride: u32,
+    correct_stride: u32,
+    dlogits_stride: u32,
+    pad0: u32,
+}
+
+@group(0) @binding(0) var<storage, read> params: Params;
+@group(0) @binding(1) var<storage, read> step: Step;
+@group(0) @binding(2) var<storage, read> rows: array<u32>;
+@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(4) var<storage, read> logits: array<f32>;
+@group(0) @binding(5) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(6) var<storage, read_write> correct: array<u32>;
+@group(0) @binding(7) var<storage, read_write> dlogits: array<f32>;
+
+struct Softmax {
+    label: u32,
+    largest: f32,
+    sum: f32,  // of e^(z_c - largest)
+}
+
+// Writes the row's loss and hit, and returns what its gradient needs.
+fn row_loss(row: u32, p: Params, member: u32) -> Softmax {
+    let z = member * p.logits_stride + row * p.row_stride;
+    let label = labels[rows[member * p.rows_stride + row]];
+    var best = 0u;
+    var largest = logits[z];
+    for (var c = 1u; c < p.classes; c++) {
+        let value = logits[z + c];
+        if (value > largest) {
+            best = c;
+            largest = value;
+        }
+    }
+    var sum = 0.0;
+    for (var c = 0u; c < p.classes; c++) {
+        sum += exp(logits[z + c] - largest);
+    }
+    loss[member * p.loss_stride + row] = log(sum) + (largest - logits[z + label]);
+    correct[member * p.correct_stride + row] = select(0u, 1u, best == label);
+    return Softmax(label, largest, sum);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let p = params;
+    let valid = step.rows;
+    let row = linear_index(group, groups, local);
+    if (row >= valid) {
+        return;
+    }
+    let softmax = row_loss(row, p, group.z);
+    let z = group.z * p.logits_stride + row * p.row_stride;
+    let dz = group.z * p.dlogits_stride + row * p.row_stride;
+    for (var c = 0u; c < p.row_stride; c++) {
+        let probability = exp(logits[z + c] - softmax.largest) / softmax.sum;
+        let wanted = select(0.0, 1.0, c == softmax.label);
+        dlogits[dz + c] = select(0.0, (probability - wanted) / f32(valid), c < p.classes);
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn cross_entropy_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let p = params;
+    let row = linear_index(group, groups, local);
+    if (row >= step.rows) {
+        return;
+    }
+    _ = row_loss(row, p, group.z);
+}

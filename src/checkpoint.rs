@@ -1,0 +1,153 @@
+//! Models as safetensors files.
+//!
+//! The tensors have the names and layouts of the state dict of PyTorch's `nn.Sequential` in which every dropout and every
+//! activation but the identity is a module of its own. One metadata key, `thinnet`, holds sorted JSON: the network, the
+//! version of the mask contract, the expression of that `nn.Sequential`. No time, no path, no adapter: equal weights give
+//! equal bytes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::model::Model;
+use crate::network::{Activation, Layer, Network};
+use crate::rng::CONTRACT_VERSION;
+use crate::{Error, Result};
+
+const KEY: &str = "thinnet";
+
+// The fields in alphabetical order, as they are written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Metadata {
+    mask_contract: u32,
+    network: Network,
+    sequential: String,
+}
+
+/// The `nn.Sequential` whose state dict a model's file is.
+///
+/// # Errors
+/// A network that does not fit together.
+pub fn sequential(network: &Network) -> Result<String> {
+    let shapes = network.shapes()?;
+    let mut modules = Vec::new();
+    for (layer, before) in network.layers.iter().zip(&shapes) {
+        match layer {
+            Layer::Dropout(dropout) => modules.push(format!("nn.Dropout({})", 1.0 - dropout.keep.get())),
+            Layer::Dense(dense) => {
+                modules.push(format!("nn.Linear({}, {})", before.0[0], dense.units));
+                match dense.activation {
+                    Activation::Identity => {}
+                    Activation::Relu => modules.push("nn.ReLU()".into()),
+                    Activation::Tanh => modules.push("nn.Tanh()".into()),
+                    Activation::Sigmoid => modules.push("nn.Sigmoid()".into()),
+                }
+            }
+        }
+    }
+    Ok(format!("nn.Sequential({})", modules.join(", ")))
+}
+
+impl Model {
+    /// The bytes of the model's safetensors file.
+    ///
+    /// # Errors
+    /// Never for a model that was built by this crate.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        let broken = |e: String| Error::Data(format!("the model cannot be written as safetensors: {e}"));
+        let metadata = Metadata {
+            mask_contract: CONTRACT_VERSION,
+            network: self.network().clone(),
+            sequential: sequential(self.network())?,
+        };
+        let json = serde_json::to_string(&metadata).map_err(|e| broken(e.to_string()))?;
+        let parameters = self.network().parameters()?;
+        let mut views = BTreeMap::new();
+        for (parameter, values) in parameters.iter().zip(self.weights()) {
+            let shape = parameter.shape.iter().map(|&n| n as usize).collect();
+            let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values)).map_err(|e| broken(e.to_string()))?;
+            views.insert(parameter.name.clone(), view);
+        }
+        safetensors::serialize(views, Some([(KEY.to_owned(), json)].into())).map_err(|e| broken(e.to_string()))
+    }
+
+    /// Writes the model: first beside the file, then in its place, so that nothing is lost when writing fails.
+    ///
+    /// # Errors
+    /// A path that cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let failed =
+            |problem: std::io::Error| Error::File { path: path.into(), problem: format!("cannot be written: {problem}") };
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".part");
+        std::fs::write(&beside, self.to_safetensors()?).and_then(|()| std::fs::rename(&beside, path)).map_err(|problem| {
+            let _ = std::fs::remove_file(&beside); // ours alone; the error that is reported is the first
+            failed(problem)
+        })
+    }
+
+    /// Reads a model that [`Model::save`] wrote.
+    ///
+    /// # Errors
+    /// A file that is missing, is no safetensors file, was not written by thinnet, follows another version of the mask
+    /// contract, or lacks, adds or reshapes a tensor.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let failed = |problem: String| Error::File { path: path.into(), problem };
+        let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
+        Self::from_safetensors(&bytes).map_err(|error| match error {
+            Error::Data(problem) => failed(problem),
+            other => failed(other.to_string()),
+        })
+    }
+
+    /// Reads the bytes of a model's file.
+    ///
+    /// # Errors
+    /// As [`Model::load`], but for the path.
+    pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
+        let json = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
+            Error::Data(format!(
+                "has no metadata key {KEY:?}, so its network is not known; thinnet writes it when it saves a model"
+            ))
+        })?;
+        let metadata: Metadata =
+            serde_json::from_str(json).map_err(|e| Error::Data(format!("its metadata key {KEY:?} is not readable: {e}")))?;
+        if metadata.mask_contract != CONTRACT_VERSION {
+            let version = metadata.mask_contract;
+            return Err(Error::Data(format!(
+                "follows version {version} of the mask contract, this is version {CONTRACT_VERSION}"
+            )));
+        }
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
+        let parameters = metadata.network.parameters()?;
+        let mut problems = Vec::new();
+        let mut weights = Vec::new();
+        for parameter in &parameters {
+            let shape: Vec<usize> = parameter.shape.iter().map(|&n| n as usize).collect();
+            match tensors.tensor(&parameter.name) {
+                Err(_) => problems.push(format!("{} is missing", parameter.name)),
+                Ok(tensor) if tensor.shape() != shape || tensor.dtype() != Dtype::F32 => {
+                    problems.push(format!(
+                        "{} is {:?} {:?}, expected F32 {shape:?}",
+                        parameter.name,
+                        tensor.dtype(),
+                        tensor.shape()
+                    ));
+                }
+                Ok(tensor) => weights.push(bytemuck::pod_collect_to_vec(tensor.data())),
+            }
+        }
+        let known = |name: &&String| parameters.iter().any(|p| p.name == **name);
+        let names = tensors.names().into_iter().map(|name| name.to_owned()).collect::<Vec<_>>();
+        problems.extend(names.iter().filter(|name| !known(name)).map(|name| format!("{name} is not part of the network")));
+        if !problems.is_empty() {
+            return Err(Error::Data(format!("does not fit its network: {}", problems.join("; "))));
+        }
+        Model::new(metadata.network, weights)
+    }
+}

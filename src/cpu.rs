@@ -1,0 +1,54 @@
+//! Runs plans through the CPU twins, kernel by kernel: the oracle of the device, and the way out without any adapter (slow).
+
+use crate::executor::{Snapshot, Work};
+use crate::memory::{Memory, Tensor};
+use crate::plan::Plans;
+use crate::step::Step;
+
+/// Plans and their buffers in host memory.
+#[derive(Debug)]
+pub struct Executor {
+    plans: Plans,
+    memory: Memory,
+}
+
+impl Executor {
+    /// Zeroed buffers for these plans.
+    pub fn new(plans: Plans) -> Self {
+        let memory = Memory::new(plans.buffers.iter().map(|b| b.words));
+        Self { plans, memory }
+    }
+
+    /// The plans.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// The buffers.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Runs one kernel of a plan.
+    pub fn run_kernel(&self, plan: usize, kernel: usize, step: &Step) {
+        let plan = &self.plans.plans[plan];
+        for member in 0..plan.options.members as usize {
+            plan.kernels[kernel].twin(&self.memory, step, member);
+        }
+    }
+
+    /// Runs steps and returns the metrics after the last.
+    pub(crate) fn run(&self, work: &[Work]) -> Snapshot {
+        for Work { plan, step } in work {
+            for kernel in 0..self.plans.plans[*plan].kernels.len() {
+                self.run_kernel(*plan, kernel, step);
+            }
+        }
+        Snapshot::new(&self.plans, |tensor, words| self.read_span(tensor, words))
+    }
+
+    /// `words` words from the beginning of a tensor.
+    fn read_span(&self, tensor: Tensor, words: u32) -> Vec<u32> {
+        self.memory.buffer(tensor.buffer)[tensor.offset as usize..][..words as usize].to_vec()
+    }
+}

@@ -1,0 +1,230 @@
+//! [`Device`]: an adapter that was opened, or the CPU twins; and the executor that runs plans on either.
+
+use std::sync::Arc;
+
+use crate::gpu::{self, Gpu};
+use crate::memory::Tensor;
+use crate::plan::{Caps, Plans};
+use crate::step::Step;
+use crate::{Result, cpu};
+
+/// Where networks are trained and evaluated. Cheap to clone; clones share the device and its compiled kernels.
+#[derive(Debug, Clone)]
+pub struct Device(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Gpu(Arc<Gpu>),
+    Cpu,
+}
+
+impl Device {
+    /// Opens the best adapter: discrete GPUs first, then integrated ones, then software. wgpu's environment variables
+    /// (`WGPU_ADAPTER_NAME`, `WGPU_BACKEND`, `WGPU_POWER_PREF`) narrow the choice.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoAdapter`], which says what was looked for, what was seen and what to install.
+    pub fn open() -> Result<Self> {
+        pollster::block_on(Self::open_async(None))
+    }
+
+    /// Opens the first adapter whose name contains `name`, whatever the case; `cpu` is the CPU twins, which need no
+    /// adapter and are slow.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_named(name: &str) -> Result<Self> {
+        pollster::block_on(Self::open_async(Some(name)))
+    }
+
+    /// [`Device::open`] or [`Device::open_named`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub async fn open_async(name: Option<&str>) -> Result<Self> {
+        match name {
+            Some(name) if name.eq_ignore_ascii_case("cpu") => Ok(Self::cpu()),
+            name => Ok(Self(Kind::Gpu(Arc::new(Gpu::open(name).await?)))),
+        }
+    }
+
+    /// Uses a device of the caller's. Nothing of it is changed: neither its error handler nor its lost callback.
+    ///
+    /// # Errors
+    /// Limits below [`crate::ops::required_limits`].
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        Ok(Self(Kind::Gpu(Arc::new(Gpu::from_wgpu(device, queue)?))))
+    }
+
+    /// The CPU twins.
+    pub fn cpu() -> Self {
+        Self(Kind::Cpu)
+    }
+
+    /// What the device can do.
+    pub fn caps(&self) -> Caps {
+        match &self.0 {
+            Kind::Gpu(gpu) => gpu.caps().clone(),
+            Kind::Cpu => Caps {
+                adapter: "cpu".into(),
+                backend: "twins".into(),
+                software: true,
+                max_buffer: 1 << 33,
+                max_binding: 1 << 33,
+                ..Caps::baseline()
+            },
+        }
+    }
+
+    /// The GPU, unless this is the CPU twins.
+    pub fn gpu(&self) -> Option<&Gpu> {
+        match &self.0 {
+            Kind::Gpu(gpu) => Some(gpu),
+            Kind::Cpu => None,
+        }
+    }
+}
+
+/// One step of one plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Work {
+    /// The plan's number.
+    pub plan: usize,
+    /// Its step.
+    pub step: Step,
+}
+
+/// The metrics of every plan at the end of a submission.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// By plan: sums of losses and hits, `[member][slot]`; empty for a plan without metrics.
+    metrics: Vec<(u32, Vec<u32>, Vec<u32>)>,
+}
+
+impl Snapshot {
+    /// Reads the metrics of every plan with `read(tensor, words)`.
+    pub(crate) fn new(plans: &Plans, mut read: impl FnMut(Tensor, u32) -> Vec<u32>) -> Self {
+        let metrics = plans.plans.iter().map(|plan| match plan.metrics {
+            None => (0, Vec::new(), Vec::new()),
+            Some(m) => {
+                let members = plan.options.members;
+                (m.losses.stride, read(m.losses, m.losses.span(members)), read(m.hits, m.hits.span(members)))
+            }
+        });
+        Self { metrics: metrics.collect() }
+    }
+
+    /// The sum of the row losses and the number of correct rows of a plan's member in a slot.
+    pub fn sums(&self, plan: usize, member: u32, slot: u32) -> (f32, u32) {
+        let (stride, losses, hits) = &self.metrics[plan];
+        let at = (stride * member + slot) as usize;
+        (f32::from_bits(losses[at]), hits[at])
+    }
+}
+
+/// A submission under way.
+#[derive(Debug)]
+pub struct Submission(Pending);
+
+#[derive(Debug)]
+enum Pending {
+    Gpu(gpu::executor::Pending),
+    Done(Snapshot),
+}
+
+/// Runs plans on a device.
+#[derive(Debug)]
+pub enum Executor {
+    /// On the GPU.
+    Gpu(gpu::executor::Executor),
+    /// Through the twins.
+    Cpu(cpu::Executor),
+}
+
+impl Executor {
+    /// Creates everything that the plans need: buffers (zeroed), pipelines, bind groups.
+    ///
+    /// # Errors
+    /// Too little memory, or a kernel that the driver refuses.
+    pub fn new(device: &Device, plans: Plans) -> Result<Self> {
+        Ok(match &device.0 {
+            Kind::Gpu(gpu) => Self::Gpu(gpu::executor::Executor::new(gpu.clone(), plans)?),
+            Kind::Cpu => Self::Cpu(cpu::Executor::new(plans)),
+        })
+    }
+
+    /// The plans.
+    pub fn plans(&self) -> &Plans {
+        match self {
+            Self::Gpu(executor) => executor.plans(),
+            Self::Cpu(executor) => executor.plans(),
+        }
+    }
+
+    /// Overwrites the first words of a member's tensor.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn write(&self, tensor: Tensor, member: u32, words: &[u32]) -> Result<()> {
+        assert!(words.len() <= tensor.len as usize, "{} words do not fit a tensor of {}", words.len(), tensor.len);
+        match self {
+            Self::Gpu(executor) => executor.write(tensor, member, words),
+            Self::Cpu(executor) => {
+                executor.memory().u32_mut(tensor, member as usize)[..words.len()].copy_from_slice(words);
+                Ok(())
+            }
+        }
+    }
+
+    /// A member's tensor.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn read(&self, tensor: Tensor, member: u32) -> Result<Vec<u32>> {
+        match self {
+            Self::Gpu(executor) => executor.read(tensor, member),
+            Self::Cpu(executor) => Ok(executor.memory().u32(tensor, member as usize).to_vec()),
+        }
+    }
+
+    /// Runs one kernel of a plan and waits for it.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn run_kernel(&mut self, plan: usize, kernel: usize, step: &Step) -> Result<()> {
+        match self {
+            Self::Gpu(executor) => executor.run_kernel(plan, kernel, step),
+            Self::Cpu(executor) => {
+                executor.run_kernel(plan, kernel, step);
+                Ok(())
+            }
+        }
+    }
+
+    /// Records and submits steps in order, at most [`MAX_STEPS`] of them. At most two submissions should be under way.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn submit(&mut self, work: &[Work]) -> Result<Submission> {
+        assert!(work.len() <= MAX_STEPS, "{} steps in one submission; the step table holds {MAX_STEPS}", work.len());
+        Ok(Submission(match self {
+            Self::Gpu(executor) => Pending::Gpu(executor.submit(work)?),
+            Self::Cpu(executor) => Pending::Done(executor.run(work)),
+        }))
+    }
+
+    /// Waits for a submission and returns the metrics at its end.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn wait(&mut self, submission: Submission) -> Result<Snapshot> {
+        match (self, submission.0) {
+            (Self::Gpu(executor), Pending::Gpu(pending)) => executor.wait(pending),
+            (_, Pending::Done(snapshot)) => Ok(snapshot),
+            (Self::Cpu(_), Pending::Gpu(_)) => unreachable!("a submission is waited for by the executor that made it"),
+        }
+    }
+}
+
+/// Rows of the step table: the most steps of one submission.
+pub const MAX_STEPS: usize = 1024;

@@ -1,0 +1,224 @@
+//! Runs plans on the GPU. Everything is created once; a submission is one encoder and one compute pass over many steps.
+
+use std::sync::Arc;
+
+use super::readback::{Mapping, Staging};
+use super::{Gpu, section_binding};
+use crate::Result;
+use crate::executor::{MAX_STEPS, Snapshot, Work};
+use crate::memory::Tensor;
+use crate::plan::{Plan, Plans};
+use crate::step::Step;
+
+/// Submissions that may be under way, and one more that is being read.
+const STAGING: usize = 3;
+
+/// Words of one upload or download: bounded, because running out of staging memory would lose the device.
+const CHUNK: usize = 4 << 20;
+
+/// Plans with their buffers, pipelines and bind groups.
+#[derive(Debug)]
+pub struct Executor {
+    gpu: Arc<Gpu>,
+    plans: Plans,
+    buffers: Vec<wgpu::Buffer>,
+    /// By plan, by kernel.
+    dispatches: Vec<Vec<Dispatch>>,
+    /// The step table: rows of `row_bytes`.
+    table: wgpu::Buffer,
+    row_bytes: u32,
+    rows: Vec<u8>,
+    staging: Vec<Staging>,
+    next_staging: usize,
+}
+
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    /// How many bindings read the step table, each with the row's offset.
+    dynamic: usize,
+    grid: [u32; 3],
+}
+
+/// A submission under way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    staging: usize,
+    mapping: Mapping,
+}
+
+impl Executor {
+    /// Creates everything that the plans need.
+    pub(crate) fn new(gpu: Arc<Gpu>, plans: Plans) -> Result<Self> {
+        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffers: Vec<_> =
+            plans.buffers.iter().map(|b| gpu.buffer(&b.name, 4 * u64::from(b.words), storage)).collect::<Result<_>>()?;
+        let row_bytes = plans.plans.iter().map(|p| p.row_layout().row_bytes()).max().unwrap_or(256);
+        let read_only = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let table = gpu.buffer("step table", u64::from(row_bytes) * MAX_STEPS as u64, read_only)?;
+
+        // The parameters of all kernels are slices of one buffer.
+        let kernels = plans.plans.iter().flat_map(|p| &p.kernels);
+        let mut bytes = Vec::new();
+        let slices: Vec<_> = kernels
+            .map(|kernel| {
+                let at = bytes.len() as u64;
+                bytes.extend_from_slice(kernel.params());
+                bytes.resize(bytes.len().next_multiple_of(256), 0);
+                wgpu::BufferSize::new(kernel.params().len() as u64).map(|size| (at, size))
+            })
+            .collect();
+        let params = gpu.buffer("kernel parameters", bytes.len().max(256) as u64, read_only)?;
+        gpu.guarded("kernel parameters", || gpu.queue.write_buffer(&params, 0, &bytes))?;
+
+        let mut slices =
+            slices.into_iter().flatten().map(|(offset, size)| wgpu::BufferBinding { buffer: &params, offset, size: Some(size) });
+        let mut dispatches = Vec::new();
+        for plan in &plans.plans {
+            let bind = |i: usize, params| Dispatch::new(&gpu, plan, i, params, &table, &buffers);
+            dispatches.push((0..plan.kernels.len()).zip(&mut slices).map(|(i, p)| bind(i, p)).collect::<Result<Vec<_>>>()?);
+        }
+        let metrics = plans.plans.iter().filter_map(|p| p.metrics.map(|m| (m, p.options.members)));
+        let words: u32 = metrics.map(|(m, members)| m.losses.span(members) + m.hits.span(members)).sum();
+        let staging = (0..STAGING).map(|_| Staging::new(&gpu, 4 * u64::from(words.max(1)))).collect::<Result<_>>()?;
+        Ok(Self { gpu, plans, buffers, dispatches, table, row_bytes, rows: Vec::new(), staging, next_staging: 0 })
+    }
+
+    /// The plans.
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    fn write_rows<'a>(&mut self, work: impl Iterator<Item = (usize, &'a Step)>) -> Result<()> {
+        self.rows.clear();
+        for (plan, step) in work {
+            let start = self.rows.len();
+            self.rows.resize(start + self.row_bytes as usize, 0);
+            self.plans.plans[plan].row_layout().write(step, &mut self.rows[start..]);
+        }
+        self.gpu.guarded("the step table", || self.gpu.queue.write_buffer(&self.table, 0, &self.rows))
+    }
+
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch], row: usize) {
+        let offsets = [row as u32 * self.row_bytes; 4];
+        for dispatch in dispatches {
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(0, &dispatch.bind_group, &offsets[..dispatch.dynamic]);
+            let [x, y, z] = dispatch.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    pub(crate) fn run_kernel(&mut self, plan: usize, kernel: usize, step: &Step) -> Result<()> {
+        self.write_rows(std::iter::once((plan, step)))?;
+        let encoder = self.gpu.guarded("recording a kernel", || {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            self.record(&mut encoder.begin_compute_pass(&Default::default()), &self.dispatches[plan][kernel..=kernel], 0);
+            encoder
+        })?;
+        let index = self.gpu.submit(encoder)?;
+        self.gpu.wait(index)
+    }
+
+    pub(crate) fn submit(&mut self, work: &[Work]) -> Result<Pending> {
+        self.write_rows(work.iter().map(|w| (w.plan, &w.step)))?;
+        let staging = self.next_staging;
+        self.next_staging = (staging + 1) % STAGING;
+        let encoder = self.gpu.guarded("recording steps", || {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                for (row, work) in work.iter().enumerate() {
+                    self.record(&mut pass, &self.dispatches[work.plan], row);
+                }
+            }
+            let mut at = 0;
+            self.for_each_metric(|tensor, words| {
+                let (source, bytes) = ((&self.buffers[tensor.buffer.0], 4 * u64::from(tensor.offset)), 4 * u64::from(words));
+                self.staging[staging].copy(&mut encoder, source, at, bytes);
+                at += bytes;
+            });
+            encoder
+        })?;
+        Ok(Pending { staging, mapping: self.staging[staging].submit(&self.gpu, encoder)? })
+    }
+
+    /// Calls `f(tensor, words)` for every metric tensor, in the order in which [`Snapshot::new`] reads them.
+    fn for_each_metric(&self, mut f: impl FnMut(Tensor, u32)) {
+        Snapshot::new(&self.plans, |tensor, words| {
+            f(tensor, words);
+            vec![0; words as usize]
+        });
+    }
+
+    pub(crate) fn wait(&mut self, pending: Pending) -> Result<Snapshot> {
+        let mut words = 0;
+        self.for_each_metric(|_, n| words += n as usize);
+        let values = self.staging[pending.staging].read(&self.gpu, pending.mapping, words)?;
+        let mut rest = values.as_slice();
+        Ok(Snapshot::new(&self.plans, |_, words| {
+            let (first, others) = rest.split_at(words as usize);
+            rest = others;
+            first.to_vec()
+        }))
+    }
+
+    pub(crate) fn write(&self, tensor: Tensor, member: u32, words: &[u32]) -> Result<()> {
+        let start = 4 * (u64::from(tensor.offset) + u64::from(tensor.stride) * u64::from(member));
+        let buffer = &self.buffers[tensor.buffer.0];
+        for (i, chunk) in words.chunks(CHUNK).enumerate() {
+            let at = start + 4 * (i * CHUNK) as u64;
+            self.gpu.guarded("an upload", || self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(chunk)))?;
+            if chunk.len() == CHUNK {
+                // Let the staging memory of this chunk go before the next one is taken.
+                let index = self.gpu.guarded("an upload", || self.gpu.queue.submit([]))?;
+                self.gpu.wait(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, tensor: Tensor, member: u32) -> Result<Vec<u32>> {
+        let start = 4 * (u64::from(tensor.offset) + u64::from(tensor.stride) * u64::from(member));
+        let staging = Staging::new(&self.gpu, 4 * (tensor.len as usize).min(CHUNK) as u64)?;
+        let mut values = Vec::with_capacity(tensor.len as usize);
+        while values.len() < tensor.len as usize {
+            let words = CHUNK.min(tensor.len as usize - values.len());
+            let source = (&self.buffers[tensor.buffer.0], start + 4 * values.len() as u64);
+            let encoder = self.gpu.guarded("recording a download", || {
+                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                staging.copy(&mut encoder, source, 0, 4 * words as u64);
+                encoder
+            })?;
+            let mapping = staging.submit(&self.gpu, encoder)?;
+            values.extend(staging.read(&self.gpu, mapping, words)?);
+        }
+        Ok(values)
+    }
+}
+
+impl Dispatch {
+    fn new(
+        gpu: &Gpu,
+        plan: &Plan,
+        kernel: usize,
+        params: wgpu::BufferBinding<'_>,
+        table: &wgpu::Buffer,
+        buffers: &[wgpu::Buffer],
+    ) -> Result<Self> {
+        let (kernel, members) = (&plan.kernels[kernel], plan.options.members);
+        let pipeline = gpu.pipeline(kernel.entry(), members)?;
+        let sections = kernel.sections();
+        let mut resources = vec![params];
+        resources.extend(sections.iter().map(|&section| section_binding(table, plan.row_layout(), section)));
+        resources.extend(kernel.tensors().into_iter().map(|tensor| wgpu::BufferBinding {
+            buffer: &buffers[tensor.buffer.0],
+            offset: 4 * u64::from(tensor.offset),
+            size: wgpu::BufferSize::new(4 * u64::from(tensor.span(members).next_multiple_of(4))),
+        }));
+        let bind_group = gpu.bind_group(kernel.entry(), &pipeline, &resources)?;
+        let [x, y] = kernel.grid();
+        Ok(Self { pipeline: pipeline.pipeline, bind_group, dynamic: sections.len(), grid: [x, y, members] })
+    }
+}

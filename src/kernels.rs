@@ -1,0 +1,223 @@
+//! Kernels: one WGSL entry point each, declared once with its bindings, its grid, its CPU twin and its tolerance.
+//!
+//! To add a kernel: its entry point in `shaders/FAMILY.wgsl`, its `kernel!` declaration, grid and twin in
+//! `kernels/FAMILY.rs`, its line in [`ALL`], and its cases in `tests/kernels.rs`. A forgotten twin does not compile; a
+//! forgotten line in `ALL`, a wrong binding or a struct that does not match the shader fails `tests/shaders.rs`, without a GPU.
+//!
+//! `params` and the step table are read-only storage, not uniforms, and a kernel copies what it needs of them before its
+//! first branch. lavapipe (Mesa 22.3) specialises a kernel whose branches or loop bounds depend on uniforms alone, again at
+//! every dispatch: a training step of the digits network took 14.9 ms with uniforms and takes 1.9 ms without.
+
+use crate::memory::{Memory, Tensor};
+use crate::step::{Section, Step};
+
+pub mod activation;
+pub mod dense;
+pub mod dropout;
+pub mod gather;
+pub mod loss;
+pub mod metrics;
+pub mod optimizer;
+pub mod output;
+pub mod philox;
+pub mod rows;
+
+/// Every entry point.
+pub static ALL: &[&Entry] = &[
+    &activation::ActivationBackward::ENTRY,
+    &activation::ActivationForward::ENTRY,
+    &dense::DenseBackwardBias::ENTRY,
+    &dense::DenseBackwardInput::ENTRY,
+    &dense::DenseBackwardWeight::ENTRY,
+    &dense::DenseForward::ENTRY,
+    &dropout::DropoutBackward::ENTRY,
+    &dropout::DropoutForward::ENTRY,
+    &dropout::DropoutMask::ENTRY,
+    &gather::GatherF32::ENTRY,
+    &gather::GatherU8::ENTRY,
+    &loss::CrossEntropy::ENTRY,
+    &loss::CrossEntropyForward::ENTRY,
+    &metrics::Metrics::ENTRY,
+    &optimizer::Adam::ENTRY,
+    &optimizer::Sgd::ENTRY,
+    &output::StoreOutput::ENTRY,
+    &philox::PhiloxWords::ENTRY,
+    &rows::BatchRows::ENTRY,
+];
+
+/// Invocations of one workgroup; put in front of every module. No result depends on it.
+pub const WORKGROUP: u32 = 64;
+
+/// WebGPU's limit on workgroups in one dimension of a dispatch.
+pub const MAX_GROUPS: u32 = 65_535;
+
+/// An entry point as it is declared, without tensors: what the tests compare with the shader.
+#[derive(Debug)]
+pub struct Entry {
+    /// The entry point's name in WGSL, and the kernel's name everywhere.
+    pub name: &'static str,
+    /// The file in `shaders/`.
+    pub file: &'static str,
+    /// WGSL text without the constants of [`Entry::module`].
+    pub source: &'static str,
+    /// Size of `params` and the name and offset of its fields.
+    pub params: (usize, &'static [(&'static str, usize)]),
+    /// Names of the variables that hold sections of the step table, bound from 1 on; `params` is bound to 0.
+    pub sections: &'static [&'static str],
+    /// The tensors.
+    pub tensors: &'static [Binding],
+}
+
+/// A tensor of an entry point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// Name of the field and of the WGSL variable.
+    pub name: &'static str,
+    /// Its `@binding`.
+    pub number: u32,
+    /// Whether the kernel writes it.
+    pub access: Access,
+}
+
+impl Entry {
+    /// The whole module for plans of `members` members.
+    pub fn module(&self, members: u32) -> String {
+        format!("const MEMBERS: u32 = {members}u;\nconst WORKGROUP: u32 = {WORKGROUP}u;\n{}", self.source)
+    }
+}
+
+/// How a kernel uses a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+}
+
+/// The part of a kernel that `kernel!` writes.
+pub trait Declared {
+    /// The entry point.
+    fn entry(&self) -> &'static Entry;
+    /// The bytes of its `params`.
+    fn params(&self) -> &[u8];
+    /// Its tensors, in the order of [`Entry::tensors`].
+    fn tensors(&self) -> Vec<Tensor>;
+}
+
+/// One dispatch of a plan.
+pub trait Kernel: Declared + std::fmt::Debug + Send + Sync {
+    /// The sections of the step table it reads, in the order of [`Entry::sections`].
+    fn sections(&self) -> Vec<Section> {
+        vec![Section::Step]
+    }
+
+    /// Workgroups in x and y; z is the member.
+    fn grid(&self) -> [u32; 2];
+
+    /// The CPU twin: the same result for one member, from the same formulas.
+    fn twin(&self, memory: &Memory, step: &Step, member: usize);
+
+    /// How far the device may be from the twin, for each tensor that is written, given the memory before the dispatch.
+    fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
+        let _ = (memory, step, member);
+        let written = self.entry().tensors.iter().filter(|binding| binding.access == Access::Write);
+        written.map(|_| Tolerance::Exact).collect()
+    }
+}
+
+/// How far one member's tensor on the device may be from the twin's.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tolerance {
+    /// The same bits.
+    Exact,
+    /// `|device - twin| <= bound` element by element, as f32; an element beyond the bounds must have the same bits.
+    Bounds(Vec<f64>),
+}
+
+/// Unit roundoff of f32.
+pub const EPS: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// `gamma_n = n eps / (1 - n eps)`, the error of n rounded operations in any order (Higham 2002, section 3.1).
+pub fn gamma(n: usize) -> f64 {
+    let ne = n as f64 * EPS;
+    ne / (1.0 - ne)
+}
+
+/// WGSL's bound on the relative error of `exp(x)`: (3 + 2 |x|) ULP, an ULP being at most 2 eps.
+pub fn exp_error(x: f64) -> f64 {
+    (3.0 + 2.0 * x.abs()) * 2.0 * EPS
+}
+
+/// Workgroups for `invocations` invocations, folded into two dimensions past `max` workgroups.
+pub fn linear_grid(invocations: u32, max: u32) -> [u32; 2] {
+    let groups = invocations.div_ceil(WORKGROUP).max(1);
+    let y = groups.div_ceil(max);
+    [groups.div_ceil(y), y]
+}
+
+/// Declares a kernel: a struct whose field names are the names of the WGSL variables, each with the number of its binding.
+macro_rules! kernel {
+    ($(#[$doc:meta])* $kernel:ident = $name:literal in $file:literal, $source:expr;
+     params $params:ty; sections [$($section:ident),*]; $(site $site:ident;)?
+     read [$($read:ident: $read_at:literal),*]; write [$($write:ident: $write_at:literal),*]) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        #[expect(missing_docs, reason = "each field is a binding that the shader's header describes")]
+        pub struct $kernel {
+            pub params: $params,
+            $(pub $site: usize,)?
+            $(pub $read: $crate::memory::Tensor,)*
+            $(pub $write: $crate::memory::Tensor,)*
+        }
+
+        impl $kernel {
+            /// The entry point.
+            pub const ENTRY: $crate::kernels::Entry = $crate::kernels::Entry {
+                name: $name,
+                file: $file,
+                source: $source,
+                params: (size_of::<$params>(), <$params>::FIELDS),
+                sections: &[$(stringify!($section)),*],
+                tensors: &[
+                    $($crate::kernels::Binding { name: stringify!($read), number: $read_at, access: $crate::kernels::Access::Read },)*
+                    $($crate::kernels::Binding { name: stringify!($write), number: $write_at, access: $crate::kernels::Access::Write },)*
+                ],
+            };
+        }
+
+        impl $crate::kernels::Declared for $kernel {
+            fn entry(&self) -> &'static $crate::kernels::Entry {
+                static ENTRY: $crate::kernels::Entry = $kernel::ENTRY;
+                &ENTRY
+            }
+
+            fn params(&self) -> &[u8] {
+                bytemuck::bytes_of(&self.params)
+            }
+
+            fn tensors(&self) -> Vec<$crate::memory::Tensor> {
+                vec![$(self.$read,)* $(self.$write,)*]
+            }
+        }
+    };
+}
+pub(crate) use kernel;
+
+/// Declares the struct `Params` of a shader file, with the table that the tests compare with the shader.
+macro_rules! params {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+        #[repr(C)]
+        #[expect(missing_docs, reason = "the shader's header describes each field")]
+        pub struct $name { $(pub $field: $ty),* }
+
+        impl $name {
+            const FIELDS: &'static [(&'static str, usize)] = &[$((stringify!($field), std::mem::offset_of!($name, $field))),*];
+        }
+
+        const _: () = assert!(size_of::<$name>() % 16 == 0, "parameters are padded to 16 bytes");
+    };
+}
+pub(crate) use params;

@@ -1,0 +1,38 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules in reading order
+
+// The mission in one line each: data, what is done with it, where it runs, what checks it.
+pub mod network;
+pub mod rng;
+
+pub mod plan;
+pub mod step;
+
+pub mod kernels;
+pub mod memory;
+
+pub mod cpu;
+pub mod executor;
+pub mod gpu;
+
+pub mod model;
+pub mod optimizer;
+pub mod trainer;
+
+pub mod checkpoint;
+pub mod data;
+pub mod ops;
+
+pub mod reference;
+
+mod error;
+
+pub use data::{Dataset, Inputs};
+pub use error::{Error, Result};
+pub use executor::Device;
+pub use model::{Metrics, Model, Outputs};
+pub use network::{Activation, Dense, Dropout, Init, KeepProb, Layer, Loss, Network, Shape};
+pub use optimizer::Optimizer;
+pub use trainer::{Data, Epoch, Progress, TrainOptions, Trainer};
+pub use wgpu;

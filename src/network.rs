@@ -1,0 +1,424 @@
+//! A network as plain data: layers, activations, dropout sites, loss. Shapes are checked here.
+//!
+//! Invariant: nothing here knows of a GPU, a plan or a batch.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rng;
+use crate::{Error, Result};
+
+/// The shape of one sample: `[64]` for 64 features.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shape(pub Vec<u32>);
+
+impl From<u32> for Shape {
+    fn from(features: u32) -> Self {
+        Self(vec![features])
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// A feed-forward network: the shape of a sample, layers in order, and the loss it is trained with.
+///
+/// ```
+/// use thinnet::{Activation, Dense, Dropout, Network};
+/// let network = Network::new(64)
+///     .dense(Dense::new(128).activation(Activation::Relu))
+///     .dropout(Dropout::keep(0.5)?)
+///     .dense(Dense::new(10));
+/// assert_eq!(network.parameters()?.len(), 4); // weight and bias, twice
+/// # Ok::<(), thinnet::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Shape of one sample.
+    pub input: Shape,
+    /// Layers, from the input to the output.
+    pub layers: Vec<Layer>,
+    /// What training minimises.
+    pub loss: Loss,
+}
+
+/// One layer of a [`Network`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Layer {
+    /// `y = f(x W^T + b)`.
+    Dense(Dense),
+    /// Inverted dropout of what comes before it; as the first layer, of the input.
+    Dropout(Dropout),
+}
+
+impl Layer {
+    /// The layer's kind, as in messages and files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Layer::Dense(_) => "dense",
+            Layer::Dropout(_) => "dropout",
+        }
+    }
+}
+
+/// A fully connected layer, `y = f(x W^T + b)`.
+///
+/// x: `[batch, inputs]`, W: `[units, inputs]` (PyTorch's `nn.Linear` layout), b: `[units]`, y: `[batch, units]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dense {
+    /// Number of outputs.
+    pub units: u32,
+    /// The function f, applied element by element.
+    #[serde(default)]
+    pub activation: Activation,
+    /// How W is initialised; `None` chooses [`Init::HeUniform`] for ReLU and [`Init::GlorotUniform`] otherwise. b starts at 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
+}
+
+impl Dense {
+    /// A layer of `units` outputs without activation.
+    pub fn new(units: u32) -> Self {
+        Self { units, activation: Activation::Identity, init: None }
+    }
+
+    /// Sets the activation.
+    pub fn activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// Sets the initialiser of the weights.
+    pub fn init(self, init: Init) -> Self {
+        Self { init: Some(init), ..self }
+    }
+}
+
+/// A function applied element by element.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Activation {
+    /// `y = x`.
+    #[default]
+    Identity,
+    /// `y = max(x, 0)`, with derivative 0 at 0.
+    Relu,
+    /// `y = tanh(x)`.
+    Tanh,
+    /// `y = 1 / (1 + e^-x)`.
+    Sigmoid,
+}
+
+/// How a weight tensor is initialised. The values come from stream 2 of the mask contract, are computed in f64 and
+/// rounded once: bit-equal on every machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Init {
+    /// U(-a, a), a = sqrt(6 / fan_in) (He et al., ICCV 2015).
+    HeUniform,
+    /// N(0, 2 / fan_in) (He et al., ICCV 2015).
+    HeNormal,
+    /// U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
+    GlorotUniform,
+    /// N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
+    GlorotNormal,
+}
+
+impl Init {
+    /// Element `index` of the initial value of parameter tensor number `tensor`, for a layer of these fans.
+    pub fn value(self, index: u32, tensor: u32, (fan_in, fan_out): (u32, u32), key: [u32; 2]) -> f32 {
+        let at = rng::Coordinates { stream: rng::Stream::InitialWeights, site: tensor, pass: 0, sample: 0 };
+        let (fan_in, fan_out) = (f64::from(fan_in), f64::from(fan_out));
+        let variance = match self {
+            Init::HeUniform | Init::HeNormal => 2.0 / fan_in,
+            Init::GlorotUniform | Init::GlorotNormal => 2.0 / (fan_in + fan_out),
+        };
+        let value = match self {
+            Init::HeUniform | Init::GlorotUniform => (2.0 * rng::uniform(at.word(index, key)) - 1.0) * libm::sqrt(3.0 * variance),
+            Init::HeNormal | Init::GlorotNormal => {
+                rng::normal([at.word(2 * index, key), at.word(2 * index + 1, key)]) * libm::sqrt(variance)
+            }
+        };
+        value as f32
+    }
+}
+
+/// The probability that a unit is kept: in [0, 1]. The only place that knows the threshold and 1 / keep_prob.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct KeepProb(f64);
+
+impl KeepProb {
+    /// Checks a keep_prob.
+    ///
+    /// # Errors
+    /// NaN, values outside [0, 1], and positive values below 2^-33, whose threshold would be 0.
+    pub fn new(keep_prob: f64) -> Result<Self> {
+        let error = |reason| Err(Error::KeepProb { value: keep_prob, reason });
+        if keep_prob.is_nan() {
+            return error("it is not a number; use a value from 0 to 1");
+        }
+        if !(0.0..=1.0).contains(&keep_prob) {
+            return error("a probability lies from 0 to 1; if you mean a percentage, divide by 100");
+        }
+        if keep_prob > 0.0 && Self(keep_prob).threshold() == 0 {
+            return error("it is below 2^-33, the resolution of a mask; use 0 to drop everything");
+        }
+        Ok(Self(keep_prob))
+    }
+
+    /// The probability.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    /// T = round(keep_prob * 2^32); a unit is kept if and only if T = 2^32 or its word is below T.
+    pub fn threshold(self) -> u64 {
+        (self.0 * 4_294_967_296.0).round() as u64
+    }
+
+    /// The factor of inverted dropout, f32(2^32 / T), which is 1 / keep_prob; 0 at keep_prob 0.
+    pub fn scale(self) -> f32 {
+        match self.threshold() {
+            0 => 0.0,
+            t => (4_294_967_296.0 / t as f64) as f32,
+        }
+    }
+
+    /// Whether a unit with this word is kept.
+    pub fn keeps(self, word: u32) -> bool {
+        u64::from(word) < self.threshold()
+    }
+}
+
+impl TryFrom<f64> for KeepProb {
+    type Error = Error;
+
+    fn try_from(keep_prob: f64) -> Result<Self> {
+        Self::new(keep_prob)
+    }
+}
+
+impl From<KeepProb> for f64 {
+    fn from(keep_prob: KeepProb) -> Self {
+        keep_prob.0
+    }
+}
+
+/// Inverted dropout (Srivastava et al., JMLR 2014): in training `y = x / keep_prob` where the mask keeps a unit and 0
+/// where it drops it; absent in evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// The probability that a unit is kept.
+    pub keep: KeepProb,
+    /// The site of the mask contract; `None` counts the network's dropout layers from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<u32>,
+}
+
+impl Dropout {
+    /// Dropout that keeps a unit with probability `keep_prob`.
+    ///
+    /// # Errors
+    /// See [`KeepProb::new`].
+    pub fn keep(keep_prob: f64) -> Result<Self> {
+        Ok(Self { keep: KeepProb::new(keep_prob)?, site: None })
+    }
+
+    /// Dropout that drops a unit with probability `drop_prob`: `keep_prob = 1 - drop_prob`, PyTorch's `p`.
+    ///
+    /// # Errors
+    /// As [`Dropout::keep`], naming the drop probability.
+    pub fn drop(drop_prob: f64) -> Result<Self> {
+        if !(0.0..=1.0).contains(&drop_prob) {
+            return Err(Error::KeepProb {
+                value: 1.0 - drop_prob,
+                reason: "it comes from a drop probability that does not lie from 0 to 1",
+            });
+        }
+        Self::keep(1.0 - drop_prob)
+    }
+
+    /// Overrides the site of the mask contract.
+    pub fn site(self, site: u32) -> Self {
+        Self { site: Some(site), ..self }
+    }
+}
+
+/// What training minimises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Loss {
+    /// `L = mean over the batch of -log softmax(logits)[label]`; labels are class indices.
+    #[default]
+    SoftmaxCrossEntropy,
+}
+
+/// One parameter tensor of a network, named as in the state dict of PyTorch's `nn.Sequential` in which every dropout and
+/// every activation but the identity is a module of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// `0.weight`, `0.bias`, `3.weight` ...
+    pub name: String,
+    /// `[units, inputs]` of a weight, `[units]` of a bias.
+    pub shape: Vec<u32>,
+    /// The layer it belongs to.
+    pub layer: usize,
+    /// How it starts; `None` is 0.
+    pub init: Option<Init>,
+    /// (fan_in, fan_out) of its layer.
+    pub fans: (u32, u32),
+}
+
+impl Parameter {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().map(|&n| n as usize).product()
+    }
+
+    /// Whether it has no element; a checked network has no such parameter.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its initial values, row-major, from the seed's key; `tensor` is its place among the network's parameters.
+    pub fn initial_values(&self, tensor: u32, key: [u32; 2]) -> Vec<f32> {
+        let value = |i| self.init.map_or(0.0, |init| init.value(i as u32, tensor, self.fans, key));
+        (0..self.len()).map(value).collect()
+    }
+}
+
+impl Network {
+    /// A network without layers over samples of this shape, trained with softmax cross-entropy.
+    pub fn new(input: impl Into<Shape>) -> Self {
+        Self { input: input.into(), layers: Vec::new(), loss: Loss::SoftmaxCrossEntropy }
+    }
+
+    /// Appends a dense layer.
+    pub fn dense(mut self, dense: Dense) -> Self {
+        self.layers.push(Layer::Dense(dense));
+        self
+    }
+
+    /// Appends dropout of what comes before it.
+    pub fn dropout(mut self, dropout: Dropout) -> Self {
+        self.layers.push(Layer::Dropout(dropout));
+        self
+    }
+
+    /// The same network with keep_prob 1 at every site: sites, weights and shuffles stay as they are.
+    pub fn without_dropout(&self) -> Self {
+        let mut network = self.clone();
+        for layer in &mut network.layers {
+            if let Layer::Dropout(dropout) = layer {
+                dropout.keep = KeepProb(1.0);
+            }
+        }
+        network
+    }
+
+    /// The shape in front of every layer and, last, of the output.
+    ///
+    /// # Errors
+    /// A layer that cannot take what comes before it, or has no units; a network without a dense layer.
+    pub fn shapes(&self) -> Result<Vec<Shape>> {
+        let whole = |problem: String| Error::Network { place: "network".into(), problem };
+        if self.input.0.is_empty() || self.input.0.contains(&0) {
+            return Err(whole(format!("input shape {} has no elements; every extent is at least 1", self.input)));
+        }
+        let mut shapes = vec![self.input.clone()];
+        for (i, layer) in self.layers.iter().enumerate() {
+            let before = &shapes[i];
+            let at = |problem: String| Error::Network { place: format!("layer {i} ({})", layer.name()), problem };
+            shapes.push(match layer {
+                Layer::Dropout(_) => before.clone(),
+                Layer::Dense(dense) => {
+                    if before.0.len() != 1 {
+                        return Err(at(format!("expects one axis of features, but gets shape {before}")));
+                    }
+                    let weights = u64::from(dense.units) * u64::from(before.0[0]);
+                    if dense.units == 0 || weights > u64::from(u32::MAX / 2) {
+                        let problem = "units must be at least 1, and units x inputs at most 2^31 - 1";
+                        return Err(at(format!("units = {} over {} inputs: {problem}", dense.units, before.0[0])));
+                    }
+                    Shape::from(dense.units)
+                }
+            });
+        }
+        if !self.layers.iter().any(|layer| matches!(layer, Layer::Dense(_))) {
+            return Err(whole("has no dense layer, so there is nothing to train; add one".into()));
+        }
+        Ok(shapes)
+    }
+
+    /// The site of every layer (`None` where it is no dropout), counted in order of declaration unless overridden.
+    ///
+    /// # Errors
+    /// A site above 24 bits, or one used twice.
+    pub fn sites(&self) -> Result<Vec<Option<u32>>> {
+        let mut taken = std::collections::BTreeMap::new();
+        let mut sites = vec![None; self.layers.len()];
+        let dropouts = self.layers.iter().enumerate().filter_map(|(i, layer)| match layer {
+            Layer::Dropout(dropout) => Some((i, dropout)),
+            Layer::Dense(_) => None,
+        });
+        for (count, (i, dropout)) in dropouts.enumerate() {
+            let at = |problem| Error::Network { place: format!("layer {i} (dropout)"), problem };
+            let site = dropout.site.unwrap_or(count as u32);
+            rng::check_site(site).map_err(|e| at(e.to_string()))?;
+            if let Some(other) = taken.insert(site, i) {
+                return Err(at(format!(
+                    "site {site} is also the site of layer {other}; two sites would draw the same mask, give one another `site`"
+                )));
+            }
+            sites[i] = Some(site);
+        }
+        Ok(sites)
+    }
+
+    /// The parameter tensors in order of declaration.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn parameters(&self) -> Result<Vec<Parameter>> {
+        let shapes = self.shapes()?;
+        let mut parameters = Vec::new();
+        let mut module = 0;
+        for (layer, (kind, before)) in self.layers.iter().zip(&shapes).enumerate() {
+            if let Layer::Dense(dense) = kind {
+                let (units, inputs) = (dense.units, before.0[0]);
+                let default = if dense.activation == Activation::Relu { Init::HeUniform } else { Init::GlorotUniform };
+                let parameter = |name: &str, shape: Vec<u32>, init| Parameter {
+                    name: format!("{module}.{name}"),
+                    shape,
+                    layer,
+                    init,
+                    fans: (inputs, units),
+                };
+                parameters.push(parameter("weight", vec![units, inputs], Some(dense.init.unwrap_or(default))));
+                parameters.push(parameter("bias", vec![units], None));
+                module += usize::from(dense.activation != Activation::Identity);
+            }
+            module += 1;
+        }
+        Ok(parameters)
+    }
+
+    /// Number of outputs, for a classifier the number of classes.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn outputs(&self) -> Result<u32> {
+        Ok(self.shapes()?.last().map_or(0, |shape| shape.0.iter().product()))
+    }
+}

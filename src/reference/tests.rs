@@ -1,0 +1,283 @@
+//! Finite differences, and two theorems on dropout that hold exactly.
+
+use super::*;
+use crate::network::{Dense, Dropout};
+
+/// The largest relative error allowed, see [`relative_error`].
+const TOLERANCE: f64 = 1e-7;
+/// Balances truncation (step^2) against rounding (1e-16 / step).
+const STEP: f64 = 1e-5;
+const SAMPLES: [u32; 5] = [5, 900, 17, 2, 4_000_000_000];
+const SEED: u64 = 7 << 40 | 3;
+const PASS: u32 = 3;
+const DRAWN: Masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &SAMPLES };
+const WRONG_PASS: Masks = Masks::Drawn { seed: SEED, pass: PASS + 1, samples: &SAMPLES };
+
+/// Numbers in (-1, 1), others for every `number`.
+fn random(count: usize, number: usize) -> Vec<f64> {
+    let at = Coordinates { stream: Stream::ContinuousNoise, site: 0, pass: 0, sample: number as u32 };
+    (0..count as u32).map(|i| 2.0 * rng::uniform(at.word(i, rng::key(1))) - 1.0).collect()
+}
+
+/// Random weights and biases: a bias of 0 would hide a wrong bias.
+fn random_weights(network: &Network) -> Vec<Vec<f64>> {
+    network.parameters().unwrap().iter().enumerate().map(|(t, p)| random(p.len(), 100 + t)).collect()
+}
+
+/// 5-7-6-4 with dropout on the input and on both hidden layers, with every activation in turn.
+fn networks() -> [Network; 4] {
+    use Activation::{Identity, Relu, Sigmoid, Tanh};
+    let dense = |units, activation| Dense::new(units).activation(activation);
+    let keep = |keep_prob| Dropout::keep(keep_prob).unwrap();
+    [[Relu, Tanh, Sigmoid], [Tanh, Sigmoid, Relu], [Sigmoid, Relu, Tanh], [Relu, Relu, Identity]].map(|[a, b, c]| {
+        let hidden = Network::new(5).dropout(keep(0.8)).dense(dense(7, a)).dropout(keep(0.5));
+        hidden.dense(dense(6, b)).dropout(keep(0.7).site(9)).dense(dense(4, c))
+    })
+}
+
+/// The largest difference in a tensor over the largest element expected there; the worst tensor counts.
+fn relative_error(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let errors = found.iter().zip(expected).map(|(found, expected)| {
+        assert_eq!(found.len(), expected.len());
+        assert!(found.iter().chain(expected).all(|x| x.is_finite()));
+        let largest = expected.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+        assert!(largest > 1e-4, "a tensor without gradient compares nothing");
+        found.iter().zip(expected).fold(0.0, |a: f64, (f, e)| a.max((f - e).abs())) / largest
+    });
+    errors.fold(0.0, f64::max)
+}
+
+/// Finite differences mean nothing across the kink of ReLU: no pre-activation may lie near it.
+fn assert_no_kink(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) {
+    for i in 0..network.layers.len() {
+        let mut without = network.clone();
+        if let Layer::Dense(dense) = &mut without.layers[i]
+            && dense.activation == Activation::Relu
+        {
+            dense.activation = Activation::Identity;
+            let z = &forward(&without, weights, inputs, masks).unwrap()[i];
+            assert!(z.iter().all(|z| z.abs() > 100.0 * STEP), "layer {i} is at a kink: {z:?}");
+        }
+    }
+}
+
+#[test]
+fn analytic_gradients_are_the_numeric_ones() {
+    let labels = [3, 0, 2, 2, 1];
+    for network in networks() {
+        let (weights, inputs) = (random_weights(&network), random(25, 0));
+        for masks in [DRAWN, Masks::None] {
+            assert_no_kink(&network, &weights, &inputs, &masks);
+            let numeric = numeric_gradients(&network, &weights, &inputs, &labels, &masks, STEP).unwrap();
+            let error = relative_error(&gradients(&network, &weights, &inputs, &labels, &masks).unwrap(), &numeric);
+            println!("gradients, {masks:?}: relative error {error:.1e}");
+            assert!(error <= TOLERANCE, "{error}");
+            // The same comparison must see a backward pass that draws the masks of the next epoch.
+            let wrong = relative_error(&gradients(&network, &weights, &inputs, &labels, &WRONG_PASS).unwrap(), &numeric);
+            assert!(wrong > 1e5 * TOLERANCE, "{wrong}");
+        }
+    }
+}
+
+#[test]
+fn backward_is_right_for_any_upstream_gradient() {
+    for network in networks() {
+        let (weights, inputs, upstream) = (random_weights(&network), random(25, 0), random(20, 1));
+        assert_no_kink(&network, &weights, &inputs, &DRAWN);
+        let objective = |weights: &[Vec<f64>], inputs: &[f64]| {
+            let y = forward(&network, weights, inputs, &DRAWN)?.pop().unwrap();
+            Ok(y.iter().zip(&upstream).map(|(y, u)| y * u).sum())
+        };
+        let mut numeric = central_differences(&weights, STEP, |moved| objective(moved, &inputs)).unwrap();
+        numeric.extend(central_differences(std::slice::from_ref(&inputs), STEP, |moved| objective(&weights, &moved[0])).unwrap());
+        let analytic = |masks| {
+            let (mut gradients, input) = backward(&network, &weights, &inputs, &upstream, masks).unwrap();
+            gradients.push(input);
+            gradients
+        };
+        let (error, wrong) = (relative_error(&analytic(&DRAWN), &numeric), relative_error(&analytic(&WRONG_PASS), &numeric));
+        println!("backward: relative error {error:.1e}, with the masks of another pass {wrong:.1e}");
+        assert!(error <= TOLERANCE, "{error}");
+        assert!(wrong > 1e5 * TOLERANCE, "{wrong}");
+    }
+}
+
+#[test]
+fn dropout_selects_by_the_words_of_the_contract_and_scales_by_its_f32() {
+    let dropout = Dropout::keep(0.7).unwrap();
+    let network = Network::new(11).dropout(dropout.site(9)).dense(Dense::new(1));
+    let (weights, inputs) = (random_weights(&network), random(55, 0));
+    let outputs = forward(&network, &weights, &inputs, &DRAWN).unwrap();
+    for (r, sample) in SAMPLES.into_iter().enumerate() {
+        for unit in 0..11 {
+            let counter = [unit as u32 / 4, sample, PASS, 9];
+            let word = rng::philox4x32_10(counter, [3, 7 << 8])[unit % 4];
+            let kept = f64::from(word) < 0.7 * 4_294_967_296.0;
+            let expected = if kept { inputs[r * 11 + unit] * f64::from((1.0f64 / 0.7) as f32) } else { 0.0 };
+            assert_eq!(outputs[0][r * 11 + unit], expected, "sample {sample}, unit {unit}");
+        }
+    }
+    let kept = forward(&network.without_dropout(), &weights, &inputs, &DRAWN).unwrap();
+    assert_eq!(kept, forward(&network, &weights, &inputs, &Masks::None).unwrap());
+    assert_eq!(kept[0], inputs);
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_other_rows() {
+    let [network, ..] = networks();
+    let (weights, inputs) = (random_weights(&network), random(25, 0));
+    let together = forward(&network, &weights, &inputs, &DRAWN).unwrap().pop().unwrap();
+    for r in 0..5 {
+        let masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &SAMPLES[r..r + 1] };
+        let alone = forward(&network, &weights, &inputs[5 * r..5 * r + 5], &masks).unwrap().pop().unwrap();
+        assert_eq!(alone, together[4 * r..4 * r + 4]);
+    }
+}
+
+#[test]
+fn what_is_dropped_leaves_no_trace_even_if_it_is_not_finite() {
+    let nothing = Dropout::keep(0.0).unwrap();
+    let masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &SAMPLES[..1] };
+    let before = Network::new(2).dropout(nothing).dense(Dense::new(1));
+    let (weights, inputs) = (vec![vec![1.0, 2.0], vec![0.5]], [f64::NAN, f64::INFINITY]);
+    assert_eq!(forward(&before, &weights, &inputs, &masks).unwrap(), [vec![0.0, 0.0], vec![0.5]]);
+    let (gradients, input) = backward(&before, &weights, &inputs, &[3.0], &masks).unwrap();
+    assert_eq!((gradients, input), (vec![vec![0.0, 0.0], vec![3.0]], vec![0.0, 0.0]));
+    let after = Network::new(2).dense(Dense::new(1)).dropout(nothing);
+    let (gradients, input) = backward(&after, &weights, &[1.0, 1.0], &[f64::NAN], &masks).unwrap();
+    assert_eq!((gradients, input), (vec![vec![0.0, 0.0], vec![0.0]], vec![0.0, 0.0]));
+    // What is kept shows: a NaN must not vanish in ReLU.
+    let relu = Network::new(2).dense(Dense::new(1).activation(Activation::Relu));
+    assert!(forward(&relu, &weights, &inputs, &masks).unwrap()[0][0].is_nan());
+}
+
+/// For every one of the 2^units masks at site 0 a sample that draws it: bit u of the index says whether unit u is kept.
+fn samples_of_all_masks(keep: KeepProb, units: u32) -> Vec<u32> {
+    let mut samples = vec![None; 1 << units];
+    for sample in 0..100_000 {
+        let at = Coordinates { stream: Stream::TrainingMask, site: 0, pass: PASS, sample };
+        let mask: usize = (0..units).map(|unit| usize::from(keep.keeps(at.word(unit, rng::key(SEED)))) << unit).sum();
+        samples[mask].get_or_insert(sample);
+    }
+    samples.into_iter().map(|sample| sample.expect("every mask is drawn by some sample")).collect()
+}
+
+/// Hinton et al. 2012 (arXiv:1207.0580): one hidden layer, keep_prob 1/2 and a softmax. The normalised geometric mean of
+/// the predictions of all 2^N networks is exactly the prediction of the one network with halved outgoing weights.
+#[test]
+fn weight_scaling_is_the_geometric_mean_over_all_masks() {
+    let (hidden, keep) = (8, KeepProb::new(0.5).unwrap());
+    let layer = Dense::new(hidden as u32).activation(Activation::Relu);
+    let network = Network::new(3).dense(layer).dropout(Dropout { keep, site: None }).dense(Dense::new(4));
+    let (unscaled, inputs) = (random_weights(&network), random(3, 0));
+    let mut halved = unscaled.clone();
+    halved[2].iter_mut().for_each(|w| *w *= 0.5);
+    let softmax = |z: &[f64]| z.iter().map(|v| (v - log_sum_exp(z)).exp()).collect::<Vec<_>>();
+    let output = |weights: &[Vec<f64>], masks: Masks| forward(&network, weights, &inputs, &masks).unwrap().pop().unwrap();
+
+    let (mut mean_log, mut mean) = ([0.0; 4], [0.0; 4]);
+    for (mask, sample) in samples_of_all_masks(keep, hidden as u32).into_iter().enumerate() {
+        // A dropped unit is a unit without outgoing weights; inverted dropout of halved weights is the same network.
+        let mut thinned = unscaled.clone();
+        thinned[2].iter_mut().enumerate().filter(|(i, _)| mask >> (i % hidden) & 1 == 0).for_each(|(_, w)| *w = 0.0);
+        let z = output(&thinned, Masks::None);
+        let drawn = output(&halved, Masks::Drawn { seed: SEED, pass: PASS, samples: &[sample] });
+        assert!(z.iter().zip(&drawn).all(|(a, b)| (a - b).abs() < 1e-14), "mask {mask:b}: {z:?}, {drawn:?}");
+        for (c, p) in softmax(&z).into_iter().enumerate() {
+            mean_log[c] += p.ln() / 256.0;
+            mean[c] += p / 256.0;
+        }
+    }
+    let (geometric, scaled) = (softmax(&mean_log), softmax(&output(&halved, Masks::None)));
+    println!("geometric mean {geometric:?}\nweight scaling {scaled:?}\narithmetic mean {mean:?}");
+    assert!(geometric.iter().zip(&scaled).all(|(a, b)| (a - b).abs() < 1e-14));
+    // The arithmetic mean is another number, so the theorem is not met by chance.
+    assert!(mean.iter().zip(&scaled).any(|(a, b)| (a - b).abs() > 1e-3));
+}
+
+/// Srivastava et al. 2014, section 9.1: dropout on the inputs of linear regression, marginalised, is a ridge penalty,
+/// E ||y - (R * X) w||^2 = ||y - p X w||^2 + p (1 - p) ||diag(X'X)^(1/2) w||^2.
+#[test]
+fn marginalised_dropout_of_linear_regression_is_ridge_regression() {
+    let (rows, features, p) = (3, 4, 0.8);
+    let keep = KeepProb::new(p).unwrap();
+    let network = Network::new(features as u32).dropout(Dropout { keep, site: None }).dense(Dense::new(1));
+    let (x, y, w) = (random(rows * features, 0), random(rows, 1), random(features, 2));
+    // Inverted dropout divides by p, the paper does not: p w takes the place of w. 1 / 0.8 is 1.25, exact in f32.
+    let weights = [w.iter().map(|w| p * w).collect(), vec![0.0]];
+    let samples = samples_of_all_masks(keep, features as u32);
+
+    let (mut expectation, mut ridge) = (0.0, 0.0);
+    for (x, y) in x.chunks(features).zip(&y) {
+        // Rows have independent masks, so the expectation of the sum is the sum of the rows' expectations.
+        for (mask, &sample) in samples.iter().enumerate() {
+            let masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &[sample] };
+            let kept = mask.count_ones() as i32;
+            let probability = p.powi(kept) * (1.0 - p).powi(features as i32 - kept);
+            expectation += probability * (y - forward(&network, &weights, x, &masks).unwrap()[1][0]).powi(2);
+        }
+        let prediction: f64 = x.iter().zip(&w).map(|(x, w)| p * x * w).sum();
+        let penalty: f64 = x.iter().zip(&w).map(|(x, w)| x * x * w * w).sum();
+        ridge += (y - prediction).powi(2) + p * (1.0 - p) * penalty;
+    }
+    println!("expectation {expectation}, ridge {ridge}");
+    assert!((expectation - ridge).abs() < 1e-14 * ridge);
+}
+
+#[test]
+fn the_loss_of_known_logits() {
+    let network = Network::new(1).dense(Dense::new(3));
+    let of = |bias: [f64; 3], label| loss(&network, &[vec![0.0; 3], bias.to_vec()], &[1.0], &[label], &Masks::None).unwrap();
+    assert!((of([0.0; 3], 1) - 3f64.ln()).abs() < 1e-15);
+    assert!((of([0.0, 2f64.ln(), 5f64.ln()], 1) - 4f64.ln()).abs() < 1e-15);
+    assert_eq!(of([1000.0, 0.0, -1000.0], 1), 1000.0); // exp(1000) is no f64.
+    let (weights, inputs, labels) = ([vec![1.0, 0.0, -1.0], vec![0.0; 3]], [1.0, 2.0], [0, 2]);
+    let mean = loss(&network, &weights, &inputs, &labels, &Masks::None).unwrap();
+    let sum: f64 = row_losses(&network, &weights, &inputs, &labels, &Masks::None).unwrap().iter().sum();
+    assert_eq!(2.0 * mean, sum);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let network = Network::new(2).dropout(Dropout::keep(0.5).unwrap()).dense(Dense::new(3));
+    let weights = random_weights(&network);
+    let one = Masks::Drawn { seed: 0, pass: 0, samples: &[0] };
+    assert!(forward(&network, &weights, &[1.0, 2.0], &one).is_ok());
+    assert!(forward(&network, &weights, &[], &Masks::None).is_err());
+    assert!(forward(&network, &weights, &[1.0], &Masks::None).is_err());
+    assert!(forward(&network, &weights, &[1.0; 4], &one).is_err());
+    let two = Masks::Drawn { seed: 0, pass: 0, samples: &[0, 1] };
+    assert!(forward(&network, &weights, &[1.0, 2.0], &two).is_err());
+    assert!(forward(&network, &weights[..1], &[1.0, 2.0], &one).is_err());
+    assert!(backward(&network, &weights, &[1.0, 2.0], &[1.0; 2], &one).is_err());
+    assert!(loss(&network, &weights, &[1.0, 2.0], &[2], &one).is_ok());
+    assert!(loss(&network, &weights, &[1.0, 2.0], &[3], &one).is_err());
+    assert!(gradients(&network, &weights, &[1.0, 2.0], &[0, 0], &one).is_err());
+}
+
+/// Unrolled by hand for gradients that change: two steps, without and with weight decay.
+#[test]
+fn optimizers_follow_their_recurrences() {
+    let (lr, g1, g2): (f64, f64, f64) = (0.1, 0.5, -2.0);
+    let sgd = Sgd { learning_rate: lr, momentum: 0.9, weight_decay: 0.25 };
+    let (mut w, mut velocity) = ([2.0], [0.0]);
+    sgd_step(&sgd, &mut w, &mut velocity, &[g1]); // v = 0.5 + 0.25 * 2 = 1
+    assert!((w[0] - 1.9).abs() < 1e-15);
+    sgd_step(&sgd, &mut w, &mut velocity, &[g2]); // v = 0.9 - 2 + 0.25 * 1.9 = -0.625
+    assert!((w[0] - 1.9625).abs() < 1e-15);
+
+    let adam = Adam { learning_rate: lr, beta1: 0.9, beta2: 0.999, epsilon: 0.01, weight_decay: 0.0 };
+    let (mut w, mut m, mut v) = ([2.0], [0.0], [0.0]);
+    adam_step(&adam, 1, &mut w, &mut m, &mut v, &[g1]); // Bias correction makes the first means g and g^2.
+    assert!((w[0] - (2.0 - lr * g1 / (g1 + 0.01))).abs() < 1e-12);
+    let before = w[0];
+    adam_step(&adam, 2, &mut w, &mut m, &mut v, &[g2]); // (1 - b^2) = (1 - b) (1 + b)
+    let (mean, square) = ((0.9 * g1 + g2) / 1.9, (0.999 * g1 * g1 + g2 * g2) / 1.999);
+    assert!((w[0] - (before - lr * mean / (square.sqrt() + 0.01))).abs() < 1e-12);
+
+    let decayed = Adam { weight_decay: 0.25, ..adam };
+    let (mut w, mut m, mut v) = ([2.0], [0.0], [0.0]);
+    adam_step(&decayed, 1, &mut w, &mut m, &mut v, &[g1]); // Coupled: g = 0.5 + 0.25 * 2 = 1.
+    assert!((w[0] - (2.0 - lr * 1.0 / 1.01)).abs() < 1e-12);
+}
