@@ -17,9 +17,13 @@ struct Params {
     stream_and_site: u32,   // stream << 24 | site
     listed_samples: u32,    // 1: sample(row) = samples[row]; 0: first_sample + row
     first_sample: u32,
+    first_quad: u32,        // the row begins with unit 4 * first_quad of the mask
     samples_stride: u32,
     in_stride: u32,
     out_stride: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -54,7 +58,7 @@ fn keeps(at: Place, p: Params, site: Site, key: vec2<u32>, member: u32) -> vec4<
     if (p.listed_samples == 1u) {
         sample = samples[member * p.samples_stride + at.row];
     }
-    let counter = vec4<u32>(at.quad, sample, site.pass_number, p.stream_and_site);
+    let counter = vec4<u32>(p.first_quad + at.quad, sample, site.pass_number, p.stream_and_site);
     let words = philox4x32_10(counter, key);
     return vec4<bool>(site.keep_all == 1u) | (words < vec4<u32>(site.threshold));
 }

@@ -22,6 +22,7 @@ pub mod trainer;
 
 pub mod checkpoint;
 pub mod data;
+pub mod masks;
 pub mod ops;
 
 pub mod reference;

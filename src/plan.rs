@@ -262,7 +262,11 @@ impl Plans {
         Error::Limit { what: format!("{what} on {} (bytes)", self.caps.adapter), needed, available, remedy }
     }
 
-    fn check_limits(&self, plan: &Plan) -> Result<()> {
+    /// Whether the device can hold and run a plan.
+    ///
+    /// # Errors
+    /// The first buffer, binding or grid that is too large.
+    pub fn check_limits(&self, plan: &Plan) -> Result<()> {
         for buffer in &self.buffers {
             if 4 * u64::from(buffer.words) > self.caps.max_buffer {
                 return Err(self.too_large(

@@ -16,7 +16,8 @@ params! {
     /// `params` of `dropout.wgsl`.
     DropoutParams {
         units: u32, unit_quads: u32, stream_and_site: u32, listed_samples: u32,
-        first_sample: u32, samples_stride: u32, in_stride: u32, out_stride: u32,
+        first_sample: u32, first_quad: u32, samples_stride: u32, in_stride: u32,
+        out_stride: u32, pad0: u32, pad1: u32, pad2: u32,
     }
 }
 
@@ -65,7 +66,10 @@ fn for_each_unit(
     for row in 0..step.rows {
         let sample = if params.listed_samples == 1 { listed[row as usize] } else { params.first_sample + row };
         for quad in 0..params.unit_quads {
-            let words = rng::philox4x32_10([quad, sample, rate.pass, params.stream_and_site], step.members[member].key);
+            let words = rng::philox4x32_10(
+                [params.first_quad + quad, sample, rate.pass, params.stream_and_site],
+                step.members[member].key,
+            );
             for unit in 4 * quad..params.units.min(4 * quad + 4) {
                 f((row * params.units + unit) as usize, rate.keeps(words[(unit % 4) as usize]));
             }

@@ -1,0 +1,153 @@
+//! Commands, their arguments and exit codes: 0 done, 1 failed, 2 bad usage or input, 3 no adapter.
+
+use std::ops::Range;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thinnet::{Device, Error};
+
+mod curves;
+mod demo;
+mod devices;
+mod mask;
+
+/// Neural networks with dropout, trained on any GPU that Vulkan, Metal or DX12 reaches.
+#[derive(Debug, Parser)]
+#[command(name = "thinnet", version, after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 no adapter.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The first adapter whose name contains NAME, whatever the case; `cpu` needs no adapter and is slow.
+    #[arg(long, global = true, value_name = "NAME")]
+    adapter: Option<String>,
+    /// One JSON object a line on standard output instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Learn real handwritten digits twice, without and with dropout, and compare.
+    Demo(demo::Args),
+    /// List every adapter, with the limits that matter.
+    Devices,
+    /// Print dropout masks, or raw Philox words, computed on the adapter.
+    Mask(mask::Args),
+}
+
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Demo(args) => demo::run(args, &cli),
+        Command::Devices => devices::run(&cli),
+        Command::Mask(args) => mask::run(args, &cli),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// What ends a command.
+#[derive(Debug)]
+enum Failure {
+    Thinnet(Error),
+    /// Arguments that are well formed but cannot be used together.
+    Usage(String),
+    /// Standard output could not be written; nobody listens any more if the pipe is broken.
+    Output(std::io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Thinnet(Error::NoAdapter(_)) => 3,
+            Self::Thinnet(
+                Error::KeepProb { .. } | Error::Network { .. } | Error::Option { .. } | Error::Data(_) | Error::Limit { .. },
+            )
+            | Self::Usage(_) => 2,
+            Self::Thinnet(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Thinnet(error) => error.fmt(f),
+            Self::Usage(message) => f.write_str(message),
+            Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Thinnet(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl Cli {
+    fn device(&self) -> thinnet::Result<Device> {
+        match &self.adapter {
+            Some(name) => Device::open_named(name),
+            None => Device::open(),
+        }
+    }
+}
+
+/// A whole number, decimal or `0x...`.
+fn number<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let digits = text.replace('_', "");
+    let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    let value = value.map_err(|_| format!("{text:?} is no whole number, such as 42 or 0x2a"))?;
+    T::try_from(value)
+        .map_err(|_| format!("{text} is too large: at most {}", if size_of::<T>() == 4 { u64::from(u32::MAX) } else { u64::MAX }))
+}
+
+/// `A..B`, from A to below B; a single number A is `A..A+1`.
+fn range(text: &str) -> Result<Range<u32>, String> {
+    let Some((start, end)) = text.split_once("..") else {
+        let start = number::<u32>(text)?;
+        let end = start.checked_add(1).ok_or_else(|| format!("{text} is the largest number, and a range ends above its last"))?;
+        return Ok(start..end);
+    };
+    let (start, end) = (number(start)?, number(end)?);
+    if start >= end {
+        return Err(format!("{text} is empty: a range goes from its start to below its end, such as 0..16"));
+    }
+    Ok(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{number, range};
+
+    #[test]
+    fn numbers_may_be_hexadecimal_and_are_checked() {
+        assert_eq!(number::<u32>("0xffff_ffff"), Ok(u32::MAX));
+        assert_eq!(number::<u64>("18446744073709551615"), Ok(u64::MAX));
+        assert!(number::<u32>("4294967296").unwrap_err().contains("4294967295"));
+        assert!(number::<u32>("-1").is_err() && number::<u32>("").is_err() && number::<u32>("0x").is_err());
+    }
+
+    #[test]
+    fn ranges_are_half_open_and_not_empty() {
+        assert_eq!(range("3..7"), Ok(3..7));
+        assert_eq!(range("5"), Ok(5..6));
+        assert!(range("7..7").is_err() && range("8..7").is_err() && range("4294967295").is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! `thinnet demo`: the same network without and with dropout on real handwritten digits.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use thinnet::rng::{Coordinates, Stream, key};
+use thinnet::{
+    Activation, Dataset, Dense, Device, Dropout, Epoch, Error, Model, Network, Optimizer, TrainOptions, Trainer, data,
+};
+
+use super::curves::{self, Curve};
+use super::{Cli, Failure, number};
+
+/// Trains the same network without and with dropout on 500 of the 1,797 digits, 20 % of their labels replaced at random,
+/// judges both on the other digits, and writes the history, the weights and a picture of the curves.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Seed of everything random: which digits, which labels, weights, order, masks.
+    #[arg(long, default_value = "0", value_parser = number::<u64>)]
+    seed: u64,
+    /// Passes over the 500 digits.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    /// Folder for history.csv, the weights and curves.svg.
+    #[arg(long, default_value = "runs/demo")]
+    out: PathBuf,
+}
+
+const TRAIN_ROWS: usize = 500;
+const NOISE: f64 = 0.2;
+const KEEP: f64 = 0.5;
+
+/// One of the two trainings.
+struct Outcome {
+    name: &'static str,
+    keep: f64,
+    history: Vec<Epoch>,
+    model: Model,
+}
+
+impl Outcome {
+    fn last(&self) -> (f64, f64, f64) {
+        let last = self.history.last().expect("the demo has at least one epoch");
+        (percent(last.train), percent(last.valid), last.seconds)
+    }
+}
+
+pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
+    let device = cli.device()?;
+    std::fs::create_dir_all(&args.out).map_err(|e| Error::File {
+        path: args.out.clone(),
+        problem: format!("cannot be created: {e}; choose another folder with --out"),
+    })?;
+    let (train, test) = split(args.seed)?;
+    let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;
+    let mut out = std::io::stdout().lock();
+    if !cli.json {
+        writeln!(
+            out,
+            "{} of the 1,797 handwritten digits of UCI (8 x 8, as in scikit-learn) to learn from, the other {} to test.\n\
+             The labels of {} of the {} (20 %) were replaced at random, so a network that learns them by heart does worse.\n\
+             Network 64-128-128-10, ReLU, Adam 0.002, batch 32, {} epochs, seed {}, on {}.\n",
+            train.rows(),
+            test.rows(),
+            replaced.len(),
+            train.rows(),
+            args.epochs,
+            args.seed,
+            device.caps().adapter
+        )?;
+        out.flush()?;
+    }
+    let network = Network::new(64)
+        .dense(Dense::new(128).activation(Activation::Relu))
+        .dropout(Dropout::keep(KEEP)?)
+        .dense(Dense::new(128).activation(Activation::Relu))
+        .dropout(Dropout::keep(KEEP)?)
+        .dense(Dense::new(10));
+    let sets = (&noisy, &test);
+    let outcomes = [
+        train_one(&device, "without", 1.0, &network.without_dropout(), sets, args)?,
+        train_one(&device, "with", KEEP, &network, sets, args)?,
+    ];
+    write_files(&args.out, &outcomes)?;
+    report(&mut out, &outcomes, &device, args, cli.json)
+}
+
+/// 500 digits drawn by the seed, and the others: the rows with the smallest words are the training set.
+fn split(seed: u64) -> thinnet::Result<(Dataset, Dataset)> {
+    let digits = data::digits();
+    let word = |row: &u32| Coordinates { stream: Stream::ValidationSplit, site: 0, pass: 0, sample: *row }.word(0, key(seed));
+    let mut rows: Vec<u32> = (0..digits.rows()).collect();
+    rows.sort_by_key(|row| (word(row), *row));
+    let (train, test) = rows.split_at_mut(TRAIN_ROWS);
+    train.sort_unstable();
+    test.sort_unstable();
+    Ok((digits.select(train)?, digits.select(test)?))
+}
+
+fn train_one(
+    device: &Device,
+    name: &'static str,
+    keep: f64,
+    network: &Network,
+    sets: (&Dataset, &Dataset),
+    args: &Args,
+) -> thinnet::Result<Outcome> {
+    let options = TrainOptions {
+        seed: args.seed,
+        batch: 32,
+        optimizer: Optimizer::adam(0.002),
+        evaluate_train: true,
+        ..Default::default()
+    };
+    let mut trainer = Trainer::new(device, network, sets, options)?;
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{prefix:>15} {bar:32} {pos}/{len} steps, {elapsed}  {msg}");
+    bar.set_style(style.expect("the template is well formed"));
+    bar.set_prefix(format!("{name} dropout"));
+    trainer.fit_with(args.epochs, |progress| {
+        bar.set_length(progress.total_steps);
+        bar.set_position(progress.steps);
+        if let Some(epoch) = progress.history.last() {
+            bar.set_message(format!("train {:5.1} %  test {:5.1} %", percent(epoch.train), percent(epoch.valid)));
+        }
+    })?;
+    bar.finish_and_clear();
+    Ok(Outcome { name, keep, history: trainer.history().to_vec(), model: trainer.model()? })
+}
+
+fn percent(metrics: Option<thinnet::Metrics>) -> f64 {
+    100.0 * metrics.map_or(f64::NAN, |m| m.accuracy)
+}
+
+fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
+    let mut csv =
+        String::from("dropout,keep_prob,epoch,running_loss,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n");
+    let mut lines = Vec::new();
+    for Outcome { name, keep, history, model } in outcomes {
+        for e in history {
+            let loss_accuracy =
+                |m: Option<thinnet::Metrics>| m.map_or(",".into(), |m| format!("{:.6},{:.6}", m.loss, m.accuracy));
+            let (train, test) = (loss_accuracy(e.train), loss_accuracy(e.valid));
+            csv += &format!("{name},{keep},{},{:.6},{train},{test},{:.3}\n", e.epoch + 1, e.running.loss, e.seconds);
+        }
+        let color = if *keep < 1.0 { curves::WITH } else { curves::WITHOUT };
+        for (what, dashed) in [("test", false), ("training", true)] {
+            let values = history.iter().map(|e| percent(if dashed { e.train } else { e.valid })).collect();
+            lines.push(Curve { name: format!("{what}, {name} dropout"), color, dashed, values });
+        }
+        model.save(folder.join(format!("{name}-dropout.safetensors")))?;
+    }
+    let svg = curves::svg("Accuracy on 500 digits with noisy labels, and on 1,297 others", &lines).map_err(Failure::Usage)?;
+    for (name, text) in [("history.csv", csv), ("curves.svg", svg)] {
+        write_whole(&folder.join(name), &text)?;
+    }
+    Ok(())
+}
+
+/// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
+fn write_whole(path: &Path, text: &str) -> thinnet::Result<()> {
+    let beside = path.with_extension("part");
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|e| Error::File { path: path.into(), problem: format!("cannot be written: {e}") })
+}
+
+fn report(out: &mut impl Write, outcomes: &[Outcome], device: &Device, args: &Args, json: bool) -> Result<(), Failure> {
+    let adapter = device.caps().adapter;
+    if json {
+        for outcome in outcomes {
+            let (train, test, seconds) = outcome.last();
+            let row = serde_json::json!({
+                "dropout": outcome.keep < 1.0, "keep_prob": outcome.keep, "seed": args.seed, "epochs": args.epochs,
+                "train_accuracy": train / 100.0, "test_accuracy": test / 100.0, "gap": (train - test) / 100.0,
+                "seconds": seconds, "adapter": adapter, "out": args.out,
+            });
+            writeln!(out, "{row}")?;
+        }
+        return Ok(());
+    }
+    writeln!(out, "{:18}{:>10}{:>10}{:>10}{:>10}", "", "training", "test", "gap", "seconds")?;
+    for outcome in outcomes {
+        let (train, test, seconds) = outcome.last();
+        let name = if outcome.keep < 1.0 { format!("dropout, keep {}", outcome.keep) } else { "no dropout".into() };
+        writeln!(out, "{name:18}{train:>8.1} %{test:>8.1} %{:>10.1}{seconds:>10.1}", train - test)?;
+    }
+    let [without, with] = [outcomes[0].last(), outcomes[1].last()];
+    writeln!(
+        out,
+        "\nOn digits they have not seen, dropout makes a difference of {:+.1} points. Judged without masks, on {adapter}.",
+        with.1 - without.1
+    )?;
+    writeln!(
+        out,
+        "Written to {}: history.csv, curves.svg, without-dropout.safetensors, with-dropout.safetensors",
+        args.out.display()
+    )?;
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! `thinnet devices`: every adapter, with the limits that matter.
+
+use std::io::Write;
+
+use thinnet::plan::Caps;
+use thinnet::{Device, gpu};
+
+use super::{Cli, Failure};
+
+pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
+    let adapters = gpu::adapter::list();
+    let mut out = std::io::stdout().lock();
+    let rows: Vec<Caps> = adapters.into_iter().chain([Device::cpu().caps()]).collect();
+    for caps in &rows {
+        if cli.json {
+            let json = serde_json::to_string(caps).map_err(std::io::Error::from)?;
+            writeln!(out, "{json}")?;
+        } else {
+            write!(out, "{}", describe(caps))?;
+        }
+    }
+    // Without an adapter the message says what to install.
+    if rows.len() == 1 { Device::open().map(|_| ()).map_err(Failure::from) } else { Ok(()) }
+}
+
+fn describe(caps: &Caps) -> String {
+    if caps.backend == "twins" {
+        return "cpu\n  thinnet's own CPU code, needs no adapter; for checking, slow\n".into();
+    }
+    let kind = if caps.software { "software" } else { "hardware" };
+    let subgroups = match caps.subgroups {
+        (0, 0) => "none".into(),
+        (min, max) if min == max => min.to_string(),
+        (min, max) => format!("{min} to {max}"),
+    };
+    let mib = |bytes: u64| bytes >> 20;
+    format!(
+        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n",
+        caps.adapter,
+        caps.backend,
+        mib(caps.max_buffer),
+        mib(caps.max_binding),
+        caps.max_storage_buffers,
+        caps.max_invocations,
+        caps.workgroup_memory >> 10,
+    )
+}
