@@ -56,8 +56,8 @@ pub(crate) fn run() -> ExitCode {
 #[derive(Debug)]
 enum Failure {
     Thinnet(Error),
-    /// Arguments that are well formed but cannot be used together.
-    Usage(String),
+    /// Anything else, said in full.
+    Other(String),
     /// Standard output could not be written; nobody listens any more if the pipe is broken.
     Output(std::io::Error),
 }
@@ -68,9 +68,8 @@ impl Failure {
             Self::Thinnet(Error::NoAdapter(_)) => 3,
             Self::Thinnet(
                 Error::KeepProb { .. } | Error::Network { .. } | Error::Option { .. } | Error::Data(_) | Error::Limit { .. },
-            )
-            | Self::Usage(_) => 2,
-            Self::Thinnet(_) | Self::Output(_) => 1,
+            ) => 2,
+            Self::Thinnet(_) | Self::Other(_) | Self::Output(_) => 1,
         }
     }
 }
@@ -79,7 +78,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Thinnet(error) => error.fmt(f),
-            Self::Usage(message) => f.write_str(message),
+            Self::Other(message) => f.write_str(message),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }
     }

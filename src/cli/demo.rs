@@ -151,7 +151,7 @@ fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
         }
         model.save(folder.join(format!("{name}-dropout.safetensors")))?;
     }
-    let svg = curves::svg("Accuracy on 500 digits with noisy labels, and on 1,297 others", &lines).map_err(Failure::Usage)?;
+    let svg = curves::svg("Accuracy on 500 digits with noisy labels, and on 1,297 others", &lines).map_err(Failure::Other)?;
     for (name, text) in [("history.csv", csv), ("curves.svg", svg)] {
         write_whole(&folder.join(name), &text)?;
     }
@@ -189,7 +189,8 @@ fn report(out: &mut impl Write, outcomes: &[Outcome], device: &Device, args: &Ar
     let [without, with] = [outcomes[0].last(), outcomes[1].last()];
     writeln!(
         out,
-        "\nOn digits they have not seen, dropout makes a difference of {:+.1} points. Judged without masks, on {adapter}.",
+        "\nTraining counts the replaced labels as right. On digits they have not seen, dropout makes a difference of {:+.1} points.\n\
+         Both are judged without masks, on {adapter}.",
         with.1 - without.1
     )?;
     writeln!(
