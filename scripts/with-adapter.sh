@@ -117,24 +117,10 @@ if ! has_loader || ! has_driver; then
     install_driver
 fi
 
-# Without this folder lavapipe complains of its lack at every start. A watcher removes it, not a trap, so that the
-# command can take this shell's place: a Ctrl-C or a kill of this very process reaches it, and its status goes out,
-# by themselves. The command and its children hold the pipe open as descriptor 9; when the last of them is gone,
-# however it went, the watcher reads the end of file.
+# Without this folder lavapipe complains of its lack at every start. One per user is kept; it stays empty.
 if [ ! -d "${XDG_RUNTIME_DIR-}" ]; then
-    XDG_RUNTIME_DIR=$(mktemp -d "${TMPDIR:-/tmp}/thinnet-runtime.XXXXXX")
+    XDG_RUNTIME_DIR="${TMPDIR:-/tmp}/thinnet-runtime-$(id -u)"
+    mkdir -p -m 700 "$XDG_RUNTIME_DIR"
     export XDG_RUNTIME_DIR
-    mkfifo "$XDG_RUNTIME_DIR/alive"
-    # First for both directions: Linux opens a pipe so without waiting for another side.
-    exec 9<>"$XDG_RUNTIME_DIR/alive"
-    exec 8<"$XDG_RUNTIME_DIR/alive"
-    rm "$XDG_RUNTIME_DIR/alive"
-    (
-        trap '' HUP INT QUIT TERM
-        exec 9>&-
-        read -r _ <&8 || :
-        rm -rf "$XDG_RUNTIME_DIR"
-    ) </dev/null >/dev/null 2>&1 &
-    exec 8<&-
 fi
 exec "$@"

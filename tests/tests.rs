@@ -8,3 +8,10 @@ mod kernels;
 
 /// Data sets: digits, ranges, noisy labels.
 mod data;
+
+/// Devices: which are found, what is said when none is, what happens when one is lost.
+mod device;
+
+/// The command line: what it prints, what it writes, how it ends.
+#[cfg(feature = "cli")]
+mod cli;

@@ -1,0 +1,97 @@
+#!/bin/sh
+# Breaks the crate on purpose, one small change at a time, and shows whether the tests notice.
+#
+#   sh scripts/with-adapter.sh sh scripts/mutants.sh [NAME ...]
+#
+# Works on a copy of the tree, so that an interrupted run leaves nothing broken behind. Every mutant is a file, a text that
+# occurs in it, and what replaces it; a text that no longer occurs is an error, so the list cannot rot unnoticed. Exits 1 if a
+# mutant survives that should be killed, or is killed that should survive.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+copy=$(mktemp -d "${TMPDIR:-/tmp}/thinnet-mutants.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+trap 'exit 130' INT TERM
+wanted=" $* "
+failures=0
+
+# Only what is built and tested; the build folder is kept from mutant to mutant.
+(cd "$root" && tar -cf - Cargo.toml Cargo.lock README.md src shaders tests benches examples) | (cd "$copy" && tar -xf -)
+CARGO_TARGET_DIR="${MUTANTS_TARGET_DIR:-$root/target/mutants}"
+export CARGO_TARGET_DIR
+
+# replace FILE OLD NEW: the first occurrence only.
+replace() {
+    # perl is part of every Debian and macOS; the texts go through the environment, so that nothing in them is special.
+    OLD=$2 NEW=$3 perl -0777 -pi -e '
+        s/\Q$ENV{OLD}\E/$ENV{NEW}/ or die "$ARGV no longer contains: $ENV{OLD}\n"
+    ' "$1"
+}
+
+# mutant NAME EXPECTED TEST-FILTER FILE OLD NEW
+mutant() {
+    name=$1 expected=$2 filter=$3 file=$4
+    case "$wanted" in "  " | *" $name "*) ;; *) return 0 ;; esac
+    replace "$copy/$file" "$5" "$6"
+    log="$copy/log"
+    # shellcheck disable=SC2086 # several filters are several words
+    if (cd "$copy" && cargo test --release --all-features --lib --test tests -- $filter) >"$log" 2>&1; then
+        outcome=survived
+    elif grep -q '^test result: FAILED\|panicked\|error: test failed' "$log"; then
+        outcome=killed
+    else
+        outcome='did not build'
+    fi
+    killer=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | head -n 1)
+    printf '%-42s %-10s %s\n' "$name" "$outcome" "${killer:+by $killer}"
+    if [ "$outcome" != "$expected" ]; then
+        echo "  expected: $expected"
+        tail -n 20 "$log" | sed 's/^/  | /'
+        failures=$((failures + 1))
+    fi
+    cp "$root/$file" "$copy/$file"
+}
+
+# The forward pass.
+mutant scale-1 killed 'dropout:: ops::' src/network.rs '(4_294_967_296.0 / t as f64) as f32' '1.0 + 0.0 * t as f32'
+mutant inverted-mask killed 'dropout:: kernels::' shaders/dropout.wgsl 'words < vec4' 'words >= vec4'
+mutant keep-all-ignored killed 'dropout:: kernels::' shaders/dropout.wgsl 'vec4<bool>(site.keep_all == 1u)' 'vec4<bool>(false)'
+mutant counter-without-site killed 'dropout:: kernels::' shaders/dropout.wgsl 'site.pass_number, p.stream_and_site' 'site.pass_number, 0u'
+mutant counter-without-pass killed 'dropout:: kernels::' shaders/dropout.wgsl 'sample, site.pass_number,' 'sample, 0u,'
+mutant philox-one-round-short killed 'philox:: dropout::' shaders/lib/philox.wgsl 'round < 10u' 'round < 9u'
+mutant shuffle-one-round-short killed 'shuffle:: kernels::' shaders/rows.wgsl 'round < 8u' 'round < 7u'
+mutant matmul-operands-swapped killed 'kernels::' shaders/dense.wgsl 'v.x * a0 + v.y * a1' 'v.y * a0 + v.x * a1'
+mutant matmul-transposed killed 'gradients::' src/plan.rs 'DenseBackwardWeight { params, x, dy, dweight }' 'DenseBackwardWeight { params, x: dy, dy: x, dweight }'
+mutant last-workgroup-skipped killed 'kernels::' src/kernels.rs 'invocations.div_ceil(WORKGROUP).max(1)' '(invocations / WORKGROUP).max(1)'
+mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[id.z * (p.bias_stride / 4u) + id.x];' 'sums[r] = vec4<f32>();'
+
+# Loss and backward.
+mutant loss-not-divided-by-batch killed 'kernels::' shaders/loss.wgsl '(probability - wanted) / f32(valid)' '(probability - wanted)'
+mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum = 0.0;' 'largest = 0.0;
+    var sum = 0.0;'
+mutant dy-ignored killed 'kernels:: gradients::' shaders/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
+mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'dx[target_at] = select(0.0, dy[source] * site.scale, keep.x)' \
+    'dx[target_at] = select(0.0, dy[source] * site.scale, keeps(at, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, group.z).x)'
+mutant next-site-in-backward killed 'gradients::' src/plan.rs '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site)' \
+    '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
+mutant dropout-left-out-of-backward killed 'gradients::' src/plan.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
+                    dy = dx;' 'let _ = (params, samples, dx);'
+
+# The loop.
+mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
+mutant adam-without-bias-correction killed 'training:: optimizer' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
+mutant last-batch-dropped killed 'training::' src/trainer.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
+mutant masks-in-evaluation killed 'gradients:: training::' src/plan.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
+mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::new(site.keep, epoch)' 'SiteStep::new(site.keep, 0)'
+mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[group.z].xy;' 'let key = step.keys[0].xy;'
+
+# The harness.
+mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'
+
+# Must survive: masks, gradients and weights do not depend on the size of a workgroup.
+mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'
+
+if [ "$failures" -gt 0 ]; then
+    echo "$failures unexpected"
+    exit 1
+fi

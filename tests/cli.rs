@@ -1,0 +1,125 @@
+//! The command line as a user meets it: what it prints, what it writes, how it ends.
+
+use std::process::{Command, Output};
+
+fn thinnet(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_thinnet")).args(arguments).output().unwrap()
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = thinnet(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, says: &[&str]) {
+    let output = thinnet(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    assert!(output.stdout.is_empty(), "{arguments:?} prints although it fails");
+    for part in says {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+// The vectors of the mask contract in the README.
+#[test]
+fn masks_are_those_of_the_contract() {
+    let arguments =
+        ["mask", "--seed", "42", "--keep", "0.5", "--site", "0", "--pass", "0", "--samples", "0..4", "--units", "0..16"];
+    let expected = "0111010100000001\n1111110011000100\n0010000111010010\n0000000011111110\n";
+    assert_eq!(printed(&arguments), expected);
+    assert_eq!(printed(&[&arguments[..], &["--adapter", "cpu"]].concat()), expected);
+    let seed = ((1u64 << 40) + 7).to_string();
+    let far = ["mask", "--seed", &seed, "--keep", ".8", "--site", "3", "--pass", "5", "--samples", "59998..60000"];
+    assert_eq!(printed(&[&far[..], &["--units", "1022..1030"]].concat()), "11101111\n11011111\n");
+}
+
+// Random123, kat_vectors, philox4x32 10.
+#[test]
+fn raw_words_are_those_of_random123() {
+    let raw = |counter, key| printed(&["mask", "--raw", "--counter", counter, "--key", key]);
+    assert_eq!(raw("0,0,0,0", "0,0"), "6627e8d5 e169c58d bc57ac4c 9b00dbd8\n");
+    let ones = "0xffffffff,0xffffffff,0xffffffff,0xffffffff";
+    assert_eq!(raw(ones, "4294967295,0xffffffff"), "408f276d 41c83b0e a20bc7c6 6d5451fd\n");
+    let pi = "0x243f6a88,0x85a308d3,0x13198a2e,0x03707344";
+    assert_eq!(raw(pi, "0xa4093822,0x299f31d0"), "d16cfe09 94fdcceb 5001e420 24126ea1\n");
+}
+
+#[test]
+fn the_largest_coordinates_work() {
+    let most = u32::MAX.to_string();
+    let units = format!("{}..{most}", u32::MAX - 5);
+    let large = ["mask", "--seed", "0xffffffffffffffff", "--site", "16777215", "--pass", &most, "--samples", "4294967294"];
+    let arguments = [&large[..], &["--units", &units]].concat();
+    assert_eq!(printed(&arguments).len(), 6);
+    assert_eq!(printed(&arguments), printed(&[&arguments[..], &["--adapter", "cpu"]].concat()));
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let text = printed(&["mask", "--json", "--samples", "7..9", "--units", "0..4", "--keep", "1"]);
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((rows.len(), &rows[0]["sample"], &rows[1]["mask"]), (2, &7.into(), &"1111".into()));
+    let devices = printed(&["devices", "--json"]);
+    let names: Vec<serde_json::Value> = devices.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(names.len() >= 2 && names.last().unwrap()["adapter"] == "cpu");
+}
+
+#[test]
+fn bad_usage_and_bad_input_end_with_2_and_name_the_value() {
+    fails(&["mask", "--keep", "1.5"], 2, &["1.5", "from 0 to 1"]);
+    fails(&["mask", "--keep", "NaN"], 2, &["not a number"]);
+    fails(&["mask", "--keep", "-0.5"], 2, &["-0.5"]);
+    fails(&["mask", "--site", "16777216"], 2, &["16777216", "24 bits"]);
+    fails(&["mask", "--samples", "4..4"], 2, &["4..4", "empty"]);
+    fails(&["mask", "--units", "0..4294967296"], 2, &["4294967296", "too large"]);
+    fails(&["mask", "--samples", "0..4294967295", "--units", "0..4294967295"], 2, &["ask for fewer"]);
+    fails(&["mask", "--stream", "8"], 2, &["streams are 0 to 7"]);
+    fails(&["mask", "--raw", "--counter", "1,2,3", "--key", "0,0"], 2, &["4 numbers"]);
+    fails(&["mask", "--raw"], 2, &["--counter"]);
+    fails(&["demo", "--epochs", "0"], 2, &["epochs"]);
+    fails(&["frobnicate"], 2, &["frobnicate"]);
+}
+
+#[test]
+fn no_adapter_ends_with_3_and_says_what_to_install() {
+    fails(&["mask", "--adapter", "no such adapter"], 3, &["no such adapter", "apt-get install"]);
+    // A loader that finds no driver at all.
+    let output = Command::new(env!("CARGO_BIN_EXE_thinnet"))
+        .arg("mask")
+        .envs([("VK_DRIVER_FILES", "/nowhere.json"), ("VK_ICD_FILENAMES", "/nowhere.json"), ("WGPU_BACKEND", "vulkan")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("adapters seen: none") && text.contains("mesa-vulkan-drivers"), "{text}");
+}
+
+#[test]
+fn the_demo_writes_curves_history_and_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a/b");
+    let text = printed(&["demo", "--epochs", "3", "--seed", "5", "--out", out.to_str().unwrap()]);
+    assert!(text.contains("no dropout") && text.contains("replaced at random"), "{text}");
+    let history = std::fs::read_to_string(out.join("history.csv")).unwrap();
+    assert_eq!(history.lines().count(), 1 + 2 * 3);
+    assert!(std::fs::read_to_string(out.join("curves.svg")).unwrap().contains("</svg>"));
+    let mut names: Vec<String> =
+        std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["curves.svg", "history.csv", "with-dropout.safetensors", "without-dropout.safetensors"]);
+    let model = thinnet::Model::load(out.join("with-dropout.safetensors")).unwrap();
+    assert_eq!(model.network().sites().unwrap(), [None, Some(0), None, Some(1), None]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    let out = file.join("runs");
+    fails(&["demo", "--epochs", "1", "--out", out.to_str().unwrap()], 1, &["file/runs", "--out"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
