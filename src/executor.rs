@@ -20,7 +20,7 @@ enum Kind {
 
 impl Device {
     /// Opens the best adapter: discrete GPUs first, then integrated ones, then software. wgpu's environment variables
-    /// (`WGPU_ADAPTER_NAME`, `WGPU_BACKEND`, `WGPU_POWER_PREF`) narrow the choice.
+    /// (`WGPU_ADAPTER_NAME`, `WGPU_BACKEND`, `WGPU_POWER_PREF`) narrow the choice; the adapter name `cpu` is the CPU twins.
     ///
     /// # Errors
     /// [`crate::Error::NoAdapter`], which says what was looked for, what was seen and what to install.
@@ -42,7 +42,8 @@ impl Device {
     /// # Errors
     /// As [`Device::open`].
     pub async fn open_async(name: Option<&str>) -> Result<Self> {
-        match name {
+        let name = name.map(str::to_owned).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()));
+        match name.as_deref() {
             Some(name) if name.eq_ignore_ascii_case("cpu") => Ok(Self::cpu()),
             name => Ok(Self(Kind::Gpu(Arc::new(Gpu::open(name).await?)))),
         }

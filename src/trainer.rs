@@ -200,9 +200,19 @@ impl Trainer {
             value: epochs.to_string(),
             problem: "a run has at most 2^32 - 1 epochs, the pass coordinate of the mask contract".into(),
         })?;
-        let (mut steps, total_steps) = (0, u64::from(epochs) * u64::from(self.schedule.steps_per_epoch()));
-        let (began, seconds_before) = (Instant::now(), self.seconds);
+        let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
         let mut in_flight = VecDeque::new();
+        let result = self.run(last_epoch, &mut in_flight, |steps, history| observe(&Progress { steps, total_steps, history }));
+        // After an error too: what is under way is waited for, so that training can go on if it is called again.
+        for flight in in_flight {
+            let _ = self.executor.wait(flight.submission);
+        }
+        result.map(|()| self.history.as_slice())
+    }
+
+    /// The loop: submit while there is room, otherwise wait for the oldest submission and note what it completed.
+    fn run(&mut self, last_epoch: u32, in_flight: &mut VecDeque<Flight>, mut observe: impl FnMut(u64, &[Epoch])) -> Result<()> {
+        let (began, seconds_before, mut steps) = (Instant::now(), self.seconds, 0);
         loop {
             // Two submissions in flight keep the device busy; until the first one is timed there is only one.
             let room = if self.pacer.measured() { 2 } else { 1 };
@@ -210,15 +220,14 @@ impl Trainer {
                 in_flight.push_back(self.submit(last_epoch)?);
                 continue;
             }
-            let Some(flight) = in_flight.pop_front() else { break };
+            let Some(flight) = in_flight.pop_front() else { return Ok(()) };
             let snapshot = self.executor.wait(flight.submission)?;
             self.pacer.completed(flight.work, flight.submitted);
             self.seconds = seconds_before + began.elapsed().as_secs_f64();
             steps += u64::from(flight.steps);
             self.record(&flight.epochs, &snapshot)?;
-            observe(&Progress { steps, total_steps, history: &self.history });
+            observe(steps, &self.history);
         }
-        Ok(&self.history)
     }
 
     /// The epochs so far.

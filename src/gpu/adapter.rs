@@ -20,11 +20,10 @@ pub fn list() -> Vec<Caps> {
     adapters.iter().map(|a| caps(&a.get_info(), &a.limits(), a.features())).collect()
 }
 
-/// The adapter whose name contains `name` (or `WGPU_ADAPTER_NAME`), or the best one.
+/// The adapter whose name contains `name`, or the best one.
 pub(super) async fn choose(name: Option<&str>) -> Result<wgpu::Adapter> {
     let instance = instance();
-    let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
-    if let Some(name) = name.map(str::to_owned).or(from_env) {
+    if let Some(name) = name {
         let adapters = instance.enumerate_adapters(backends()).await;
         let seen: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
         let matches = |a: &wgpu::Adapter| a.get_info().name.to_lowercase().contains(&name.to_lowercase());
