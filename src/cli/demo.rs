@@ -12,7 +12,7 @@ use thinnet::{
 use super::curves::{self, Curve};
 use super::{Cli, Failure, number};
 
-/// Trains the same network without and with dropout on 500 of the 1,797 digits, 20 % of their labels replaced at random,
+/// Trains the same network without and with dropout on 500 of the 1797 digits, 20 % of their labels replaced at random,
 /// judges both on the other digits, and writes the history, the weights and a picture of the curves.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     if !cli.json {
         writeln!(
             out,
-            "{} of the 1,797 handwritten digits of UCI (8 x 8, as in scikit-learn) to learn from, the other {} to test.\n\
+            "{} of the 1797 handwritten digits of UCI (8 x 8, as in scikit-learn) to learn from, the other {} to test.\n\
              The labels of {} of the {} (20 %) were replaced at random, so a network that learns them by heart does worse.\n\
              Network 64-128-128-10, ReLU, Adam 0.002, batch 32, {} epochs, seed {}, on {}.\n",
             train.rows(),
@@ -69,6 +69,9 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             args.seed,
             device.caps().adapter
         )?;
+        if device.gpu().is_none() {
+            writeln!(out, "The adapter `cpu` is thinnet's own CPU code, made for checking: slow.\n")?;
+        }
         out.flush()?;
     }
     let network = Network::new(64)
