@@ -138,6 +138,10 @@ pub enum Tolerance {
 /// Unit roundoff of f32.
 pub const EPS: f64 = 1.0 / (1u64 << 24) as f64;
 
+/// What an operation may be off by, beside its relative error, where an operand or the result is denormal: WGSL lets a device
+/// flush it to zero.
+pub const FLUSH: f64 = f32::MIN_POSITIVE as f64;
+
 /// `gamma_n = n eps / (1 - n eps)`, the error of n rounded operations in any order (Higham 2002, section 3.1).
 pub fn gamma(n: usize) -> f64 {
     let ne = n as f64 * EPS;

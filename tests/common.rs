@@ -135,23 +135,28 @@ pub(crate) fn compare_kernel(executor: &mut Executor, twin: &cpu::Executor, at: 
             Err(report) => panic!("{name}, buffer {}, {members} members, {} rows:\n{report}", plans.buffers[i].name, step.rows),
         }
         for tensor in written.iter().filter(|t| t.buffer == id) {
-            negative_control(name, &got, &want, &bounds, *tensor);
+            negative_control(name, &got, &want, &bounds, *tensor, members);
         }
     }
     assert!(compared > 0, "{name}: nothing was compared");
     compared
 }
 
-/// One element off by a little more than its tolerance must be rejected.
+/// One element off by a little more than its tolerance must be rejected, in each member, in what the kernel bounds.
 #[track_caller]
-fn negative_control(name: &str, got: &[u32], want: &[u32], bounds: &[Option<f64>], tensor: Tensor) {
-    let at = (tensor.offset + tensor.len / 2) as usize;
-    let mut wrong = want.to_vec();
-    wrong[at] = match bounds[at] {
-        None => want[at] ^ 1,
-        Some(bound) => (f32::from_bits(got[at]) + (2.0 * bound).max(1e-30) as f32).next_up().to_bits(),
-    };
-    assert!(compare(got, &wrong, bounds).is_err(), "{name}: the comparison accepts a twin that is wrong at {at}");
+fn negative_control(name: &str, got: &[u32], want: &[u32], bounds: &[Option<f64>], tensor: Tensor, members: usize) {
+    for member in 0..members {
+        let start = (tensor.offset + tensor.stride * member as u32) as usize;
+        let bounded: Vec<usize> = (start..start + tensor.len as usize).filter(|&i| bounds[i].is_some()).collect();
+        let at = bounded.get(bounded.len() / 2).copied().unwrap_or(start + tensor.len as usize / 2);
+        let value = f32::from_bits(got[at]);
+        let mut wrong = want.to_vec();
+        wrong[at] = match bounds[at] {
+            Some(bound) if value.is_finite() => (value + (2.0 * bound).max(1e-30) as f32).next_up().to_bits(),
+            _ => got[at] ^ 1,
+        };
+        assert!(compare(got, &wrong, bounds).is_err(), "{name}: the comparison accepts a twin that is wrong at {at}");
+    }
 }
 
 /// Compares words; where a bound is given, as f32. Written so that NaN is a failure unless the bits are the same.

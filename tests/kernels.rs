@@ -1,41 +1,249 @@
-//! Every kernel against its twin.
+//! Every kernel of `kernels::ALL` on the device against its twin. A kernel without a case fails `every_kernel_has_a_case`.
+//!
+//! What makes a case sharp: every tensor has a stride and an offset of its own, so a stride that is taken for another shows;
+//! what no kernel may read is poison (NaN): rows past the valid ones, gaps between members and tensors.
 
-use thinnet::kernels::dense::{DenseForward, DenseParams};
+use std::collections::BTreeSet;
 
-use crate::common::{check_kernel, padded, step};
+use thinnet::executor::Executor;
+use thinnet::kernels::{self, Kernel, MAX_GROUPS, WORKGROUP, linear_grid};
+use thinnet::memory::{Memory, Tensor};
+use thinnet::plan::Plans;
+use thinnet::rng::Stream;
+use thinnet::step::Step;
+
+use crate::common::{POISON, check_kernel, device, padded, single, step};
+
+mod activation;
+mod dense;
+mod dropout;
+mod loss;
+mod optimizer;
+mod rows;
+
+/// One test per kernel, named after it, and the list of these names.
+macro_rules! cases {
+    ($($family:ident: $($kernel:ident),+;)+) => {
+        /// The names of the kernels that have cases.
+        const TESTED: &[&str] = &[$($(stringify!($kernel)),+),+];
+
+        mod equals_its_twin {
+            $($(
+                #[test]
+                fn $kernel() {
+                    let mut case = super::Case::new(stringify!($kernel));
+                    super::$family::$kernel(&mut case);
+                    case.finish();
+                }
+            )+)+
+        }
+    };
+}
+
+cases! {
+    activation: activation_forward, activation_backward;
+    dense: dense_forward, dense_backward_input, dense_backward_weight, dense_backward_bias;
+    dropout: dropout_forward, dropout_backward, dropout_mask;
+    loss: cross_entropy, cross_entropy_forward, metrics;
+    optimizer: sgd, adam;
+    rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
+}
+
+/// A tensor of a case and what it holds before the dispatch.
+pub(crate) struct Slot<'a> {
+    name: &'static str,
+    len: u32,
+    layout: Layout,
+    /// The first words of a member; the rest is poison.
+    values: Box<dyn Fn(u32) -> Vec<u32> + 'a>,
+    /// How many words the kernel must have written in each member.
+    written: usize,
+}
+
+/// How the members of a tensor lie in its buffer.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    /// A stride that no other tensor of the case has.
+    Own,
+    /// The stride that all tensors of this layout and this length have.
+    Even,
+    /// One copy for all members.
+    Shared,
+}
+
+impl<'a> Slot<'a> {
+    /// `len` words for each member, of which `values(member)` are the first.
+    pub(crate) fn own(name: &'static str, len: u32, values: impl Fn(u32) -> Vec<u32> + 'a) -> Self {
+        Self { name, len, layout: Layout::Own, values: Box::new(values), written: 0 }
+    }
+
+    /// One tensor for all members.
+    pub(crate) fn shared(name: &'static str, values: Vec<u32>) -> Self {
+        Self { layout: Layout::Shared, ..Self::own(name, values.len() as u32, move |_| values.clone()) }
+    }
+
+    /// `[rows, columns]` random numbers in (-1, 1) with padded rows, in a tensor for `batch` rows.
+    pub(crate) fn matrix(name: &'static str, batch: u32, rows: u32, columns: u32) -> Self {
+        Self::own(name, batch * columns.next_multiple_of(4), move |m| padded(rows, columns, seed(name, m)))
+    }
+
+    /// An output of `len` words, all poison, of which the kernel must write the first `written`.
+    pub(crate) fn out(name: &'static str, len: u32, written: u32) -> Self {
+        Self { written: written as usize, ..Self::own(name, len, |_| Vec::new()) }
+    }
+
+    /// The same with a stride that follows from the length alone.
+    fn even(self) -> Self {
+        Self { layout: Layout::Even, ..self }
+    }
+
+    fn tensor(&self, index: u32, plans: &mut Plans, members: u32) -> Tensor {
+        let gap = if self.layout == Layout::Own { 64 * index } else { 0 };
+        let (offset, stride) = (64 * (index + 1), self.len.next_multiple_of(64) + gap);
+        let buffer = plans.buffer(self.name, u64::from(offset + stride * members)).unwrap();
+        let stride = if members == 1 || self.layout == Layout::Shared { 0 } else { stride };
+        Tensor { buffer, offset, len: self.len, stride }
+    }
+}
+
+/// A seed for the values of a tensor.
+pub(crate) fn seed(name: &str, member: u32) -> u64 {
+    name.bytes().fold(u64::from(member), |seed, byte| 31 * seed + u64::from(byte))
+}
+
+fn tensors<const N: usize>(slots: &[Slot; N], plans: &mut Plans, members: u32) -> [Tensor; N] {
+    std::array::from_fn(|i| slots[i].tensor(i as u32, plans, members))
+}
+
+fn fill<const N: usize>(slots: &[Slot; N], tensors: [Tensor; N], members: u32, memory: &Memory) {
+    for (slot, tensor) in slots.iter().zip(tensors) {
+        for member in 0..members {
+            let values = (slot.values)(member);
+            memory.u32_mut(tensor, member as usize)[..values.len()].copy_from_slice(&values);
+        }
+    }
+}
+
+/// Says which case failed.
+struct Described(String);
+
+impl Drop for Described {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the case of {}", self.0);
+        }
+    }
+}
+
+/// The cases of one kernel.
+pub(crate) struct Case {
+    kernel: &'static str,
+    compared: usize,
+}
+
+impl Case {
+    pub(crate) fn new(kernel: &'static str) -> Self {
+        Self { kernel, compared: 0 }
+    }
+
+    /// Compares device and twin in one case: its tensors, and the kernel over them.
+    #[track_caller]
+    pub(crate) fn check<const N: usize, K: Kernel + 'static>(
+        &mut self,
+        step: &Step,
+        slots: [Slot; N],
+        kernel: impl Fn([Tensor; N]) -> K,
+    ) {
+        let members = step.members.len() as u32;
+        let build = |plans: &mut Plans| -> Box<dyn Kernel> { Box::new(kernel(tensors(&slots, plans, members))) };
+        let addresses = tensors(&slots, &mut Plans::new(device().caps()), members);
+        let kernel = kernel(addresses);
+        assert_eq!(kernel.entry().name, self.kernel, "the case of another kernel");
+        let _described = Described(format!("{members} members, {} rows, {kernel:?}", step.rows));
+        self.compared += check_kernel(step, &build, &|memory| fill(&slots, addresses, members, memory));
+
+        // Device and twin agree. That both left the output alone would be agreement, too.
+        let twin = thinnet::cpu::Executor::new(single(members, &build));
+        for (slot, tensor) in slots.iter().zip(addresses) {
+            twin.memory().buffer_mut(tensor.buffer).fill(POISON);
+            assert!(slot.written == 0 || (slot.values)(0).is_empty(), "{}: an output starts as poison", slot.name);
+        }
+        fill(&slots, addresses, members, twin.memory());
+        twin.run_kernel(0, 0, step);
+        for (slot, tensor) in slots.iter().zip(addresses) {
+            for member in 0..members as usize {
+                let left = twin.memory().u32(tensor, member)[..slot.written].iter().position(|&word| word == POISON);
+                assert_eq!(left, None, "{}: {} of member {member} is not written", self.kernel, slot.name);
+            }
+        }
+    }
+
+    fn finish(self) {
+        assert!(self.compared > 0, "{}: no case was checked", self.kernel);
+    }
+}
+
+/// The first member's tensors after a kernel ran on the device.
+pub(crate) fn on_device<const N: usize, K: Kernel + 'static>(
+    step: &Step,
+    slots: [Slot; N],
+    kernel: impl Fn([Tensor; N]) -> K,
+) -> [Vec<u32>; N] {
+    let members = step.members.len() as u32;
+    let plans = single(members, &|plans| Box::new(kernel(tensors(&slots, plans, members))));
+    let mut executor = Executor::new(device(), plans).unwrap();
+    let addresses = tensors(&slots, &mut Plans::new(device().caps()), members);
+    for (slot, tensor) in slots.iter().zip(addresses) {
+        for member in 0..members {
+            let mut words = (slot.values)(member);
+            words.resize(slot.len as usize, POISON);
+            executor.write(tensor, member, &words).unwrap();
+        }
+    }
+    executor.run_kernel(0, 0, step).unwrap();
+    addresses.map(|tensor| executor.read(tensor, 0).unwrap())
+}
+
+/// Numbers as words.
+pub(crate) fn bits(values: impl IntoIterator<Item = f32>) -> Vec<u32> {
+    values.into_iter().map(f32::to_bits).collect()
+}
 
 #[test]
-fn dense_forward() {
-    for (rows, inputs, outputs) in [(1, 1, 1), (7, 5, 3), (31, 33, 257), (64, 64, 128)] {
-        let members = 2;
-        let batch = rows + 3;
-        check_kernel(
-            &step(rows, members, &[]),
-            &|plans| {
-                let stride = |n: u32| u64::from(n.next_multiple_of(4));
-                let mut matrix =
-                    |name, rows: u32, columns| plans.tensor(name, u64::from(rows) * stride(columns), members).unwrap();
-                let (x, weight) = (matrix("x", batch, inputs), matrix("weight", outputs, inputs));
-                let (bias, y) = (matrix("bias", 1, outputs), matrix("y", batch, outputs));
-                let params = DenseParams {
-                    x_stride: x.stride,
-                    weight_stride: weight.stride,
-                    bias_stride: bias.stride,
-                    y_stride: y.stride,
-                    ..DenseParams::new(inputs, outputs)
-                };
-                Box::new(DenseForward { params, x, weight, bias, y })
-            },
-            &|memory| {
-                for (buffer, (rows, columns)) in [(batch, inputs), (outputs, inputs), (1, outputs)].into_iter().enumerate() {
-                    let len = rows * columns.next_multiple_of(4);
-                    for member in 0..members {
-                        let start = (len.next_multiple_of(64) * member) as usize;
-                        let values = padded(rows, columns, u64::from(10 * member) + buffer as u64);
-                        memory.buffer_mut(thinnet::memory::BufferId(buffer))[start..][..values.len()].copy_from_slice(&values);
-                    }
-                }
-            },
-        );
+fn every_kernel_has_a_case() {
+    let all: BTreeSet<_> = kernels::ALL.iter().map(|entry| entry.name).collect();
+    assert_eq!(all.len(), kernels::ALL.len(), "two kernels have one name");
+    assert_eq!(TESTED.iter().copied().collect::<BTreeSet<_>>(), all);
+}
+
+#[test]
+fn a_grid_covers_all_invocations_within_its_limit_and_wastes_less_than_a_row() {
+    for max in [1, 2, 3, 7, 100, MAX_GROUPS] {
+        for n in (0..300).chain([65 * 64, 6_399, 6_400, 6_401, 4_194_239, 4_194_240, 4_194_241, u32::MAX - 1, u32::MAX]) {
+            let needed = n.div_ceil(WORKGROUP).max(1);
+            if u64::from(needed) > u64::from(max) * u64::from(max) {
+                continue; // No fold into two dimensions fits.
+            }
+            let [x, y] = linear_grid(n, max);
+            assert!((1..=max).contains(&x) && (1..=max).contains(&y), "{n} in {x} x {y}, at most {max}");
+            let groups = u64::from(x) * u64::from(y);
+            assert!(groups >= u64::from(needed) && groups - u64::from(needed) < u64::from(y), "{n} in {x} x {y}");
+            assert!(needed > max || y == 1, "{n} is folded into {x} x {y} without need");
+        }
     }
+    assert_eq!(linear_grid(10 * WORKGROUP, 4), [4, 3]);
+}
+
+#[test]
+fn a_grid_past_65535_workgroups_reaches_every_row() {
+    let rows = MAX_GROUPS * WORKGROUP + 100;
+    let mut case = Case::new("dropout_mask");
+    let slots = [Slot::shared("samples", vec![POISON]), Slot::out("mask", rows, rows)];
+    case.check(&step(rows, 1, &[0.5]), slots, |[samples, mask]| {
+        let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
+        let kernel = kernels::dropout::DropoutMask { params, site: 0, samples, mask };
+        assert_eq!(kernel.grid(), [32_769, 2], "the dispatch is folded");
+        kernel
+    });
+    case.finish();
 }

@@ -1,6 +1,6 @@
 //! `shaders/dense.wgsl`: the dense layer, forward and backward. The twins add up in f64 and round once.
 
-use super::{Kernel, Tolerance, WORKGROUP, gamma, kernel, params};
+use super::{FLUSH, Kernel, Tolerance, WORKGROUP, gamma, kernel, params};
 use crate::memory::Memory;
 use crate::step::Step;
 
@@ -72,7 +72,8 @@ fn dot(terms: impl Iterator<Item = (f32, f32)>) -> (f64, f64) {
 }
 
 // Each result is the sum and, for the tolerance, the magnitude of its terms: |device - exact| <= gamma_n * magnitude for n
-// terms added in any order, and the twin rounds the exact sum once.
+// terms added in any order, and the twin rounds the exact sum once. Each product and each sum may be flushed on top, and a
+// result all of whose terms are 0, as the padding's are, is 0.
 
 impl DenseForward {
     fn results(&self, memory: &Memory, step: &Step, member: usize) -> Vec<(f64, f64)> {
@@ -140,9 +141,10 @@ macro_rules! dense_kernel {
 
             fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
                 let terms: fn(&$kernel, &Step) -> usize = $terms;
-                let bound = gamma(terms(self, step) + 2);
+                let n = terms(self, step) + 2;
+                let bound = |size: f64| if size == 0.0 { 0.0 } else { gamma(n) * size + 2.0 * n as f64 * FLUSH };
                 let results = self.results(memory, step, member);
-                vec![Tolerance::Bounds(results.into_iter().map(|(_, size)| bound * size).collect())]
+                vec![Tolerance::Bounds(results.into_iter().map(|(_, size)| bound(size)).collect())]
             }
         }
     };

@@ -1,6 +1,6 @@
 //! `shaders/loss.wgsl`: softmax cross-entropy per row, with its gradient. The twins compute in f64 and round once.
 
-use super::{EPS, Kernel, MAX_GROUPS, Tolerance, exp_error, gamma, kernel, linear_grid, params};
+use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, exp_error, gamma, kernel, linear_grid, params};
 use crate::memory::{Memory, Tensor};
 use crate::step::Step;
 
@@ -61,8 +61,10 @@ fn row(z: &[f32], label: usize) -> Row {
         loss: log + margin,
         loss_error: log_error + 3.0 * EPS * (margin + log),
         probabilities: powers.iter().map(|p| p / sum).collect(),
-        // The division has 2.5 ULP. A denormal power may be flushed to 0.
-        probability_errors: (0..z.len()).map(|c| powers[c] / sum * (power_error(c) + sum_error + 6.0 * EPS) + 2e-38).collect(),
+        // The division has 2.5 ULP. The power and the quotient may be flushed.
+        probability_errors: (0..z.len())
+            .map(|c| powers[c] / sum * (power_error(c) + sum_error + 6.0 * EPS) + 2.0 * FLUSH)
+            .collect(),
     }
 }
 
@@ -78,11 +80,11 @@ fn for_each_row(
     }
 }
 
-/// The gradient of one row and its error.
+/// The gradient of one row and its error: of the probability, of the subtraction and of the division, 2.5 ULP or flushed.
 fn gradient(row: &Row, c: usize, batch: f64) -> (f64, f64) {
     let target = if c == row.label { 1.0 } else { 0.0 };
     let difference = row.probabilities[c] - target;
-    (difference / batch, (row.probability_errors[c] + 8.0 * EPS * difference.abs()) / batch)
+    (difference / batch, (row.probability_errors[c] + 8.0 * EPS * difference.abs()) / batch + FLUSH)
 }
 
 impl Kernel for CrossEntropy {

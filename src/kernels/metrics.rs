@@ -1,6 +1,6 @@
 //! `shaders/metrics.wgsl`: adds a batch to the running sums of its epoch.
 
-use super::{Kernel, Tolerance, gamma, kernel, params};
+use super::{FLUSH, Kernel, Tolerance, gamma, kernel, params};
 use crate::memory::Memory;
 use crate::step::Step;
 
@@ -45,7 +45,8 @@ impl Kernel for Metrics {
         let losses = memory.f32(self.losses, member);
         let slot = step.slot as usize;
         let mut bounds = vec![0.0; losses.len()];
-        bounds[slot] = gamma(step.rows as usize + 2) * self.sum(memory, step, member, losses[slot]).abs();
+        let n = step.rows as usize + 2; // the rows, what was there, and the twin's rounding; any sum may be flushed
+        bounds[slot] = gamma(n) * self.sum(memory, step, member, losses[slot]).abs() + n as f64 * FLUSH;
         vec![Tolerance::Bounds(bounds), Tolerance::Exact]
     }
 }

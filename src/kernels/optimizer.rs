@@ -1,6 +1,6 @@
 //! `shaders/optimizer.wgsl`: SGD with momentum and Adam over a range of all weights. The twins compute in f64.
 
-use super::{EPS, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
+use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
 use crate::memory::Memory;
 use crate::step::{OptimizerStep, Section, Step};
 
@@ -25,19 +25,20 @@ kernel! {
     read [dw: 2]; write [w: 3, m: 4, v: 5]
 }
 
-/// A number and a bound on the error that f32 may make in it.
+/// A number and a bound on the error that f32 may make in it: every operation rounds, and may flush what is denormal.
 type Estimate = (f64, f64);
 
 /// `g = dw + weight_decay w`.
 fn gradient(o: &OptimizerStep, dw: f32, w: f32) -> Estimate {
     let (dw, decay) = (f64::from(dw), f64::from(o.weight_decay) * f64::from(w));
-    (dw + decay, 2.0 * EPS * (dw.abs() + decay.abs()))
+    (dw + decay, 2.0 * EPS * (dw.abs() + decay.abs()) + (3.0 + f64::from(o.weight_decay)) * FLUSH)
 }
 
 /// `a x + b y` where y is an estimate.
 fn combine(a: f32, x: f32, b: f32, y: Estimate) -> Estimate {
     let (ax, b) = (f64::from(a) * f64::from(x), f64::from(b));
-    (ax + b * y.0, 3.0 * EPS * (ax.abs() + (b * y.0).abs()) + b.abs() * y.1)
+    let error = 3.0 * EPS * (ax.abs() + (b * y.0).abs()) + (3.0 + f64::from(a).abs()) * FLUSH;
+    (ax + b * y.0, error + b.abs() * y.1)
 }
 
 /// The new (velocity, weight).
@@ -46,16 +47,15 @@ fn sgd(o: &OptimizerStep, dw: f32, w: f32, m: f32) -> [Estimate; 2] {
     let update = f64::from(o.learning_rate) * velocity.0;
     let weight = f64::from(w) - update;
     let error = f64::from(o.learning_rate) * velocity.1 + 3.0 * EPS * (update.abs() + f64::from(w).abs());
-    [velocity, (weight, error)]
+    [velocity, (weight, error + 3.0 * FLUSH)]
 }
 
 /// The new (first moment, second moment, weight).
 fn adam(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
     let first = combine(o.beta1, m, o.one_minus_beta1, g);
-    let square = (g.0 * g.0, 2.0 * g.0.abs() * g.1 + EPS * g.0 * g.0);
-    let mut second = combine(o.beta2, v, o.one_minus_beta2, square);
-    second.1 += 2e-38; // a denormal may be flushed to 0
+    let square = (g.0 * g.0, (2.0 * g.0.abs() + g.1) * g.1 + EPS * g.0 * g.0 + FLUSH);
+    let second = combine(o.beta2, v, o.one_minus_beta2, square);
     // sqrt is 1 / inverseSqrt in WGSL, so 2 + 2.5 ULP; each division 2.5 ULP.
     let root = second.0.sqrt();
     let root_error = (second.0 + second.1).sqrt() - (second.0 - second.1).max(0.0).sqrt() + 9.0 * EPS * root;
@@ -65,8 +65,9 @@ fn adam(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let rate = f64::from(o.learning_rate);
     let update = rate * first.0 / denominator;
     let least = (denominator - denominator_error).max(f64::from(o.epsilon) * (1.0 - 2.0 * EPS));
-    let update_error = (rate * (first.0.abs() + first.1) / least - update.abs()) + 7.0 * EPS * update.abs();
-    [first, second, (f64::from(w) - update, update_error + 2.0 * EPS * (f64::from(w).abs() + update.abs()))]
+    let update_error = (rate * (first.0.abs() + first.1) + FLUSH) / least - update.abs() + 7.0 * EPS * update.abs();
+    let error = update_error + 2.0 * EPS * (f64::from(w).abs() + update.abs()) + 3.0 * FLUSH;
+    [first, second, (f64::from(w) - update, error)]
 }
 
 impl Kernel for Sgd {
