@@ -3,6 +3,12 @@
 /// The harness and the tests of the harness.
 mod common;
 
+/// The shaders against their declarations, translated for every backend, without a GPU.
+mod shaders;
+
+/// The generator of the mask contract: known answers, masks, shuffles, moments.
+mod philox;
+
 /// Every kernel on the device against its twin, for ragged shapes and two members.
 mod kernels;
 

@@ -1,0 +1,143 @@
+//! The step table: what `RowLayout::write` puts where, and where the shaders look for it.
+
+use naga::ir::TypeInner;
+use thinnet::kernels::ALL;
+use thinnet::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteStep, Step};
+
+use super::{Checked, checked};
+
+/// The section that a variable of a shader is bound to; of the sites, the second.
+fn section(variable: &str) -> Section {
+    match variable {
+        "step" => Section::Step,
+        "optimizer" => Section::Optimizer,
+        "sites" => Section::Site(1),
+        other => panic!("{other} is no section of the step table"),
+    }
+}
+
+/// A step in which every word differs.
+fn marked(layout: RowLayout) -> Step {
+    let mut next = 0x4000_0000;
+    let mut word = || {
+        next += 1;
+        next
+    };
+    let [rows, position, epoch, slot] = std::array::from_fn(|_| word());
+    let mut number = || f32::from_bits(word());
+    let mut member = || {
+        let optimizer = OptimizerStep {
+            learning_rate: number(),
+            weight_decay: number(),
+            beta1: number(),
+            one_minus_beta1: number(),
+            beta2: number(),
+            one_minus_beta2: number(),
+            root_bias2: number(),
+            epsilon: number(),
+        };
+        let mut word = || number().to_bits();
+        let mut site = || SiteStep { threshold: word(), keep_all: word(), scale: f32::from_bits(word()), pass: word() };
+        let sites = (0..layout.sites).map(|_| site()).collect();
+        MemberStep { key: [word(), word()], optimizer, sites }
+    };
+    Step { rows, position, epoch, slot, members: (0..layout.members).map(|_| member()).collect() }
+}
+
+/// The values of a section of a member by the names that the shader gives them.
+fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, Vec<u32>)> {
+    let MemberStep { key, optimizer: o, sites } = &step.members[member];
+    let number = |value: f32| vec![value.to_bits()];
+    match section {
+        Section::Step => vec![
+            ("rows", vec![step.rows]),
+            ("position", vec![step.position]),
+            ("epoch", vec![step.epoch]),
+            ("slot", vec![step.slot]),
+            ("keys", key.to_vec()),
+        ],
+        Section::Optimizer => vec![
+            ("learning_rate", number(o.learning_rate)),
+            ("weight_decay", number(o.weight_decay)),
+            ("beta1", number(o.beta1)),
+            ("one_minus_beta1", number(o.one_minus_beta1)),
+            ("beta2", number(o.beta2)),
+            ("one_minus_beta2", number(o.one_minus_beta2)),
+            ("root_bias2", number(o.root_bias2)),
+            ("epsilon", number(o.epsilon)),
+        ],
+        Section::Site(i) => vec![
+            ("threshold", vec![sites[i].threshold]),
+            ("keep_all", vec![sites[i].keep_all]),
+            ("scale", number(sites[i].scale)),
+            ("pass_number", vec![sites[i].pass]),
+        ],
+    }
+}
+
+/// The distance of the elements of an array, if the type is one.
+fn stride(shader: &Checked, ty: naga::Handle<naga::Type>) -> Option<usize> {
+    match shader.inner(ty) {
+        TypeInner::Array { stride, .. } => Some(*stride as usize),
+        _ => None,
+    }
+}
+
+/// Compares the bytes of a section with the shader's variable of that name.
+fn check_section(shader: &Checked, name: &str, layout: RowLayout, row: &[u8], step: &Step) {
+    let variable = shader.variable(name).unwrap();
+    let section = section(name);
+    assert_eq!(shader.sizes[variable.ty].size, layout.size(section), "{name} for {} members", layout.members);
+    let (_, fields) = shader.fields(variable.ty).unwrap();
+    let start = layout.offset(section) as usize;
+    for member in 0..layout.members as usize {
+        let expected = expected(step, section, member);
+        assert_eq!(fields.len(), expected.len(), "{name}: {fields:?}");
+        for (field, offset) in &fields {
+            let (_, words) =
+                expected.iter().find(|(name, _)| name == field).unwrap_or_else(|| panic!("{name} has a new field {field}"));
+            // `step` is a struct whose keys are an array by member; the others are arrays of structs.
+            let mut at = start + offset + member * stride(shader, variable.ty).unwrap_or(0);
+            if field == "keys" {
+                let TypeInner::Struct { members, .. } = shader.inner(variable.ty) else { panic!("{name} is a struct") };
+                at += member * stride(shader, members.last().unwrap().ty).expect("keys are an array");
+            }
+            let found: &[u32] = bytemuck::cast_slice(&row[at..at + 4 * words.len()]);
+            assert_eq!(found, words, "{name}.{field} of member {member}");
+        }
+    }
+}
+
+#[test]
+fn the_shaders_read_each_field_where_the_host_writes_it() {
+    let mut sections = std::collections::BTreeSet::new();
+    for members in [1, 2, 3, 40] {
+        let layout = RowLayout { members, sites: 3 };
+        let step = marked(layout);
+        let mut row = vec![0; layout.row_bytes() as usize];
+        layout.write(&step, &mut row);
+        for entry in ALL {
+            let shader = checked(entry, members);
+            for name in entry.sections {
+                sections.insert(*name);
+                check_section(&shader, name, layout, &row, &step);
+            }
+        }
+    }
+    assert_eq!(sections.into_iter().collect::<Vec<_>>(), ["optimizer", "sites", "step"]);
+}
+
+#[test]
+fn sections_are_aligned_for_dynamic_offsets_and_do_not_overlap() {
+    for members in [1, 2, 7, 16, 17, 100] {
+        let layout = RowLayout { members, sites: 3 };
+        let sections = [Section::Step, Section::Optimizer, Section::Site(0), Section::Site(1), Section::Site(2)];
+        let mut end = 0;
+        for section in sections {
+            let offset = layout.offset(section);
+            assert!(offset.is_multiple_of(256) && offset >= end, "{section:?} of {members} members at {offset}, after {end}");
+            end = offset + layout.size(section);
+        }
+        assert!(layout.row_bytes() >= end && layout.row_bytes().is_multiple_of(256));
+    }
+}
