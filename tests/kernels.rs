@@ -242,7 +242,7 @@ fn a_grid_past_65535_workgroups_reaches_every_row() {
     case.check(&step(rows, 1, &[0.5]), slots, |[samples, mask]| {
         let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
         let kernel = kernels::dropout::DropoutMask { params, site: 0, samples, mask };
-        assert_eq!(kernel.grid(), [32_769, 2], "the dispatch is folded");
+        assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
         kernel
     });
     case.finish();

@@ -1,10 +1,11 @@
 //! Cases of the dropout kernels. Units are contiguous: no row is padded.
 
+use thinnet::KeepProb;
 use thinnet::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutParams};
+use thinnet::kernels::{Kernel, WORKGROUP};
 use thinnet::memory::Tensor;
 use thinnet::rng::{self, Coordinates, Stream};
 use thinnet::step::{SiteStep, Step};
-use thinnet::{KeepProb, kernels::Kernel};
 
 use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{numbers, step, words};
@@ -43,6 +44,8 @@ struct Site {
     keeps: Vec<f64>,
     /// Sample numbers are listed, or count from this one.
     first_sample: Option<u32>,
+    /// Where the rows begin in the mask, in quads of units.
+    first_quad: u32,
 }
 
 impl Site {
@@ -52,11 +55,11 @@ impl Site {
         let sizes = units.flat_map(|units| [1, 31, 33].map(|rows| (rows, units)));
         sizes.zip((0..).cycle()).flat_map(move |((rows, units), i)| {
             // Every shape with two of the four sets of rates, listed and counted.
-            let site = |which: usize, first_sample| {
+            let site = |which: usize, first_sample, first_quad| {
                 let keeps = keeps[which % 4].clone();
-                Site { rows, batch: rows + keeps.len() as u32 - 1, units, keeps, first_sample }
+                Site { rows, batch: rows + keeps.len() as u32 - 1, units, keeps, first_sample, first_quad }
             };
-            [site(i, None), site(i + 2, Some(u32::MAX - 40))]
+            [site(i, None, 0), site(i + 2, Some(u32::MAX - 400), 0x3FFF_FF00)]
         })
     }
 
@@ -74,6 +77,7 @@ impl Site {
     }
 
     fn place(&self, params: DropoutParams) -> DropoutParams {
+        let params = DropoutParams { first_quad: self.first_quad, ..params };
         self.first_sample.map_or(params, |first| params.from_first_sample(first))
     }
 
@@ -88,7 +92,7 @@ impl Site {
                 let sample = self.first_sample.map_or(samples[row as usize], |first| first + row);
                 let at = Coordinates { stream: Stream::TrainingMask, site: SITE, pass: member.sites[1].pass, sample };
                 match (row + unit) % 5 {
-                    3 if !member.sites[1].keeps(at.word(unit, member.key)) => f32::NAN.to_bits(),
+                    3 if !member.sites[1].keeps(at.word(4 * self.first_quad + unit, member.key)) => f32::NAN.to_bits(),
                     4 => f32::INFINITY.to_bits(),
                     _ => values[(row * self.units + unit) as usize].to_bits(),
                 }
@@ -163,6 +167,24 @@ fn what_is_dropped_is_zero_even_if_it_was_not_a_number() {
     }
 }
 
+/// A word meets its threshold by chance once in 2^32, so the threshold is set to a word.
+#[test]
+fn a_unit_whose_word_is_the_threshold_is_dropped() {
+    let at = Coordinates { stream: Stream::TrainingMask, site: SITE, pass: 3, sample: 12 };
+    let words = [0, 1, 2, 3].map(|unit| at.word(unit, rng::key(1000)));
+    for threshold in words {
+        let mut step = step(1, 1, &[0.5]);
+        step.members[0].sites[0].threshold = threshold;
+        let slots = [Slot::own("samples", 1, |_| vec![12]), Slot::out("mask", 4, 4)];
+        let [_, mask] = on_device(&step, slots, |[samples, mask]| {
+            let params = params(4, Stream::TrainingMask, samples, samples, mask);
+            DropoutMask { params, site: 0, samples, mask }
+        });
+        assert_eq!(mask, words.map(|word| u32::from(word < threshold)));
+        assert_eq!(mask, words.map(|word| u32::from(step.members[0].sites[0].keeps(word))));
+    }
+}
+
 #[test]
 fn the_grid_has_an_invocation_for_every_quad_of_every_row() {
     for (units, quads) in [(1, 1), (4, 1), (5, 2), (257, 65)] {
@@ -171,6 +193,6 @@ fn the_grid_has_an_invocation_for_every_quad_of_every_row() {
         let (samples, mask) = (tensor("samples", 100), tensor("mask", 100 * u64::from(units)));
         let kernel = DropoutMask { params: params(units, Stream::TrainingMask, samples, samples, mask), site: 0, samples, mask };
         let [x, y] = kernel.grid();
-        assert_eq!((x, y), ((100 * quads as u32).div_ceil(64), 1));
+        assert_eq!((x, y), ((100 * quads as u32).div_ceil(WORKGROUP), 1));
     }
 }
