@@ -5,8 +5,10 @@
 #[non_exhaustive]
 pub enum Error {
     /// A keep_prob (or drop probability) that is not a probability.
-    #[error("keep_prob {value} is not usable: {reason}")]
+    #[error("{option} {value} is not usable: {reason}")]
     KeepProb {
+        /// `keep_prob` or `drop_prob`, whichever was given.
+        option: &'static str,
         /// The value as given.
         value: f64,
         /// Why it cannot be used and what can.

@@ -66,17 +66,15 @@ impl Gpu {
 
     fn new(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>) -> Result<Self> {
         let caps = adapter::caps(&device.adapter_info(), &device.limits(), device.features());
-        let least = crate::ops::required_limits();
-        let limits = device.limits();
-        for (what, needed, available) in [
-            ("storage buffers a stage", least.max_storage_buffers_per_shader_stage, limits.max_storage_buffers_per_shader_stage),
-            (
-                "invocations a workgroup",
-                least.max_compute_invocations_per_workgroup,
-                limits.max_compute_invocations_per_workgroup,
-            ),
-            ("workgroups a dimension", least.max_compute_workgroups_per_dimension, limits.max_compute_workgroups_per_dimension),
-            ("bytes of workgroup memory", least.max_compute_workgroup_storage_size, limits.max_compute_workgroup_storage_size),
+        let (least, limits) = (crate::ops::required_limits(), device.limits());
+        let pair = |f: fn(&wgpu::Limits) -> u32| (f(&least), f(&limits));
+        for (what, (needed, available)) in [
+            ("storage buffers a stage", pair(|l| l.max_storage_buffers_per_shader_stage)),
+            ("dynamic storage buffers a pipeline layout", pair(|l| l.max_dynamic_storage_buffers_per_pipeline_layout)),
+            ("invocations a workgroup", pair(|l| l.max_compute_invocations_per_workgroup)),
+            ("invocations a workgroup in x", pair(|l| l.max_compute_workgroup_size_x)),
+            ("workgroups a dimension", pair(|l| l.max_compute_workgroups_per_dimension)),
+            ("bytes of workgroup memory", pair(|l| l.max_compute_workgroup_storage_size)),
         ] {
             if available < needed {
                 return Err(Error::Limit {

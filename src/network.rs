@@ -162,7 +162,7 @@ impl KeepProb {
     /// # Errors
     /// NaN, values outside [0, 1], and positive values below 2^-33, whose threshold would be 0.
     pub fn new(keep_prob: f64) -> Result<Self> {
-        let error = |reason| Err(Error::KeepProb { value: keep_prob, reason });
+        let error = |reason| Err(Error::KeepProb { option: "keep_prob", value: keep_prob, reason });
         if keep_prob.is_nan() {
             return error("it is not a number; use a value from 0 to 1");
         }
@@ -240,10 +240,8 @@ impl Dropout {
     /// As [`Dropout::keep`], naming the drop probability.
     pub fn drop(drop_prob: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&drop_prob) {
-            return Err(Error::KeepProb {
-                value: 1.0 - drop_prob,
-                reason: "it comes from a drop probability that does not lie from 0 to 1",
-            });
+            let reason = "a probability lies from 0 to 1; if you mean a percentage, divide by 100";
+            return Err(Error::KeepProb { option: "drop_prob", value: drop_prob, reason });
         }
         Self::keep(1.0 - drop_prob)
     }

@@ -101,7 +101,8 @@ pub struct Shape<'a> {
 /// x, y: f32 `[rows, units]`, two buffers with `STORAGE`.
 ///
 /// # Errors
-/// A buffer too small or without `STORAGE`, the same buffer twice, a shape with no elements or too many, a site above 24 bits.
+/// A buffer too small or without `STORAGE`, one that is both read and written, a shape with no elements or too many, a site
+/// above 24 bits, a sample above 32 bits. Nothing is recorded then.
 pub fn dropout_forward(
     ops: &Ops,
     encoder: &mut wgpu::CommandEncoder,
@@ -161,8 +162,11 @@ fn record(
     let gpu = &ops.gpu;
     let params = DropoutParams::new(shape.units, site.stream, site.site);
     let (params, samples) = match shape.samples {
-        Samples::From(first) => (params.from_first_sample(first), &ops.nothing),
-        Samples::Listed(buffer) => (params, buffer),
+        Samples::From(first) => (params.from_first_sample(first), ops.nothing.as_entire_buffer_binding()),
+        Samples::Listed(buffer) => {
+            let size = wgpu::BufferSize::new(4 * u64::from(shape.rows));
+            (params, wgpu::BufferBinding { buffer, offset: 0, size })
+        }
     };
     let layout = RowLayout { members: 1, sites: 1 };
     let member = MemberStep {
@@ -182,8 +186,10 @@ fn record(
     let pipeline = gpu.pipeline(entry, 1)?;
     let params = wgpu::BufferBinding { buffer: &values, offset: at as u64, size: wgpu::BufferSize::new(size as u64) };
     let section = |section| crate::gpu::section_binding(&values, layout, section);
-    let mut resources = vec![params, section(Section::Step), section(Section::Site(0)), samples.as_entire_buffer_binding()];
-    resources.extend(tensors.iter().map(|(_, buffer)| buffer.as_entire_buffer_binding()));
+    let mut resources = vec![params, section(Section::Step), section(Section::Site(0)), samples];
+    // What is needed of a buffer and no more: it may be larger than a binding may be.
+    let size = wgpu::BufferSize::new(4 * u64::from(shape.rows) * u64::from(shape.units));
+    resources.extend(tensors.iter().map(|&(_, buffer)| wgpu::BufferBinding { buffer, offset: 0, size }));
     let bind_group = gpu.bind_group(entry, &pipeline, &resources)?;
     let [x, y] = linear_grid(shape.rows * shape.units.div_ceil(4), MAX_GROUPS);
     gpu.guarded(entry.name, || {
@@ -202,6 +208,10 @@ fn check(ops: &Ops, shape: &Shape<'_>, tensors: &[(&'static str, &wgpu::Buffer)]
         return Err(Error::Option { option: "shape", value, problem: "must have from 1 to 2^31 - 1 elements".into() });
     }
     let listed = match shape.samples {
+        Samples::From(first) if first.checked_add(shape.rows - 1).is_none() => {
+            let problem = format!("the last of {} rows would be a sample above 2^32 - 1", shape.rows);
+            return Err(Error::Option { option: "samples", value: format!("From({first})"), problem });
+        }
         Samples::From(_) => None,
         Samples::Listed(buffer) => Some(("samples", buffer, 4 * u64::from(shape.rows))),
     };
@@ -211,17 +221,19 @@ fn check(ops: &Ops, shape: &Shape<'_>, tensors: &[(&'static str, &wgpu::Buffer)]
         if buffer.size() < bytes {
             return bad(format!("has {} bytes, but needs {bytes}", buffer.size()));
         }
-        if buffer.size() > ops.gpu.caps().max_binding {
-            return bad(format!("has {} bytes, but the device binds at most {}", buffer.size(), ops.gpu.caps().max_binding));
+        if bytes > ops.gpu.caps().max_binding {
+            return bad(format!("needs {bytes} bytes, but the device binds at most {}", ops.gpu.caps().max_binding));
         }
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             return bad("was created without BufferUsages::STORAGE".into());
         }
     }
-    if let [(first, a), (second, b)] = tensors
-        && a == b
-    {
-        return Err(Error::Data(format!("{first} and {second} are the same buffer; wgpu reads and writes two different ones")));
+    let Some(((output, written), inputs)) = tensors.split_last() else { return Ok(()) };
+    let mut inputs = inputs.iter().copied().chain(listed.map(|(name, buffer, _)| (name, buffer)));
+    match inputs.find(|(_, buffer)| buffer == written) {
+        None => Ok(()),
+        Some((input, _)) => {
+            Err(Error::Data(format!("{input} and {output} are the same buffer; a dispatch reads and writes two different ones")))
+        }
     }
-    Ok(())
 }

@@ -411,3 +411,6 @@ impl Pacer {
         (self.step, self.last, self.last_completed) = (Some(seconds / work as f64), work, Some(now));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,20 @@
 //! The only test binary: one link of wgpu, one shared device. One sentence per module.
 
+// What the tests are made of.
+
 /// The harness and the tests of the harness.
 mod common;
+
+/// A training step with a bound on the error of every number: where the tolerances come from.
+mod balls;
+
+/// Plans driven by hand, with any number of members.
+mod drive;
+
+/// A host program with a device of its own, and the mask contract unit by unit.
+mod host;
+
+// Kernels and random numbers.
 
 /// The shaders against their declarations, translated for every backend, without a GPU.
 mod shaders;
@@ -12,8 +25,45 @@ mod philox;
 /// Every kernel on the device against its twin, for ragged shapes and two members.
 mod kernels;
 
+/// Dropout bit for bit: the mask contract, what a mask depends on, the rates.
+mod dropout;
+
+/// Masks as random variables: rate, mean, independence, each test with its false-alarm rate and its power.
+mod mask_statistics;
+
+/// The order of the rows: known orders, permutations, statistics.
+mod shuffle;
+
+// Whole networks.
+
+/// Networks as plain data: shapes, sites, parameters, initial weights, JSON.
+mod network;
+
+/// The wiring of a plan: every kernel in place, whole gradients against the reference.
+mod gradients;
+
+/// Evaluation without masks, and what a plan leaves out.
+mod evaluation;
+
+/// The training loop: what changes no bit, and what it costs.
+mod training;
+
+/// Training against a training loop on the reference, and what dropout is for.
+mod learning;
+
+/// What training refuses, and what it says.
+mod refusals;
+
+// What a user touches.
+
 /// Data sets: digits, ranges, noisy labels.
 mod data;
+
+/// Models as files.
+mod checkpoint;
+
+/// Single operations on the device, the buffers and the encoder of a host program.
+mod ops;
 
 /// Devices: which are found, what is said when none is, what happens when one is lost.
 mod device;
