@@ -241,7 +241,7 @@ impl Plans {
     /// A buffer by name, made or enlarged to hold `words`. Plans run one after the other, so they may share it.
     pub fn buffer(&mut self, name: &str, words: u64) -> Result<BufferId> {
         let words =
-            u32::try_from(words.next_multiple_of(ALIGN)).map_err(|_| self.too_large(name, 4 * words, u64::from(u32::MAX)))?;
+            u32::try_from(words.next_multiple_of(ALIGN)).map_err(|_| self.too_large(name, 4 * words, 4 * u64::from(u32::MAX)))?;
         if let Some(i) = self.buffers.iter().position(|b| b.name == name) {
             self.buffers[i].words = self.buffers[i].words.max(words);
             return Ok(BufferId(i));
@@ -616,7 +616,8 @@ impl<'a> Builder<'a> {
         };
         let others = u64::from(whole.stride) * u64::from(self.plan.options.members - 1);
         let room = (self.plans.caps.max_binding / 4).saturating_sub(others) / ALIGN * ALIGN;
-        let chunk = u32::try_from(room.max(ALIGN)).unwrap_or(u32::MAX).min(whole.len);
+        // Without room for any part the limits are checked, and named, on the whole.
+        let chunk = if room == 0 { whole.len } else { u32::try_from(room).unwrap_or(u32::MAX).min(whole.len) };
         let mut start = 0;
         while start < whole.len {
             let len = chunk.min(whole.len - start);

@@ -215,7 +215,11 @@ impl Trainer {
             self.pacer.completed(flight.work, flight.submitted);
             self.seconds = seconds_before + began.elapsed().as_secs_f64();
             steps += u64::from(flight.steps);
-            self.record(&flight.epochs, &snapshot)?;
+            if let Err(error) = self.record(&flight.epochs, &snapshot) {
+                // What is under way is read too, or its staging buffer stays mapped and the next call fails.
+                in_flight.into_iter().try_for_each(|flight| self.executor.wait(flight.submission).map(|_| ()))?;
+                return Err(error);
+            }
             observe(&Progress { steps, total_steps, history: &self.history });
         }
         Ok(&self.history)
@@ -402,3 +406,6 @@ impl Pacer {
         (self.step, self.last, self.last_completed) = (Some(seconds / work as f64), work, Some(now));
     }
 }
+
+#[cfg(test)]
+mod tests;
