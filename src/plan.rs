@@ -225,7 +225,7 @@ impl Plans {
     /// A buffer by name, made or enlarged to hold `words`. Plans run one after the other, so they may share it.
     pub fn buffer(&mut self, name: &str, words: u64) -> Result<BufferId> {
         let words =
-            u32::try_from(words.next_multiple_of(ALIGN)).map_err(|_| self.too_large(name, 4 * words, u64::from(u32::MAX)))?;
+            u32::try_from(words.next_multiple_of(ALIGN)).map_err(|_| self.too_large(name, 4 * words, 4 * u64::from(u32::MAX)))?;
         if let Some(i) = self.buffers.iter().position(|b| b.name == name) {
             self.buffers[i].words = self.buffers[i].words.max(words);
             return Ok(BufferId(i));

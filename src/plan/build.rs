@@ -356,7 +356,8 @@ impl<'a> Builder<'a> {
         };
         let others = u64::from(whole.stride) * u64::from(self.plan.options.members - 1);
         let room = (self.plans.caps.max_binding / 4).saturating_sub(others) / ALIGN * ALIGN;
-        let chunk = u32::try_from(room.max(ALIGN)).unwrap_or(u32::MAX).min(whole.len);
+        // Without room for any part the limits are checked, and named, on the whole.
+        let chunk = if room == 0 { whole.len } else { u32::try_from(room).unwrap_or(u32::MAX).min(whole.len) };
         let mut start = 0;
         while start < whole.len {
             let len = chunk.min(whole.len - start);

@@ -1,0 +1,98 @@
+//! Evaluation never draws a mask, and what a plan leaves out.
+
+use thinnet::KeepProb;
+use thinnet::executor::Executor;
+use thinnet::network::{Layer, Network};
+use thinnet::plan::{Caps, Mode, Options, Plans, Update};
+use thinnet::reference::{self, Masks};
+
+use crate::balls::{self, Ball};
+use crate::common::device;
+use crate::drive::{self, EVAL, batch_of, widen};
+use crate::gradients::{SGD, members, networks, ratio};
+
+#[test]
+fn evaluation_agrees_with_the_reference_without_masks() {
+    for network in networks() {
+        let (rows, batch, members, mut decided) = (17, 7, members(&network, 2, SGD), 0);
+        let data = drive::random_data(rows, 13, 5, 21);
+        let plans = drive::plans(device().caps(), &network, &data, batch, members[0].optimizer.update(), 2);
+        let mut executor = Executor::new(device(), plans).unwrap();
+        drive::upload(&executor, &data, &members);
+        for work in drive::evaluation(&members, rows, batch) {
+            let submission = executor.submit(std::slice::from_ref(&work)).unwrap();
+            executor.wait(submission).unwrap();
+            let first = work.step.position;
+            let (inputs, labels, samples) = batch_of(&data, &(first..first + work.step.rows).collect::<Vec<_>>());
+            for (m, member) in members.iter().enumerate() {
+                let weights = widen(member.model.weights());
+                let exact: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
+                let (network, inputs, labels) = (member.model.network(), &inputs, &labels);
+                let balls = balls::Step { network, weights: &exact, inputs, labels, masks: Masks::None }.run();
+                let losses = |masks| vec![reference::row_losses(network, &weights, inputs, labels, &masks).unwrap()];
+                let read = |name| executor.read(executor.plans().plans[EVAL].tensor(name), m as u32).unwrap();
+                let bits = &read("batch.loss")[..labels.len()];
+                let found = [bits.iter().map(|&bits| f64::from(f32::from_bits(bits))).collect()];
+                let bounds = std::slice::from_ref(&balls.losses);
+                let error = ratio(&found, &losses(Masks::None), bounds);
+                assert!(error <= 1.0, "{network:?}: {error} bounds");
+                let drawn = Masks::Drawn { seed: member.seed, pass: 0, samples: &samples };
+                assert!(ratio(&found, &losses(drawn), bounds) >= 10.0, "the bounds admit dropout");
+                let hits: u32 = read("batch.correct")[..labels.len()].iter().sum();
+                let (least, most) = balls.hits(labels);
+                assert!((least..=most).contains(&hits), "{hits} hits, the reference has {least} to {most}");
+                decided += usize::from(least == most);
+            }
+        }
+        assert!(decided > 4, "hits of only {decided} of 6 batches are certain");
+    }
+}
+
+/// The names of a plan's kernels.
+fn kernel_names(network: &Network, mode: Mode, variable_rates: bool) -> (Vec<&'static str>, Vec<u32>) {
+    let mut plans = Plans::new(Caps::baseline());
+    let data = drive::random_data(17, 13, 5, 1);
+    let options = Options { variable_rates, ..drive::options("plan", mode, &data, 7, 1) };
+    plans.add(network, options).unwrap();
+    let names = plans.plans[0].kernels.iter().map(|kernel| kernel.entry().name).collect();
+    (names, plans.plans[0].sites.iter().map(|site| site.site).collect())
+}
+
+#[test]
+fn dropout_and_the_optimizer_are_absent_from_an_evaluation_plan() {
+    for network in networks() {
+        for variable_rates in [false, true] {
+            let (names, sites) = kernel_names(&network, Mode::Eval, variable_rates);
+            assert!(names.contains(&"dense_forward") && names.contains(&"cross_entropy_forward"), "{names:?}");
+            let absent = ["dropout", "adam", "sgd", "backward"];
+            assert!(!names.iter().any(|name| absent.iter().any(|part| name.contains(part))), "{names:?}");
+            assert!(sites.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_site_at_keep_prob_1_has_no_kernel_and_moves_no_other_site() {
+    let count = |names: &[&str], name: &str| names.iter().filter(|n| **n == name).count();
+    for network in networks() {
+        let all: Vec<u32> = network.sites().unwrap().into_iter().flatten().collect();
+        let (names, sites) = kernel_names(&network, Mode::Train(Update::Adam), false);
+        assert_eq!((count(&names, "dropout_forward"), &sites), (all.len(), &all));
+
+        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam), false);
+        assert!(count(&names, "adam") == 1 && !names.iter().any(|name| name.contains("dropout")), "{names:?}");
+        assert!(sites.is_empty());
+        // Rates that may change keep their kernels whatever they are now.
+        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam), true);
+        assert_eq!((count(&names, "dropout_forward"), &sites), (all.len(), &all));
+
+        let mut first = network.clone();
+        let layer = first.layers.iter_mut().find_map(|layer| match layer {
+            Layer::Dropout(dropout) => Some(dropout),
+            _ => None,
+        });
+        layer.unwrap().keep = KeepProb::new(1.0).unwrap();
+        let (names, sites) = kernel_names(&first, Mode::Train(Update::Sgd), false);
+        assert_eq!((count(&names, "dropout_forward"), &sites[..]), (all.len() - 1, &all[1..]));
+    }
+}
