@@ -11,9 +11,10 @@ mod common;
 
 use std::time::Instant;
 
-use thinnet::executor::{Executor, Work};
+use thinnet::executor::Executor;
 use thinnet::plan::{Mode, Options, Plans, Source, Update};
 use thinnet::step::{MemberStep, SiteStep, Step};
+use thinnet::work::Work;
 use thinnet::{Activation, Dense, Dropout, KeepProb, Network, Optimizer, cpu, rng};
 
 const KEEP: f64 = 0.5;

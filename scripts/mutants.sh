@@ -53,7 +53,7 @@ mutant() {
 }
 
 # The forward pass.
-mutant scale-1 killed 'dropout:: ops::' src/network.rs '(4_294_967_296.0 / t as f64) as f32' '1.0 + 0.0 * t as f32'
+mutant scale-1 killed 'dropout:: ops::' src/network/dropout.rs '(4_294_967_296.0 / t as f64) as f32' '1.0 + 0.0 * t as f32'
 mutant inverted-mask killed 'dropout:: kernels::' shaders/dropout.wgsl 'words < vec4' 'words >= vec4'
 mutant keep-all-ignored killed 'dropout:: kernels::' shaders/dropout.wgsl 'vec4<bool>(site.keep_all == 1u)' 'vec4<bool>(false)'
 mutant counter-without-site killed 'dropout:: kernels::' shaders/dropout.wgsl 'site.pass_number, p.stream_and_site' 'site.pass_number, 0u'

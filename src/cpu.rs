@@ -1,9 +1,9 @@
 //! Runs plans through the CPU twins, kernel by kernel: the oracle of the device, and the way out without any adapter (slow).
 
-use crate::executor::{Snapshot, Work};
 use crate::memory::{Memory, Tensor};
 use crate::plan::Plans;
 use crate::step::Step;
+use crate::work::{Snapshot, Work};
 
 /// Plans and their buffers in host memory.
 #[derive(Debug)]

@@ -16,6 +16,16 @@ pub mod adapter;
 pub mod executor;
 mod readback;
 
+/// The wgpu features that thinnet needs: none.
+pub fn required_features() -> wgpu::Features {
+    wgpu::Features::empty()
+}
+
+/// The limits that thinnet needs of a device: those that WebGPU guarantees. Request more for larger buffers.
+pub fn required_limits() -> wgpu::Limits {
+    wgpu::Limits::default()
+}
+
 /// An opened device and its compiled kernels.
 #[derive(Debug)]
 pub struct Gpu {
@@ -66,7 +76,7 @@ impl Gpu {
 
     fn new(device: wgpu::Device, queue: wgpu::Queue, lost: Arc<OnceLock<String>>) -> Result<Self> {
         let caps = adapter::caps(&device.adapter_info(), &device.limits(), device.features());
-        let (least, limits) = (crate::ops::required_limits(), device.limits());
+        let (least, limits) = (required_limits(), device.limits());
         let pair = |f: fn(&wgpu::Limits) -> u32| (f(&least), f(&limits));
         for (what, (needed, available)) in [
             ("storage buffers a stage", pair(|l| l.max_storage_buffers_per_shader_stage)),

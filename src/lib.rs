@@ -15,6 +15,7 @@ pub mod memory;
 pub mod cpu;
 pub mod executor;
 pub mod gpu;
+pub mod work;
 
 pub mod model;
 pub mod optimizer;

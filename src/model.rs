@@ -1,10 +1,11 @@
 //! [`Model`]: a network with weights, in host memory. It evaluates, predicts, and is saved and loaded by `checkpoint`.
 
 use crate::data::{Dataset, Inputs, Values};
-use crate::executor::{Executor, Work};
+use crate::executor::Executor;
 use crate::network::Network;
 use crate::plan::{Mode, Options, Plans, SLOTS, Source};
 use crate::step::{MemberStep, OptimizerStep, Step};
+use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
 /// A network with its weights.
@@ -158,7 +159,7 @@ impl Model {
         store_output: bool,
         inputs: &Inputs,
         labels: Option<&[u32]>,
-    ) -> Result<((Executor, crate::executor::Snapshot), usize)> {
+    ) -> Result<((Executor, Snapshot), usize)> {
         check_inputs(&self.network, inputs)?;
         let mut plans = Plans::new(device.caps());
         let plan = plans.add(&self.network, evaluation("eval", source, store_output))?;

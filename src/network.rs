@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::rng;
 use crate::{Error, Result};
 
+mod dropout;
+
+pub use dropout::{Dropout, KeepProb};
+
 /// The shape of one sample: `[64]` for 64 features.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -151,107 +155,6 @@ impl Init {
     }
 }
 
-/// The probability that a unit is kept: in [0, 1]. The only place that knows the threshold and 1 / keep_prob.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct KeepProb(f64);
-
-impl KeepProb {
-    /// Checks a keep_prob.
-    ///
-    /// # Errors
-    /// NaN, values outside [0, 1], and positive values below 2^-33, whose threshold would be 0.
-    pub fn new(keep_prob: f64) -> Result<Self> {
-        let error = |reason| Err(Error::KeepProb { option: "keep_prob", value: keep_prob, reason });
-        if keep_prob.is_nan() {
-            return error("it is not a number; use a value from 0 to 1");
-        }
-        if !(0.0..=1.0).contains(&keep_prob) {
-            return error("a probability lies from 0 to 1; if you mean a percentage, divide by 100");
-        }
-        if keep_prob > 0.0 && Self(keep_prob).threshold() == 0 {
-            return error("it is below 2^-33, the resolution of a mask; use 0 to drop everything");
-        }
-        Ok(Self(keep_prob))
-    }
-
-    /// The probability.
-    pub fn get(self) -> f64 {
-        self.0
-    }
-
-    /// T = round(keep_prob * 2^32); a unit is kept if and only if T = 2^32 or its word is below T.
-    pub fn threshold(self) -> u64 {
-        (self.0 * 4_294_967_296.0).round() as u64
-    }
-
-    /// The factor of inverted dropout, f32(2^32 / T), which is 1 / keep_prob; 0 at keep_prob 0.
-    pub fn scale(self) -> f32 {
-        match self.threshold() {
-            0 => 0.0,
-            t => (4_294_967_296.0 / t as f64) as f32,
-        }
-    }
-
-    /// Whether a unit with this word is kept.
-    pub fn keeps(self, word: u32) -> bool {
-        u64::from(word) < self.threshold()
-    }
-}
-
-impl TryFrom<f64> for KeepProb {
-    type Error = Error;
-
-    fn try_from(keep_prob: f64) -> Result<Self> {
-        Self::new(keep_prob)
-    }
-}
-
-impl From<KeepProb> for f64 {
-    fn from(keep_prob: KeepProb) -> Self {
-        keep_prob.0
-    }
-}
-
-/// Inverted dropout (Srivastava et al., JMLR 2014): in training `y = x / keep_prob` where the mask keeps a unit and 0
-/// where it drops it; absent in evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dropout {
-    /// The probability that a unit is kept.
-    pub keep: KeepProb,
-    /// The site of the mask contract; `None` counts the network's dropout layers from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub site: Option<u32>,
-}
-
-impl Dropout {
-    /// Dropout that keeps a unit with probability `keep_prob`.
-    ///
-    /// # Errors
-    /// See [`KeepProb::new`].
-    pub fn keep(keep_prob: f64) -> Result<Self> {
-        Ok(Self { keep: KeepProb::new(keep_prob)?, site: None })
-    }
-
-    /// Dropout that drops a unit with probability `drop_prob`: `keep_prob = 1 - drop_prob`, PyTorch's `p`.
-    ///
-    /// # Errors
-    /// As [`Dropout::keep`], naming the drop probability.
-    pub fn drop(drop_prob: f64) -> Result<Self> {
-        if !(0.0..=1.0).contains(&drop_prob) {
-            let reason = "a probability lies from 0 to 1; if you mean a percentage, divide by 100";
-            return Err(Error::KeepProb { option: "drop_prob", value: drop_prob, reason });
-        }
-        Self::keep(1.0 - drop_prob)
-    }
-
-    /// Overrides the site of the mask contract.
-    pub fn site(self, site: u32) -> Self {
-        Self { site: Some(site), ..self }
-    }
-}
-
 /// What training minimises.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -319,7 +222,7 @@ impl Network {
         let mut network = self.clone();
         for layer in &mut network.layers {
             if let Layer::Dropout(dropout) = layer {
-                dropout.keep = KeepProb(1.0);
+                dropout.keep = KeepProb::ONE;
             }
         }
         network

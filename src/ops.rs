@@ -23,6 +23,8 @@
 
 use std::sync::Arc;
 
+pub use crate::gpu::{required_features, required_limits};
+
 use crate::gpu::Gpu;
 use crate::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutParams};
 use crate::kernels::{Entry, MAX_GROUPS, linear_grid};
@@ -30,16 +32,6 @@ use crate::network::KeepProb;
 use crate::rng::{self, Stream};
 use crate::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteStep, Step};
 use crate::{Error, Result};
-
-/// The wgpu features that the operations need: none.
-pub fn required_features() -> wgpu::Features {
-    wgpu::Features::empty()
-}
-
-/// The limits that thinnet needs of a device: those that WebGPU guarantees. Request more for larger buffers.
-pub fn required_limits() -> wgpu::Limits {
-    wgpu::Limits::default()
-}
 
 /// The compiled operations of a device. Make one and keep it; a clone shares the compiled kernels.
 #[derive(Debug, Clone)]

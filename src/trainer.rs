@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::data::Dataset;
-use crate::executor::{Executor, MAX_STEPS, Snapshot, Submission, Work};
+use crate::executor::{Executor, Submission};
 use crate::model::{
     Metrics, Model, check_data, download_weights, evaluation, evaluation_steps, source, upload_data, upload_weights,
 };
@@ -15,6 +15,7 @@ use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::plan::{Mode, Options, Plans, SLOTS};
 use crate::step::{MemberStep, SiteStep, Step};
+use crate::work::{MAX_STEPS, Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
 /// How to train. The defaults are Adam at 0.001, batches of 32, seed 0.

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use thinnet::data::{Dataset, Inputs, Values};
-use thinnet::executor::{Executor, Work};
+use thinnet::executor::Executor;
 use thinnet::memory::Tensor;
 use thinnet::network::{Layer, Network};
 use thinnet::plan::{Caps, Mode, Options, Plan, Plans, Source, Update};
 use thinnet::step::{MemberStep, SiteStep, Step};
+use thinnet::work::Work;
 use thinnet::{Dropout, Model, Optimizer, rng};
 
 use crate::common::{numbers, words};

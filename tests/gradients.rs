@@ -1,11 +1,12 @@
 //! The wiring of a plan: every kernel against its twin in place, whole gradients against the reference, with dropout on.
 
-use thinnet::executor::{Executor, Work};
+use thinnet::executor::Executor;
 use thinnet::kernels::Access;
 use thinnet::memory::BufferId;
 use thinnet::network::{Activation, Dense, Layer, Network};
 use thinnet::reference::{self, Masks};
 use thinnet::step::Step;
+use thinnet::work::Work;
 use thinnet::{Dropout, Optimizer, cpu};
 
 use crate::balls::{self, Ball, Outcome};

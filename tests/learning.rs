@@ -1,10 +1,11 @@
 //! Several steps of training against a training loop on the reference, and what dropout is for.
 
 use thinnet::data::digits;
-use thinnet::executor::{Executor, Snapshot};
+use thinnet::executor::Executor;
 use thinnet::plan::SLOTS;
 use thinnet::reference::{self, Masks};
 use thinnet::step::Step;
+use thinnet::work::Snapshot;
 use thinnet::{Activation, Dense, Device, Dropout, Metrics, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::balls::{self, Ball, Moments, Outcome};

@@ -1,8 +1,9 @@
 //! What training refuses, and what it says: the value, the place and the remedy.
 
 use thinnet::data::{Dataset, Inputs, digits};
-use thinnet::executor::{Executor, Work};
+use thinnet::executor::Executor;
 use thinnet::plan::{Caps, Mode, Plans, Update};
+use thinnet::work::Work;
 use thinnet::{Activation, Dense, Device, Dropout, Error, Model, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::common::device;

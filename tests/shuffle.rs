@@ -1,11 +1,12 @@
 //! The order of the rows: known orders, permutations of every length on the host and the device, and statistics.
 
-use thinnet::executor::{Executor, Work};
+use thinnet::executor::Executor;
 use thinnet::kernels::rows::{BatchRows, RowsParams};
 use thinnet::memory::Tensor;
 use thinnet::plan::{Plan, Plans};
 use thinnet::rng::{self, Shuffle};
 use thinnet::step::{MemberStep, OptimizerStep, Step};
+use thinnet::work::Work;
 
 use crate::common::{POISON, device, options, whole, words};
 

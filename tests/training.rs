@@ -1,8 +1,9 @@
 //! The training loop: what changes no bit, what the device is spared, and that the numbers are those of the reference.
 
 use thinnet::data::{Dataset, digits};
-use thinnet::executor::{Executor, Snapshot, Work};
+use thinnet::executor::Executor;
 use thinnet::plan::SLOTS;
+use thinnet::work::{Snapshot, Work};
 use thinnet::{Activation, Dense, Device, Dropout, Metrics, Model, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::common::device;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::readback::{Mapping, Staging};
 use super::{Gpu, section_binding};
 use crate::Result;
-use crate::executor::{MAX_STEPS, Snapshot, Work};
 use crate::memory::Tensor;
 use crate::plan::{Plan, Plans};
 use crate::step::Step;
+use crate::work::{MAX_STEPS, Snapshot, Work};
 
 /// Submissions that may be under way, and one more that is being read.
 const STAGING: usize = 3;
