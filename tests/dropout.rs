@@ -2,6 +2,7 @@
 
 use thinnet::ops::{Samples, Shape, Site};
 use thinnet::rng::{self, Coordinates, MAX_SITE, Stream};
+use thinnet::step::SiteStep;
 use thinnet::{Dropout, Error, KeepProb};
 
 use crate::common::numbers;
@@ -55,6 +56,19 @@ fn a_word_equal_to_the_threshold_is_dropped_and_one_below_is_kept() {
         let drawn = |threshold: f64| Host::shared().mask(&site(threshold / 4_294_967_296.0), &shape(1, 8))[unit as usize];
         assert_eq!(drawn(f64::from(word)), 0, "unit {unit}, word {word}");
         assert_eq!(drawn(f64::from(word) + 1.0), 1, "unit {unit}, word {word}");
+    }
+}
+
+#[test]
+fn the_step_table_keeps_the_words_below_the_threshold_and_no_others() {
+    for keep_prob in [0.0, 2f64.powi(-33), 0.1, 0.5, 0.8, 1.0 - 2f64.powi(-32), 1.0] {
+        let keep = KeepProb::new(keep_prob).unwrap();
+        let (threshold, row) = (keep.threshold(), SiteStep::new(keep, 0));
+        let around = (threshold.saturating_sub(2)..threshold + 2).filter_map(|word| u32::try_from(word).ok());
+        for word in around.chain([0, 1, u32::MAX - 1, u32::MAX]) {
+            let kept = u64::from(word) < threshold;
+            assert_eq!((row.keeps(word), keep.keeps(word)), (kept, kept), "keep_prob {keep_prob}, word {word}");
+        }
     }
 }
 
