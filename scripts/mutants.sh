@@ -18,7 +18,9 @@ failures=0
 # Only what is built and tested; the build folder is kept from mutant to mutant.
 (cd "$root" && tar -cf - Cargo.toml Cargo.lock README.md src shaders tests benches examples) | (cd "$copy" && tar -xf -)
 CARGO_TARGET_DIR="${MUTANTS_TARGET_DIR:-$root/target/mutants}"
-export CARGO_TARGET_DIR
+# A mutant is a small change: only what it touches is compiled again.
+CARGO_INCREMENTAL=1
+export CARGO_TARGET_DIR CARGO_INCREMENTAL
 
 # replace FILE OLD NEW: the first occurrence only.
 replace() {
