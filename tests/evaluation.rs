@@ -1,13 +1,13 @@
 //! Evaluation never draws a mask, and what a plan leaves out.
 
-use thinnet::KeepProb;
 use thinnet::executor::Executor;
 use thinnet::network::{Layer, Network};
 use thinnet::plan::{Caps, Mode, Options, Plans, Update};
 use thinnet::reference::{self, Masks};
+use thinnet::{Dense, KeepProb, Model};
 
 use crate::balls::{self, Ball};
-use crate::common::device;
+use crate::common::{device, numbers};
 use crate::drive::{self, EVAL, batch_of, widen};
 use crate::gradients::{SGD, members, networks, ratio};
 
@@ -46,6 +46,25 @@ fn evaluation_agrees_with_the_reference_without_masks() {
         }
         assert!(decided > 4, "hits of only {decided} of 6 batches are certain");
     }
+}
+
+#[test]
+fn logits_of_thousands_have_the_losses_of_the_reference() {
+    let data = drive::random_data(17, 13, 5, 2);
+    let network = Network::new(13).dense(Dense::new(5));
+    let weights = vec![numbers(65, 1).into_iter().map(|w| 2000.0 * w).collect(), numbers(5, 2)];
+    let model = Model::new(network.clone(), weights).unwrap();
+    let (inputs, labels, _) = batch_of(&data, &(0..17).collect::<Vec<_>>());
+    let weights: Vec<Vec<Ball>> = widen(model.weights()).into_iter().map(|w| w.into_iter().map(Ball::exact).collect()).collect();
+    let (inputs, labels) = (&inputs, &labels);
+    let balls = balls::Step { network: &network, weights: &weights, inputs, labels, masks: Masks::None }.run();
+    let spread = |z: &[Ball]| z.iter().fold(0.0, |a: f64, z| a.max(z.mid)) - z.iter().fold(0.0, |a: f64, z| a.min(z.mid));
+    assert!(balls.logits.chunks(5).any(|z| spread(z) > 2000.0), "e^z would not overflow");
+    let expected = reference::loss(&network, &widen(model.weights()), inputs, labels, &Masks::None).unwrap();
+    let bound = balls::sum(balls.losses.iter().copied()).rad / 17.0;
+    let found = model.evaluate(device(), &data).unwrap();
+    assert!((found.loss - expected).abs() <= bound, "{found:?}, the reference has {expected} +- {bound}");
+    assert!(bound < 1e-3 * expected, "the bound says nothing: {bound}");
 }
 
 /// The names of a plan's kernels.
