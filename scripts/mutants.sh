@@ -63,7 +63,7 @@ mutant counter-without-pass killed 'dropout:: kernels::' shaders/dropout.wgsl 's
 mutant philox-one-round-short killed 'philox:: dropout::' shaders/lib/philox.wgsl 'round < 10u' 'round < 9u'
 mutant shuffle-one-round-short killed 'shuffle:: kernels::' shaders/rows.wgsl 'round < 8u' 'round < 7u'
 mutant matmul-operands-swapped killed 'kernels::' shaders/dense.wgsl 'v.x * a0 + v.y * a1' 'v.y * a0 + v.x * a1'
-mutant matmul-transposed killed 'gradients::' src/plan.rs 'DenseBackwardWeight { params, x, dy, dweight }' 'DenseBackwardWeight { params, x: dy, dy: x, dweight }'
+mutant matmul-transposed killed 'gradients::' src/plan/build.rs 'DenseBackwardWeight { params, x, dy, dweight }' 'DenseBackwardWeight { params, x: dy, dy: x, dweight }'
 mutant last-workgroup-skipped killed 'kernels::' src/kernels.rs 'invocations.div_ceil(WORKGROUP).max(1)' '(invocations / WORKGROUP).max(1)'
 mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[id.z * (p.bias_stride / 4u) + id.x];' 'sums[r] = vec4<f32>();'
 
@@ -74,16 +74,16 @@ mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum =
 mutant dy-ignored killed 'kernels:: gradients::' shaders/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
 mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'dx[target_at] = select(0.0, dy[source] * site.scale, keep.x)' \
     'dx[target_at] = select(0.0, dy[source] * site.scale, keeps(at, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, group.z).x)'
-mutant next-site-in-backward killed 'gradients::' src/plan.rs '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site)' \
+mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site)' \
     '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
-mutant dropout-left-out-of-backward killed 'gradients::' src/plan.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
+mutant dropout-left-out-of-backward killed 'gradients::' src/plan/build.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
                     dy = dx;' 'let _ = (params, samples, dx);'
 
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
-mutant adam-without-bias-correction killed 'training:: optimizer' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
+mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
-mutant masks-in-evaluation killed 'gradients:: training::' src/plan.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
+mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
 mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::new(site.keep, epoch)' 'SiteStep::new(site.keep, 0)'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[group.z].xy;' 'let key = step.keys[0].xy;'
 
