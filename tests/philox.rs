@@ -91,7 +91,7 @@ fn streams_have_the_numbers_of_the_contract_and_words_of_their_own() {
     assert!(rng::check_site(rng::MAX_SITE + 1).is_err(), "a site must not reach into the stream");
 }
 
-/// Masks of the contract, from `design` section "test vectors": seed, keep_prob, site, pass, first unit, and by sample the mask.
+/// Masks that the contract publishes: seed, keep_prob, site, pass, first unit, and by sample the mask.
 type MaskVector = (u64, f64, u32, u32, u32, &'static [(u32, &'static str)]);
 const MASKS: [MaskVector; 2] = [
     (42, 0.5, 0, 0, 0, &[(0, "0111010100000001"), (1, "1111110011000100"), (2, "0010000111010010"), (3, "0000000011111110")]),
@@ -124,7 +124,7 @@ fn masks_are_those_of_the_contract_on_cpu_and_device() {
     }
 }
 
-/// Orders of the contract for seed 42: rows, epoch, the first positions.
+/// Orders that the contract publishes for seed 42: rows, epoch, the first positions.
 const SHUFFLES: [(u32, u32, &[u32]); 6] = [
     (2, 0, &[1, 0]),
     (3, 0, &[1, 0, 2]),
