@@ -1,48 +1,88 @@
-//! What a training draws from the generator.
+//! Every random word that a whole training draws, on the CPU twins, where each call of Philox is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::*;
-use crate::data::digits;
+use crate::data::Inputs;
 use crate::network::{Activation, Dense, Dropout};
-use crate::rng::{Stream, trace};
+use crate::rng::{Shuffle, Stream, trace};
 
-/// How often each counter of a stream was drawn.
-fn drawn(counters: &[[u32; 4]], stream: Stream) -> BTreeMap<[u32; 4], usize> {
-    let mut times = BTreeMap::new();
-    for counter in counters.iter().filter(|counter| counter[3] >> 24 == stream as u32) {
-        *times.entry(*counter).or_default() += 1;
-    }
-    times
+const SEED: u64 = 42;
+const EPOCHS: u32 = 2;
+/// Sample numbers of the caller's own: a row number that stands in for a sample is noticed.
+const SAMPLES: [u32; 11] = [900, 3, 77, 1, 4_000_000_000, 12, 0, 500, 501, 8, 9];
+
+/// Dropout of the input (site 0), one at keep_prob 1 (site 1, never drawn), one by its place (site 2) and one by its number.
+/// Every place that drops has two quads of units.
+fn network() -> Network {
+    let keep = |keep_prob| Dropout::keep(keep_prob).unwrap();
+    let input = Network::new(5).dropout(keep(0.8)).dense(Dense::new(7).activation(Activation::Relu)).dropout(keep(1.0));
+    let hidden = input.dense(Dense::new(6)).dropout(keep(0.5)).dense(Dense::new(8).activation(Activation::Tanh));
+    hidden.dropout(keep(0.7).site(9)).dense(Dense::new(3))
+}
+
+fn dataset(samples: &[u32]) -> Dataset {
+    let values = (0..5 * samples.len()).map(|i| (i % 7) as f32 - 3.0).collect();
+    let inputs = Inputs::from_f32(5, values).unwrap().with_samples(samples.to_vec()).unwrap();
+    Dataset::new(inputs, (0..samples.len() as u32).map(|row| row % 3).collect(), 3).unwrap()
+}
+
+fn counts(counters: impl IntoIterator<Item = [u32; 4]>) -> HashMap<[u32; 4], u32> {
+    let mut counts = HashMap::new();
+    counters.into_iter().for_each(|counter| *counts.entry(counter).or_default() += 1);
+    counts
+}
+
+/// The stream of a counter.
+fn stream(counter: &[u32; 4]) -> u32 {
+    counter[3] >> 24
+}
+
+/// What a training of [`network`] draws while it is set up and fitted.
+fn drawn() -> HashMap<[u32; 4], u32> {
+    let (train, valid) = (dataset(&SAMPLES), dataset(&[20, 21, 22]));
+    // Batches of 4, 4 and 3 rows, and evaluations, which draw nothing.
+    let options = TrainOptions { seed: SEED, batch: 4, evaluate_train: true, ..Default::default() };
+    let counters = trace::counters(|| {
+        let mut trainer = Trainer::new(&Device::cpu(), &network(), (&train, &valid), options).unwrap();
+        assert_eq!(trainer.fit(EPOCHS).unwrap().len(), EPOCHS as usize);
+    });
+    counts(counters)
 }
 
 #[test]
-fn no_two_random_decisions_of_a_training_share_a_counter() {
-    let (rows, epochs) = (11, 3);
-    let digits = digits();
-    let (train, valid) = (digits.slice(40..40 + rows).unwrap(), digits.slice(0..20).unwrap());
-    let half = || Dropout::keep(0.5).unwrap();
-    let hidden = Dense::new(7).activation(Activation::Relu);
-    let network = Network::new(64).dropout(half()).dense(hidden).dropout(half()).dense(Dense::new(10));
-    let counters = trace::counters(|| {
-        let options = TrainOptions { batch: 4, evaluate_train: true, ..TrainOptions::default() };
-        let mut trainer = Trainer::new(&Device::cpu(), &network, (&train, &valid), options).unwrap();
-        trainer.fit(epochs).unwrap();
+fn forward_and_backward_draw_the_same_masks_and_no_two_decisions_share_a_word() {
+    let masks: HashMap<_, _> =
+        drawn().into_iter().filter(|(counter, _)| stream(counter) == Stream::TrainingMask as u32).collect();
+    let mut expected = HashMap::new();
+    // Nothing in front of the first dense layer is trained, so that site 0 needs no backward pass.
+    for (site, times) in [(0, 1), (2, 2), (9, 2)] {
+        for (pass, sample) in (0..EPOCHS).flat_map(|pass| SAMPLES.map(|sample| (pass, sample))) {
+            expected.extend((0..2).map(|quad| ([quad, sample, pass, site], times)));
+        }
+    }
+    assert_eq!(expected.len(), 3 * EPOCHS as usize * SAMPLES.len() * 2);
+    // As many times as here and not once more: another decision with the same counter would be a third time.
+    assert_eq!(masks, expected);
+}
+
+#[test]
+fn a_training_draws_nothing_but_its_masks_its_weights_and_its_order() {
+    let others: HashMap<_, _> =
+        drawn().into_iter().filter(|(counter, _)| stream(counter) != Stream::TrainingMask as u32).collect();
+    let mut expected = HashMap::new();
+    // Each weight takes one word, so that a quad is drawn once for every weight in it; biases start at 0.
+    for (tensor, weights) in [(0, 5 * 7u32), (2, 7 * 6), (4, 6 * 8), (6, 8 * 3)] {
+        let quad = |i| [i / 4, 0, 0, (Stream::InitialWeights as u32) << 24 | tensor];
+        expected.extend(counts((0..weights).map(quad)));
+    }
+    // The rounds of the shuffle share words between positions: they make up one decision, the order of an epoch.
+    let rows = SAMPLES.len() as u32;
+    let order = trace::counters(|| {
+        let positions = (0..EPOCHS).flat_map(|epoch| (0..rows).map(move |position| (epoch, position)));
+        positions.for_each(|(epoch, position)| _ = Shuffle::new(rows).row(position, epoch, rng::key(SEED)));
     });
-    // A mask is drawn for every row, epoch, site and quad of units: 16 quads once, since no gradient goes to the input, and
-    // 2 quads once in each direction.
-    let masks = drawn(&counters, Stream::TrainingMask);
-    let times = |site: u32| masks.iter().filter(move |(counter, _)| counter[3] == site).map(|(_, &times)| times);
-    assert_eq!(times(0).collect::<Vec<_>>(), vec![1; (16 * rows * epochs) as usize]);
-    assert_eq!(times(1).collect::<Vec<_>>(), vec![2; (2 * rows * epochs) as usize]);
-    assert!(masks.keys().all(|[_, sample, pass, _]| (40..40 + rows).contains(sample) && *pass < epochs));
-    // A weight has a word of its own, four of them a counter; tensors 0 and 2 are the weights.
-    let weights = drawn(&counters, Stream::InitialWeights);
-    assert_eq!(weights.values().sum::<usize>(), 7 * 64 + 10 * 7);
-    assert_eq!(weights.len(), 7 * 64 / 4 + (10 * 7usize).div_ceil(4));
-    assert!(weights.values().all(|&times| times <= 4) && weights.keys().all(|counter| [0, 2].contains(&(counter[3] & 0xFF))));
-    // The rest is the order of the rows.
-    let shuffled: usize = drawn(&counters, Stream::Shuffle).values().sum();
-    assert!(shuffled >= 8 * (rows * epochs) as usize);
-    assert_eq!(shuffled + masks.values().sum::<usize>() + weights.values().sum::<usize>(), counters.len());
+    assert!(order.len() >= (8 * rows * EPOCHS) as usize);
+    expected.extend(counts(order));
+    assert_eq!(others, expected);
 }
