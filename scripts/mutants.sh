@@ -2,6 +2,7 @@
 # Breaks the crate on purpose, one small change at a time, and shows whether the tests notice.
 #
 #   sh scripts/with-adapter.sh sh scripts/mutants.sh [NAME ...]
+#   sh scripts/mutants.sh --check    only looks whether every mutant still applies
 #
 # Works on a copy of the tree, so that an interrupted run leaves nothing broken behind. Every mutant is a file, a text that
 # occurs in it, and what replaces it; a text that no longer occurs is an error, so the list cannot rot unnoticed. Exits 1 if a
@@ -33,8 +34,15 @@ replace() {
 # mutant NAME EXPECTED TEST-FILTER FILE OLD NEW
 mutant() {
     name=$1 expected=$2 filter=$3 file=$4
-    case "$wanted" in "  " | *" $name "*) ;; *) return 0 ;; esac
-    replace "$copy/$file" "$5" "$6"
+    case "$wanted" in "  " | " --check " | *" $name "*) ;; *) return 0 ;; esac
+    if ! replace "$copy/$file" "$5" "$6"; then
+        failures=$((failures + 1))
+        return 0
+    fi
+    if [ "$wanted" = " --check " ]; then
+        cp "$root/$file" "$copy/$file"
+        return 0
+    fi
     log="$copy/log"
     # shellcheck disable=SC2086 # several filters are several words
     if (cd "$copy" && cargo test --release --all-features --lib --test tests -- $filter) >"$log" 2>&1; then
@@ -82,7 +90,7 @@ mutant dropout-left-out-of-backward killed 'gradients::' src/plan/build.rs 'self
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
-mutant last-batch-dropped killed 'training::' src/trainer.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
+mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
 mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
 mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::new(site.keep, epoch)' 'SiteStep::new(site.keep, 0)'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[group.z].xy;' 'let key = step.keys[0].xy;'

@@ -35,7 +35,11 @@ pub fn sequential(network: &Network) -> Result<String> {
     let mut modules = Vec::new();
     for (layer, before) in network.layers.iter().zip(&shapes) {
         match layer {
-            Layer::Dropout(dropout) => modules.push(format!("nn.Dropout({})", 1.0 - dropout.keep.get())),
+            Layer::Dropout(dropout) => {
+                // 1 - 0.8 is 0.19999999999999996 in f64; twelve digits say what was meant.
+                let drop = ((1.0 - dropout.keep.get()) * 1e12).round() / 1e12;
+                modules.push(format!("nn.Dropout({drop})"));
+            }
             Layer::Dense(dense) => {
                 modules.push(format!("nn.Linear({}, {})", before.0[0], dense.units));
                 match dense.activation {

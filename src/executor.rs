@@ -50,7 +50,8 @@ impl Device {
         }
     }
 
-    /// Uses a device of the caller's. Nothing of it is changed: neither its error handler nor its lost callback.
+    /// Uses a device of the caller's and its queue. Nothing of it is changed: neither its error handler nor its lost
+    /// callback, so that the loss of such a device shows as [`crate::Error::Gpu`]; the caller's own callback tells of it.
     ///
     /// # Errors
     /// Limits below [`crate::ops::required_limits`].

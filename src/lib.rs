@@ -29,6 +29,7 @@ pub mod ops;
 pub mod reference;
 
 mod error;
+mod pacer;
 
 pub use data::{Dataset, Inputs};
 pub use error::{Error, Result};

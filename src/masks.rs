@@ -101,7 +101,12 @@ fn run(
         store_output: false,
     };
     let plan = Plan { options, kernels: vec![kernel], sites, metrics: None, tensors: Default::default() };
-    plans.check_limits(&plan)?;
+    plans.check_limits(&plan).map_err(|error| match error {
+        Error::Limit { what, needed, available, .. } => {
+            Error::Limit { what, needed, available, remedy: "ask for fewer samples or units at once" }
+        }
+        other => other,
+    })?;
     plans.push(plan);
     let mut executor = Executor::new(device, plans)?;
     for (tensor, words) in inputs {

@@ -1,8 +1,11 @@
 //! [`Model`]: a network with weights, in host memory. It evaluates, predicts, and is saved and loaded by `checkpoint`.
 
+use std::time::Instant;
+
 use crate::data::{Dataset, Inputs, Values};
 use crate::executor::Executor;
 use crate::network::Network;
+use crate::pacer::Pacer;
 use crate::plan::{Mode, Options, Plans, SLOTS, Source};
 use crate::step::{MemberStep, OptimizerStep, Step};
 use crate::work::{Snapshot, Work};
@@ -116,14 +119,24 @@ impl Model {
     /// The network's output before the softmax, `[rows, classes]`.
     ///
     /// # Errors
-    /// Inputs of another width than the network's, or too large for the device.
+    /// Inputs of another width than the network's; a network too large for the device.
     pub fn logits(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
-        let source = source("inputs", inputs, false);
-        let (executor, plan) = self.run(device, source, true, inputs, None)?;
+        check_inputs(&self.network, inputs)?;
+        self.logits_by(self.rows_at_once(device, inputs)?, device, inputs)
+    }
+
+    /// [`Model::logits`], `most` rows at once.
+    fn logits_by(&self, most: u32, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         let columns = self.network.outputs()? as usize;
-        let padded = executor.0.read(executor.0.plans().plans[plan].tensor("eval.outputs"), 0)?;
-        let rows = bytemuck::cast_slice::<u32, f32>(&padded).chunks(columns.next_multiple_of(4));
-        Ok(Outputs { columns, values: rows.flat_map(|row| &row[..columns]).copied().collect() })
+        let mut values = Vec::with_capacity(inputs.rows() as usize * columns);
+        for range in ranges(inputs.rows(), most) {
+            let part = inputs.slice(range)?;
+            let (executor, _) = self.run(device, &part, None)?;
+            let padded = executor.read(executor.plans().plans[0].tensor("eval.outputs"), 0)?;
+            let rows = bytemuck::cast_slice::<u32, f32>(&padded).chunks(columns.next_multiple_of(4));
+            values.extend(rows.flat_map(|row| &row[..columns]));
+        }
+        Ok(Outputs { columns, values })
     }
 
     /// Class probabilities, `softmax(logits)`, `[rows, classes]`.
@@ -144,38 +157,63 @@ impl Model {
     /// Mean loss and accuracy.
     ///
     /// # Errors
-    /// Data that do not fit the network, or are too large for the device.
+    /// Data that do not fit the network; a network too large for the device.
     pub fn evaluate(&self, device: &Device, data: &Dataset) -> Result<Metrics> {
         check_data(&self.network, data)?;
-        let source = source("inputs", data.inputs(), true);
-        let (executor, plan) = self.run(device, source, false, data.inputs(), Some(data.labels()))?;
-        Ok(Metrics::of(executor.1.sums(plan, 0, 0), data.rows()))
+        self.evaluate_by(self.rows_at_once(device, data.inputs())?, device, data)
     }
 
-    fn run(
-        &self,
-        device: &Device,
-        source: Source,
-        store_output: bool,
-        inputs: &Inputs,
-        labels: Option<&[u32]>,
-    ) -> Result<((Executor, Snapshot), usize)> {
-        check_inputs(&self.network, inputs)?;
+    /// [`Model::evaluate`], `most` rows at once.
+    fn evaluate_by(&self, most: u32, device: &Device, data: &Dataset) -> Result<Metrics> {
+        let (mut loss, mut hits) = (0.0, 0);
+        for range in ranges(data.rows(), most) {
+            let part = data.slice(range)?;
+            let (_, snapshot) = self.run(device, part.inputs(), Some(part.labels()))?;
+            let sums = snapshot.sums(0, 0, 0);
+            (loss, hits) = (loss + f64::from(sums.0), hits + sums.1);
+        }
+        let rows = f64::from(data.rows());
+        Ok(Metrics { loss: loss / rows, accuracy: f64::from(hits) / rows })
+    }
+
+    /// How many rows of inputs and outputs fit a binding of the device.
+    fn rows_at_once(&self, device: &Device, inputs: &Inputs) -> Result<u32> {
+        let input = match inputs.values() {
+            Values::U8 { .. } => u64::from(inputs.columns()).next_multiple_of(4),
+            Values::F32(_) => 4 * u64::from(inputs.columns()).next_multiple_of(4),
+        };
+        let output = 4 * u64::from(self.network.outputs()?).next_multiple_of(4);
+        let caps = device.caps();
+        let rows = caps.max_binding.min(caps.max_buffer) / input.max(output).next_multiple_of(4);
+        // A multiple of the batch, so that no batch but the last is ragged; a row too large is named by the plan.
+        Ok(u32::try_from(rows / u64::from(BATCH) * u64::from(BATCH)).unwrap_or(u32::MAX / BATCH * BATCH).max(1))
+    }
+
+    /// Runs an evaluation plan over all rows: with labels for its metrics, without for its outputs.
+    fn run(&self, device: &Device, inputs: &Inputs, labels: Option<&[u32]>) -> Result<(Executor, Snapshot)> {
         let mut plans = Plans::new(device.caps());
-        let plan = plans.add(&self.network, evaluation("eval", source, store_output))?;
+        let source = source("inputs", inputs, labels.is_some());
+        let plan = plans.add(&self.network, evaluation("eval", source, labels.is_none()))?;
         let mut executor = Executor::new(device, plans)?;
         upload_weights(&executor, plan, 0, self)?;
         upload_data(&executor, plan, inputs, labels)?;
-        let steps = evaluation_steps(inputs.rows(), 0);
-        let mut snapshot = Default::default();
-        let work: Vec<_> = steps.map(|step| Work { plan, step }).collect();
-        // A few batches a submission: no watchdog ends an evaluation, however large the network.
-        for work in work.chunks(8) {
-            let submission = executor.submit(work)?;
+        let work: Vec<_> = evaluation_steps(inputs.rows(), 0).map(|step| Work { plan, step }).collect();
+        let (mut pacer, mut snapshot, mut rest) = (Pacer::default(), Snapshot::default(), work.as_slice());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(pacer.next().min(rest.len()));
+            rest = later;
+            let submitted = Instant::now();
+            let submission = executor.submit(now)?;
             snapshot = executor.wait(submission)?;
+            pacer.completed(now.len(), submitted);
         }
-        Ok(((executor, snapshot), plan))
+        Ok((executor, snapshot))
     }
+}
+
+/// `0..rows` in parts of at most `most`.
+fn ranges(rows: u32, most: u32) -> impl Iterator<Item = std::ops::Range<u32>> {
+    (0..rows.div_ceil(most)).map(move |i| i * most..rows.min((i + 1).saturating_mul(most)))
 }
 
 /// An evaluation plan's options.
@@ -284,5 +322,33 @@ pub(crate) fn upload_data(executor: &Executor, plan: usize, inputs: &Inputs, lab
     match labels {
         Some(labels) => executor.write(tensor("labels"), 0, labels),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Activation, Dense};
+
+    #[test]
+    fn rows_in_parts_give_the_same_outputs_and_metrics() {
+        let digits = crate::data::digits().slice(0..70).unwrap();
+        let network = Network::new(64).dense(Dense::new(9).activation(Activation::Tanh)).dense(Dense::new(10));
+        let (model, device) = (Model::initial(&network, 3).unwrap(), Device::cpu());
+        let whole = model.logits(&device, digits.inputs()).unwrap();
+        for most in [1, 23, 69, 70, 1000] {
+            assert_eq!(model.logits_by(most, &device, digits.inputs()).unwrap(), whole);
+            let (parts, all) = (model.evaluate_by(most, &device, &digits).unwrap(), model.evaluate(&device, &digits).unwrap());
+            assert_eq!(parts.accuracy, all.accuracy);
+            // Each part rounds its sum of losses once.
+            assert!((parts.loss - all.loss).abs() <= 70.0 * 1.2e-7 * all.loss, "{} {}", parts.loss, all.loss);
+        }
+    }
+
+    #[test]
+    fn ranges_cover_every_row_once() {
+        let parts: Vec<_> = ranges(10, 4).collect();
+        assert_eq!(parts, [0..4, 4..8, 8..10]);
+        assert_eq!(ranges(u32::MAX, u32::MAX / 512 * 512).last(), Some(u32::MAX / 512 * 512..u32::MAX));
     }
 }

@@ -42,7 +42,8 @@ pub struct Ops {
 }
 
 impl Ops {
-    /// Uses a device of the caller's. Nothing of it is changed.
+    /// Uses a device of the caller's and its queue. Nothing of it is changed. Encoders and buffers that are passed to the
+    /// operations must be of this device; wgpu itself panics, or takes another buffer, where they are of another instance.
     ///
     /// # Errors
     /// Limits below [`required_limits`].

@@ -64,13 +64,14 @@ impl Optimizer {
     pub fn check(&self) -> Result<()> {
         let bad =
             |option, value: f64, problem: &str| Err(Error::Option { option, value: value.to_string(), problem: problem.into() });
-        let positive = |option, value: f64| match value.is_finite() && value > 0.0 {
+        // What counts is the number that the device gets, an f32.
+        let positive = |option, value: f64| match (f32::MIN_POSITIVE..=f32::MAX).contains(&(value as f32)) {
             true => Ok(()),
-            false => bad(option, value, "must be a positive number"),
+            false => bad(option, value, "must be a positive number that an f32 can hold, from 1.2e-38 to 3.4e38"),
         };
-        let decay = |option, value: f64| match (0.0..1.0).contains(&value) {
+        let decay = |option, value: f64| match (0.0..1.0).contains(&value) && (value as f32) < 1.0 {
             true => Ok(()),
-            false => bad(option, value, "must lie from 0 to below 1"),
+            false => bad(option, value, "must lie from 0 to below 1, also as an f32"),
         };
         match *self {
             Self::Sgd { lr, momentum } => positive("lr", lr).and(decay("momentum", momentum)),

@@ -224,8 +224,8 @@ impl Plans {
 
     /// A buffer by name, made or enlarged to hold `words`. Plans run one after the other, so they may share it.
     pub fn buffer(&mut self, name: &str, words: u64) -> Result<BufferId> {
-        let words =
-            u32::try_from(words.next_multiple_of(ALIGN)).map_err(|_| self.too_large(name, 4 * words, 4 * u64::from(u32::MAX)))?;
+        let words = u32::try_from(words.next_multiple_of(ALIGN))
+            .map_err(|_| self.too_large(name, "bytes", 4 * words, self.caps.max_buffer.min(4 * u64::from(u32::MAX))))?;
         if let Some(i) = self.buffers.iter().position(|b| b.name == name) {
             self.buffers[i].words = self.buffers[i].words.max(words);
             return Ok(BufferId(i));
@@ -241,9 +241,9 @@ impl Plans {
         Ok(Tensor { buffer, offset: 0, len: len as u32, stride: if members == 1 { 0 } else { stride as u32 } })
     }
 
-    fn too_large(&self, what: &str, needed: u64, available: u64) -> Error {
-        let remedy = "use a smaller batch, network or data set, or an adapter with larger limits";
-        Error::Limit { what: format!("{what} on {} (bytes)", self.caps.adapter), needed, available, remedy }
+    fn too_large(&self, what: &str, unit: &str, needed: u64, available: u64) -> Error {
+        let remedy = "use a smaller batch, network or data set (bytes take a quarter of the room of f32), or an adapter with larger limits";
+        Error::Limit { what: format!("{what} on {} ({unit})", self.caps.adapter), needed, available, remedy }
     }
 
     /// Whether the device can hold and run a plan.
@@ -255,6 +255,7 @@ impl Plans {
             if 4 * u64::from(buffer.words) > self.caps.max_buffer {
                 return Err(self.too_large(
                     &format!("buffer {}", buffer.name),
+                    "bytes",
                     4 * u64::from(buffer.words),
                     self.caps.max_buffer,
                 ));
@@ -265,12 +266,13 @@ impl Plans {
                 let bytes = 4 * u64::from(tensor.span(plan.options.members));
                 if bytes > self.caps.max_binding {
                     let what = format!("{} of {}", self.buffers[tensor.buffer.0].name, kernel.entry().name);
-                    return Err(self.too_large(&what, bytes, self.caps.max_binding));
+                    return Err(self.too_large(&what, "bytes", bytes, self.caps.max_binding));
                 }
             }
             if let Some(groups) = kernel.grid().into_iter().find(|&groups| groups > self.caps.max_groups) {
                 return Err(self.too_large(
-                    &format!("the grid of {} (workgroups)", kernel.entry().name),
+                    &format!("the grid of {}", kernel.entry().name),
+                    "workgroups",
                     groups.into(),
                     self.caps.max_groups.into(),
                 ));

@@ -4,19 +4,22 @@
 //! done. How many steps share a submission is chosen by time and changes no result.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::data::Dataset;
 use crate::executor::{Executor, Submission};
-use crate::model::{
-    Metrics, Model, check_data, download_weights, evaluation, evaluation_steps, source, upload_data, upload_weights,
-};
+use crate::model::{Metrics, Model, check_data, download_weights, evaluation, source, upload_data, upload_weights};
 use crate::network::Network;
 use crate::optimizer::Optimizer;
+use crate::pacer::Pacer;
 use crate::plan::{Mode, Options, Plans, SLOTS};
 use crate::step::{MemberStep, SiteStep, Step};
-use crate::work::{MAX_STEPS, Snapshot, Work};
+use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
+
+mod schedule;
+
+use schedule::{Evaluation, Next, Schedule, What};
 
 /// How to train. The defaults are Adam at 0.001, batches of 32, seed 0.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,11 +34,14 @@ pub struct TrainOptions {
     pub weight_decay: f64,
     /// Whether the training data are also judged in evaluation mode after each epoch; the validation data always are.
     pub evaluate_train: bool,
+    /// Number of the first epoch: the pass of its masks and the order of its rows. Training that goes on from the weights of
+    /// n epochs begins with epoch n, so that no mask is drawn twice.
+    pub first_epoch: u32,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { seed: 0, batch: 32, optimizer: Optimizer::adam(0.001), weight_decay: 0.0, evaluate_train: false }
+        Self { seed: 0, batch: 32, optimizer: Optimizer::adam(0.001), weight_decay: 0.0, evaluate_train: false, first_epoch: 0 }
     }
 }
 
@@ -109,6 +115,8 @@ pub struct Trainer {
     options: TrainOptions,
     schedule: Schedule,
     pacer: Pacer,
+    /// Submissions under way. They outlive a call only if its observer panicked; the next call waits for them.
+    in_flight: VecDeque<Flight>,
     history: Vec<Epoch>,
     seconds: f64,
 }
@@ -119,16 +127,25 @@ impl Trainer {
     /// # Errors
     /// A network, data or options that do not fit together or the device.
     pub fn new<'a>(device: &Device, network: &Network, data: impl Into<Data<'a>>, options: TrainOptions) -> Result<Self> {
-        let model = Model::initial(network, options.seed)?;
-        Self::from_model(device, &model, data, options)
+        let seed = options.seed;
+        let trainer = Self::without_weights(device, network, data.into(), options)?;
+        upload_weights(&trainer.executor, TRAIN, 0, &Model::initial(network, seed)?)?;
+        Ok(trainer)
     }
 
-    /// The same, from the weights of a model: training goes on from them, with new optimizer state.
+    /// The same, from the weights of a model: training goes on from them, with new optimizer state. See
+    /// [`TrainOptions::first_epoch`].
     ///
     /// # Errors
     /// As [`Trainer::new`].
     pub fn from_model<'a>(device: &Device, model: &Model, data: impl Into<Data<'a>>, options: TrainOptions) -> Result<Self> {
-        let (data, network) = (data.into(), model.network());
+        let trainer = Self::without_weights(device, model.network(), data.into(), options)?;
+        upload_weights(&trainer.executor, TRAIN, 0, model)?;
+        Ok(trainer)
+    }
+
+    /// Everything but the weights, which may take long to compute, so that errors come first.
+    fn without_weights(device: &Device, network: &Network, data: Data<'_>, options: TrainOptions) -> Result<Self> {
         options.optimizer.check()?;
         if !(options.weight_decay >= 0.0 && options.weight_decay.is_finite()) {
             let value = options.weight_decay.to_string();
@@ -164,7 +181,6 @@ impl Trainer {
             evaluations.push(Evaluation { plan: plans.add(network, options)?, rows: valid.rows(), what: What::Valid });
         }
         let executor = Executor::new(device, plans)?;
-        upload_weights(&executor, TRAIN, 0, model)?;
         upload_data(&executor, TRAIN, data.train.inputs(), Some(data.train.labels()))?;
         for evaluation in evaluations.iter().filter(|e| e.what == What::Valid) {
             let valid = data.valid.unwrap_or(data.train);
@@ -174,19 +190,21 @@ impl Trainer {
             rows: train_rows,
             batch: options.batch.min(train_rows),
             evaluations,
-            epoch: 0,
+            epoch: options.first_epoch,
             position: 0,
             evaluation: None,
             updates: 0,
         };
         let (network, pacer) = (network.clone(), Pacer::default());
-        Ok(Self { executor, network, options, schedule, pacer, history: Vec::new(), seconds: 0.0 })
+        let (in_flight, history) = (VecDeque::new(), Vec::new());
+        Ok(Self { executor, network, options, schedule, pacer, in_flight, history, seconds: 0.0 })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
     ///
     /// # Errors
-    /// [`Error::Diverged`] as soon as a loss is not finite; a lost device.
+    /// [`Error::Diverged`] if a loss is not finite, within a few submissions; a lost device. The history has every epoch that was
+    /// trained even so.
     pub fn fit(&mut self, epochs: u32) -> Result<&[Epoch]> {
         self.fit_with(epochs, |_| {})
     }
@@ -202,32 +220,29 @@ impl Trainer {
             problem: "a run has at most 2^32 - 1 epochs, the pass coordinate of the mask contract".into(),
         })?;
         let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
-        let mut in_flight = VecDeque::new();
-        let result = self.run(last_epoch, &mut in_flight, |steps, history| observe(&Progress { steps, total_steps, history }));
-        // After an error too: what is under way is waited for, so that training can go on if it is called again.
-        for flight in in_flight {
-            let _ = self.executor.wait(flight.submission);
-        }
-        result.map(|()| self.history.as_slice())
-    }
-
-    /// The loop: submit while there is room, otherwise wait for the oldest submission and note what it completed.
-    fn run(&mut self, last_epoch: u32, in_flight: &mut VecDeque<Flight>, mut observe: impl FnMut(u64, &[Epoch])) -> Result<()> {
-        let (began, seconds_before, mut steps) = (Instant::now(), self.seconds, 0);
+        let (began, seconds_before) = (Instant::now(), self.seconds);
+        let (mut steps, mut failure) = (0, None);
+        // Submit while there is room, otherwise wait for the oldest submission and note what it completed. After an error what
+        // is under way is still waited for and noted, so that the history has no gap and training can go on.
         loop {
-            // Two submissions in flight keep the device busy; until the first one is timed there is only one.
-            let room = if self.pacer.measured() { 2 } else { 1 };
-            if in_flight.len() < room && self.schedule.epoch < last_epoch {
-                in_flight.push_back(self.submit(last_epoch)?);
+            if failure.is_none() && self.in_flight.len() < self.pacer.room() && self.schedule.epoch < last_epoch {
+                failure = self.submit(last_epoch).err();
                 continue;
             }
-            let Some(flight) = in_flight.pop_front() else { return Ok(()) };
-            let snapshot = self.executor.wait(flight.submission)?;
-            self.pacer.completed(flight.work, flight.submitted);
-            self.seconds = seconds_before + began.elapsed().as_secs_f64();
+            let Some(flight) = self.in_flight.pop_front() else { break };
             steps += u64::from(flight.steps);
-            self.record(&flight.epochs, &snapshot)?;
-            observe(steps, &self.history);
+            let snapshot = self.executor.wait(flight.submission);
+            self.seconds = seconds_before + began.elapsed().as_secs_f64();
+            self.pacer.completed(flight.work, flight.submitted);
+            match snapshot.and_then(|snapshot| self.record(&flight.epochs, flight.begun, &snapshot)) {
+                Ok(()) if failure.is_none() => observe(&Progress { steps, total_steps, history: &self.history }),
+                Ok(()) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            None => Ok(&self.history),
+            Some(error) => Err(error),
         }
     }
 
@@ -250,23 +265,29 @@ impl Trainer {
     }
 
     /// Submits the next steps, up to `last_epoch`.
-    fn submit(&mut self, last_epoch: u32) -> Result<Flight> {
-        let mut work = Vec::new();
-        let mut flight_epochs = Vec::new();
-        let mut steps = 0;
+    fn submit(&mut self, last_epoch: u32) -> Result<()> {
+        let before = self.schedule.clone();
+        let (mut work, mut epochs, mut steps) = (Vec::new(), Vec::new(), 0);
         // Every epoch of a submission needs a slot of its own.
-        while work.len() < self.pacer.next() && flight_epochs.len() < SLOTS as usize - 1 && self.schedule.epoch < last_epoch {
+        while work.len() < self.pacer.next() && epochs.len() < SLOTS as usize - 1 && self.schedule.epoch < last_epoch {
             let epoch = self.schedule.epoch;
             let next = self.next_work();
             steps += u32::from(next.plan == TRAIN);
             work.push(next);
             if self.schedule.epoch > epoch {
-                flight_epochs.push(epoch);
+                epochs.push(epoch);
             }
         }
+        let begun = (self.schedule.position > 0).then_some(self.schedule.epoch);
         let submitted = Instant::now();
-        let submission = self.executor.submit(&work)?;
-        Ok(Flight { submission, submitted, work: work.len(), steps, epochs: flight_epochs })
+        match self.executor.submit(&work) {
+            Ok(submission) => self.in_flight.push_back(Flight { submission, submitted, work: work.len(), steps, epochs, begun }),
+            Err(error) => {
+                self.schedule = before;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn next_work(&mut self) -> Work {
@@ -284,8 +305,14 @@ impl Trainer {
         }
     }
 
-    /// Adds the completed epochs of a submission to the history.
-    fn record(&mut self, epochs: &[u32], snapshot: &Snapshot) -> Result<()> {
+    /// Adds the completed epochs of a submission to the history; `begun` is the epoch that it leaves unfinished.
+    fn record(&mut self, epochs: &[u32], begun: Option<u32>, snapshot: &Snapshot) -> Result<()> {
+        let mut diverged = None;
+        let mut check = |epoch, loss: f64| {
+            if !loss.is_finite() && diverged.is_none() {
+                diverged = Some(Error::Diverged { epoch, loss: loss as f32 });
+            }
+        };
         for &epoch in epochs {
             let slot = epoch % SLOTS;
             let judged = |what| {
@@ -294,12 +321,13 @@ impl Trainer {
             };
             let running = Metrics::of(snapshot.sums(TRAIN, 0, slot), self.schedule.rows);
             let (train, valid) = (judged(What::Train), judged(What::Valid));
+            [Some(running), train, valid].into_iter().flatten().for_each(|metrics| check(epoch, metrics.loss));
             self.history.push(Epoch { epoch, running, train, valid, seconds: self.seconds });
-            if !running.loss.is_finite() {
-                return Err(Error::Diverged { epoch, loss: running.loss as f32 });
-            }
         }
-        Ok(())
+        if let Some(epoch) = begun {
+            check(epoch, f64::from(snapshot.sums(TRAIN, 0, epoch % SLOTS).0));
+        }
+        diverged.map_or(Ok(()), Err)
     }
 }
 
@@ -312,105 +340,10 @@ struct Flight {
     submitted: Instant,
     work: usize,
     steps: u32,
+    /// The epochs it completes.
     epochs: Vec<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Train,
-    Valid,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Evaluation {
-    plan: usize,
-    rows: u32,
-    what: What,
-}
-
-/// What comes next: the batches of an epoch, then its evaluations, then the next epoch.
-#[derive(Debug)]
-struct Schedule {
-    rows: u32,
-    batch: u32,
-    evaluations: Vec<Evaluation>,
-    epoch: u32,
-    position: u32,
-    /// Which evaluation and which of its steps, once the batches of the epoch are through.
-    evaluation: Option<(usize, usize)>,
-    /// Updates of the weights so far.
-    updates: u64,
-}
-
-enum Next {
-    Train { rows: u32, position: u32, epoch: u32, update: u64 },
-    Evaluate { plan: usize, step: Step },
-}
-
-impl Schedule {
-    fn steps_per_epoch(&self) -> u32 {
-        self.rows.div_ceil(self.batch)
-    }
-
-    fn advance(&mut self) -> Next {
-        if let Some((which, step)) = self.evaluation {
-            let evaluation = self.evaluations[which];
-            let mut steps = evaluation_steps(evaluation.rows, self.epoch % SLOTS).skip(step);
-            let next = steps.next().expect("an evaluation has a step left until the schedule moves on");
-            let through = steps.next().is_none();
-            self.evaluation = Some(if through { (which + 1, 0) } else { (which, step + 1) });
-            self.end_epoch_if_done();
-            return Next::Evaluate { plan: evaluation.plan, step: next };
-        }
-        let (epoch, position) = (self.epoch, self.position);
-        let rows = self.batch.min(self.rows - position);
-        self.position += rows;
-        self.updates += 1;
-        if self.position == self.rows {
-            self.evaluation = Some((0, 0));
-            self.end_epoch_if_done();
-        }
-        Next::Train { rows, position, epoch, update: self.updates }
-    }
-
-    fn end_epoch_if_done(&mut self) {
-        if self.evaluation.is_some_and(|(which, _)| which == self.evaluations.len()) {
-            (self.epoch, self.position, self.evaluation) = (self.epoch + 1, 0, None);
-        }
-    }
-}
-
-/// Chooses how many steps a submission has, so that it takes about [`TARGET`]: long enough that the host costs nothing,
-/// short enough for Ctrl-C and for drivers that reset a device after two seconds.
-#[derive(Debug, Default)]
-struct Pacer {
-    /// Seconds of one step, from the last submission.
-    step: Option<f64>,
-    last: usize,
-    last_completed: Option<Instant>,
-}
-
-const TARGET: f64 = 0.1;
-
-impl Pacer {
-    fn measured(&self) -> bool {
-        self.step.is_some()
-    }
-
-    fn next(&self) -> usize {
-        match self.step {
-            None => 1, // compiles the kernels, and says nothing about the time of a step
-            Some(_) if self.last <= 1 => 32,
-            Some(step) => ((TARGET / step) as usize).clamp(1, (8 * self.last).min(MAX_STEPS)),
-        }
-    }
-
-    fn completed(&mut self, work: usize, submitted: Instant) {
-        let now = Instant::now();
-        let began = self.last_completed.map_or(submitted, |last| last.max(submitted));
-        let seconds = now.saturating_duration_since(began).max(Duration::from_micros(1)).as_secs_f64();
-        (self.step, self.last, self.last_completed) = (Some(seconds / work as f64), work, Some(now));
-    }
+    /// The epoch whose batches it begins or goes on with, but does not complete.
+    begun: Option<u32>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The command line as a user meets it: what it prints, what it writes, how it ends.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn thinnet(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_thinnet")).args(arguments).output().unwrap()
@@ -122,4 +122,14 @@ fn a_folder_that_cannot_be_made_is_named() {
     let out = file.join("runs");
     fails(&["demo", "--epochs", "1", "--out", out.to_str().unwrap()], 1, &["file/runs", "--out"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[test]
+fn the_demo_trains_on_when_nobody_reads_its_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["demo", "--epochs", "1", "--out", folder.path().to_str().unwrap()];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thinnet")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    assert!(folder.path().join("curves.svg").exists());
 }

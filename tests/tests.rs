@@ -51,6 +51,9 @@ mod training;
 /// Training against a training loop on the reference, and what dropout is for.
 mod learning;
 
+/// Training that stops and goes on.
+mod going_on;
+
 /// What training refuses, and what it says.
 mod refusals;
 

@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     })?;
     let (train, test) = split(args.seed)?;
     let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
         writeln!(
             out,
@@ -87,6 +87,25 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     ];
     write_files(&args.out, &outcomes)?;
     report(&mut out, &outcomes, &device, args, cli.json)
+}
+
+/// Standard output, whose end by the reader (`thinnet demo | head`) must not end the training: the files are its product.
+struct Listener<W>(W);
+
+impl<W: Write> Write for Listener<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
 }
 
 /// 500 digits drawn by the seed, and the others: the rows with the smallest words are the training set.
@@ -164,9 +183,10 @@ fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
 /// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
 fn write_whole(path: &Path, text: &str) -> thinnet::Result<()> {
     let beside = path.with_extension("part");
-    std::fs::write(&beside, text)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|e| Error::File { path: path.into(), problem: format!("cannot be written: {e}") })
+    std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
+        let _ = std::fs::remove_file(&beside);
+        Error::File { path: path.into(), problem: format!("cannot be written: {e}") }
+    })
 }
 
 fn report(out: &mut impl Write, outcomes: &[Outcome], device: &Device, args: &Args, json: bool) -> Result<(), Failure> {

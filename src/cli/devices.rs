@@ -8,9 +8,11 @@ use thinnet::{Device, gpu};
 use super::{Cli, Failure};
 
 pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
+    let wanted = cli.adapter.as_deref().unwrap_or_default().to_lowercase();
     let adapters = gpu::adapter::list();
     let mut out = std::io::stdout().lock();
     let rows: Vec<Caps> = adapters.into_iter().chain([Device::cpu().caps()]).collect();
+    let rows: Vec<Caps> = rows.into_iter().filter(|caps| caps.adapter.to_lowercase().contains(&wanted)).collect();
     for caps in &rows {
         if cli.json {
             let json = serde_json::to_string(caps).map_err(std::io::Error::from)?;
@@ -20,7 +22,7 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
         }
     }
     // Without an adapter the message says what to install.
-    if rows.len() == 1 { Device::open().map(|_| ()).map_err(Failure::from) } else { Ok(()) }
+    if rows.iter().any(|caps| caps.backend != "twins") || wanted == "cpu" { Ok(()) } else { Ok(cli.device().map(|_| ())?) }
 }
 
 fn describe(caps: &Caps) -> String {

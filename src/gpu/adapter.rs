@@ -10,8 +10,19 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
+/// What `WGPU_BACKEND` asks for, of what was compiled in.
 fn backends() -> wgpu::Backends {
-    wgpu::Backends::from_env().unwrap_or_default()
+    wgpu::Backends::from_env().unwrap_or(wgpu::Backends::all()) & wgpu::Instance::enabled_backend_features()
+}
+
+/// What was looked at, in words, with the variable that narrowed it.
+fn looked_at() -> String {
+    let names: Vec<String> = backends().iter_names().map(|(name, _)| name.to_lowercase()).collect();
+    let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+    match std::env::var("WGPU_BACKEND") {
+        Ok(value) => format!("{names}, because WGPU_BACKEND is {value:?}"),
+        Err(_) => names,
+    }
 }
 
 /// Every adapter that can be seen, as [`Caps`]; `WGPU_BACKEND` narrows the backends. The CPU twins are not among them.
@@ -46,7 +57,7 @@ fn none(wanted: &str, seen: &[String], wgpu_says: Option<String>) -> Error {
     let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
     let says = wgpu_says.map(|text| format!("\nwgpu says: {text}")).unwrap_or_default();
     Error::NoAdapter(format!(
-        "no GPU adapter {wanted} was found (backends looked at: {backends:?}; adapters seen: {seen}).{says}
+        "no GPU adapter {wanted} was found (backends looked at: {looked_at}; adapters seen: {seen}).{says}
 What to install, for a GPU its vendor's driver, otherwise a software adapter:
   Debian, Ubuntu  apt-get install mesa-vulkan-drivers libvulkan1
   Fedora          dnf install mesa-vulkan-drivers vulkan-loader
@@ -54,7 +65,7 @@ What to install, for a GPU its vendor's driver, otherwise a software adapter:
   Windows         the GPU vendor's driver; the software adapter WARP is part of Windows 10 and 11
   macOS           nothing: Metal is part of the system
 Or use the adapter `cpu`, which needs none of them and is slow.",
-        backends = backends(),
+        looked_at = looked_at(),
     ))
 }
 

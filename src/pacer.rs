@@ -1,0 +1,79 @@
+//! How many steps share a submission, by time. The choice changes no result.
+
+use std::time::{Duration, Instant};
+
+use crate::work::MAX_STEPS;
+
+/// Chooses how many steps a submission has, so that it takes about [`TARGET`]: long enough that the host costs nothing,
+/// short enough for Ctrl-C and for drivers that reset a device after two seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Pacer {
+    /// Submissions completed; the first compiles the kernels and says nothing about the time of a step.
+    completed: u64,
+    /// Seconds of one step, from the last submission.
+    step: f64,
+    last: usize,
+    last_completed: Option<Instant>,
+}
+
+/// Seconds of a submission.
+const TARGET: f64 = 0.1;
+
+impl Pacer {
+    /// How many submissions may be under way: one until a step has been timed, then two, which keep the device busy.
+    pub(crate) fn room(&self) -> usize {
+        if self.completed < 2 { 1 } else { 2 }
+    }
+
+    /// Steps of the next submission.
+    pub(crate) fn next(&self) -> usize {
+        if self.completed < 2 {
+            return 1;
+        }
+        // One slow measurement is made good soon, one fast measurement is not trusted too far.
+        ((TARGET / self.step) as usize).clamp(1, (64 * self.last).min(MAX_STEPS))
+    }
+
+    /// Notes that the oldest submission, of `work` steps, is done.
+    pub(crate) fn completed(&mut self, work: usize, submitted: Instant) {
+        let now = Instant::now();
+        let began = self.last_completed.map_or(submitted, |last| last.max(submitted));
+        let seconds = now.saturating_duration_since(began).max(Duration::from_micros(1)).as_secs_f64();
+        self.note(seconds, work);
+        self.last_completed = Some(now);
+    }
+
+    fn note(&mut self, seconds: f64, work: usize) {
+        (self.step, self.last) = (seconds / work as f64, work);
+        self.completed += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of the submissions of steps that take `step` seconds each, the first of them `compile` seconds longer.
+    fn sizes(compile: f64, step: f64, submissions: usize) -> Vec<usize> {
+        let mut pacer = Pacer::default();
+        let sizes = (0..submissions).map(|i| {
+            let work = pacer.next();
+            pacer.note(step * work as f64 + if i == 0 { compile } else { 0.0 }, work);
+            work
+        });
+        sizes.collect()
+    }
+
+    #[test]
+    fn slow_steps_are_submitted_one_by_one_and_fast_ones_by_the_tenth_of_a_second() {
+        assert_eq!(sizes(2.0, 0.25, 6), [1; 6]);
+        assert_eq!(sizes(2.0, 0.03, 5), [1, 1, 3, 3, 3]);
+        assert_eq!(sizes(2.0, 0.001, 5), [1, 1, 64, 100, 100]);
+        assert_eq!(sizes(0.0, 1e-6, 5), [1, 1, 64, MAX_STEPS, MAX_STEPS]);
+    }
+
+    #[test]
+    fn a_hundred_steps_of_a_millisecond_take_five_submissions_at_most() {
+        assert!(sizes(2.0, 0.001, 5).iter().sum::<usize>() >= 100);
+    }
+}

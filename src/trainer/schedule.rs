@@ -1,0 +1,69 @@
+//! What comes next in a training: the batches of an epoch, then its evaluations, then the next epoch.
+
+use crate::model::evaluation_steps;
+use crate::plan::SLOTS;
+use crate::step::Step;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Train,
+    Valid,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Evaluation {
+    pub(super) plan: usize,
+    pub(super) rows: u32,
+    pub(super) what: What,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Schedule {
+    pub(super) rows: u32,
+    pub(super) batch: u32,
+    pub(super) evaluations: Vec<Evaluation>,
+    pub(super) epoch: u32,
+    pub(super) position: u32,
+    /// Which evaluation and which of its steps, once the batches of the epoch are through.
+    pub(super) evaluation: Option<(usize, usize)>,
+    /// Updates of the weights so far.
+    pub(super) updates: u64,
+}
+
+pub(super) enum Next {
+    Train { rows: u32, position: u32, epoch: u32, update: u64 },
+    Evaluate { plan: usize, step: Step },
+}
+
+impl Schedule {
+    pub(super) fn steps_per_epoch(&self) -> u32 {
+        self.rows.div_ceil(self.batch)
+    }
+
+    pub(super) fn advance(&mut self) -> Next {
+        if let Some((which, step)) = self.evaluation {
+            let evaluation = self.evaluations[which];
+            let mut steps = evaluation_steps(evaluation.rows, self.epoch % SLOTS).skip(step);
+            let next = steps.next().expect("an evaluation has a step left until the schedule moves on");
+            let through = steps.next().is_none();
+            self.evaluation = Some(if through { (which + 1, 0) } else { (which, step + 1) });
+            self.end_epoch_if_done();
+            return Next::Evaluate { plan: evaluation.plan, step: next };
+        }
+        let (epoch, position) = (self.epoch, self.position);
+        let rows = self.batch.min(self.rows - position);
+        self.position += rows;
+        self.updates += 1;
+        if self.position == self.rows {
+            self.evaluation = Some((0, 0));
+            self.end_epoch_if_done();
+        }
+        Next::Train { rows, position, epoch, update: self.updates }
+    }
+
+    fn end_epoch_if_done(&mut self) {
+        if self.evaluation.is_some_and(|(which, _)| which == self.evaluations.len()) {
+            (self.epoch, self.position, self.evaluation) = (self.epoch + 1, 0, None);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Training that stops and goes on: after an error, after an observer that panicked, from the weights of a model.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use thinnet::data::{Dataset, digits};
+use thinnet::{Activation, Dense, Dropout, Error, Network, Optimizer, TrainOptions, Trainer};
+
+use crate::common::device;
+
+fn network() -> Network {
+    Network::new(64).dense(Dense::new(24).activation(Activation::Relu)).dropout(Dropout::keep(0.5).unwrap()).dense(Dense::new(10))
+}
+
+fn trainer(data: &Dataset, optimizer: Optimizer) -> Trainer {
+    let options = TrainOptions { seed: 3, optimizer, ..TrainOptions::default() };
+    Trainer::new(device(), &network(), data, options).unwrap()
+}
+
+fn epochs(trainer: &Trainer) -> Vec<u32> {
+    trainer.history().iter().map(|epoch| epoch.epoch).collect()
+}
+
+#[test]
+fn the_history_has_no_gap_after_divergence_and_every_call_says_so() {
+    let data = digits().slice(0..300).unwrap();
+    let mut trainer = trainer(&data, Optimizer::sgd(1e30));
+    for _ in 0..3 {
+        assert!(matches!(trainer.fit(40), Err(Error::Diverged { .. })));
+    }
+    let epochs = epochs(&trainer);
+    assert!(!epochs.is_empty() && epochs.iter().copied().eq(0..epochs.len() as u32), "{epochs:?}");
+}
+
+#[test]
+fn divergence_in_the_last_update_is_seen_in_the_validation() {
+    let data = digits().slice(0..100).unwrap();
+    // One batch an epoch: its loss is that of the initial weights, and only the evaluation sees what the update did.
+    let options = TrainOptions { batch: 100, optimizer: Optimizer::sgd(1e30), ..TrainOptions::default() };
+    let mut trainer = Trainer::new(device(), &network(), (&data, &data), options).unwrap();
+    assert!(matches!(trainer.fit(1), Err(Error::Diverged { epoch: 0, .. })));
+    assert!(trainer.history()[0].running.loss.is_finite() && !trainer.history()[0].valid.unwrap().loss.is_finite());
+}
+
+#[test]
+fn a_trainer_goes_on_after_its_observer_panicked() {
+    let data = digits().slice(0..300).unwrap();
+    let mut interrupted = trainer(&data, Optimizer::adam(0.01));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _ = interrupted.fit_with(200, |progress| assert!(progress.history.len() < 3, "the observer panics on purpose"));
+    }));
+    assert!(panicked.is_err());
+    interrupted.fit(2).unwrap();
+    let epochs = epochs(&interrupted);
+    assert!(epochs.iter().copied().eq(0..epochs.len() as u32), "{epochs:?}");
+    // It is where it would be without the interruption.
+    let mut straight = trainer(&data, Optimizer::adam(0.01));
+    straight.fit(epochs.len() as u32).unwrap();
+    assert!(straight.model().unwrap() == interrupted.model().unwrap());
+}
+
+#[test]
+fn training_from_the_weights_of_a_model_draws_the_masks_of_the_epochs_to_come() {
+    let data = digits().slice(0..300).unwrap();
+    let mut straight = trainer(&data, Optimizer::sgd(0.1));
+    straight.fit(5).unwrap();
+    let mut begun = trainer(&data, Optimizer::sgd(0.1));
+    begun.fit(2).unwrap();
+    let model = begun.model().unwrap();
+    // SGD without momentum has no state, so nothing but the epoch is needed to go on.
+    let go_on = |first_epoch| {
+        let options = TrainOptions { seed: 3, optimizer: Optimizer::sgd(0.1), first_epoch, ..TrainOptions::default() };
+        let mut trainer = Trainer::from_model(device(), &model, &data, options).unwrap();
+        trainer.fit(3).unwrap();
+        (epochs(&trainer), trainer.model().unwrap())
+    };
+    assert!(go_on(2) == (vec![2, 3, 4], straight.model().unwrap()));
+    assert!(go_on(0).1 != straight.model().unwrap(), "the first epochs' masks again");
+}
+
+#[test]
+fn numbers_that_an_f32_cannot_hold_are_refused_by_name() {
+    let epsilon = Optimizer::Adam { lr: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-50 };
+    let data = digits().slice(0..100).unwrap();
+    for (optimizer, option) in [
+        (epsilon, "epsilon"),
+        (Optimizer::adam(1e-50), "lr"),
+        (Optimizer::sgd(1e39), "lr"),
+        (Optimizer::momentum(0.1, 1.0 - 1e-12), "momentum"),
+    ] {
+        let options = TrainOptions { optimizer, ..TrainOptions::default() };
+        let error = Trainer::new(device(), &network(), &data, options).unwrap_err().to_string();
+        assert!(error.contains(option), "{option}: {error}");
+    }
+}
