@@ -3,7 +3,7 @@
 //! To add a kernel: its entry point in `shaders/FAMILY.wgsl`, its `kernel!` declaration, grid and twin in
 //! `kernels/FAMILY.rs`, its line in [`ALL`], and its case in `tests/kernels/FAMILY.rs`. A forgotten twin does not compile; a
 //! forgotten line in `ALL`, a wrong binding or a struct that does not match the shader fails `tests/shaders.rs`, without a GPU;
-//! a forgotten case fails `tests/kernels.rs`.
+//! a forgotten case fails `tests/kernels/FAMILY.rs`.
 //!
 //! `params` and the step table are read-only storage, not uniforms, and a kernel copies what it needs of them before its
 //! first branch. lavapipe (Mesa 22.3) specialises a kernel whose branches or loop bounds depend on uniforms alone, again at
