@@ -209,7 +209,7 @@ impl Trainer {
         self.fit_with(epochs, |_| {})
     }
 
-    /// [`Trainer::fit`], with `observe` called after each submission, about ten times a second.
+    /// [`Trainer::fit`], with `observe` called after each submission, about five times a second.
     ///
     /// # Errors
     /// As [`Trainer::fit`].

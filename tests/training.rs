@@ -145,7 +145,7 @@ fn a_step_creates_nothing_and_shares_its_submission_with_others() {
     let tenths = began.elapsed().as_secs_f64() / 0.1;
     assert_eq!(gpu.created(), created, "a step created a buffer, a bind group or a pipeline");
     let submissions = gpu.submissions() - submissions;
-    // A submission takes about a tenth of a second, so a busy machine may make more of them than five.
+    // A submission takes about a fifth of a second, so a busy machine may make more of them than five.
     let most = 5.0f64.max(2.0 + 2.0 * tenths);
     assert!(submissions >= 1 && submissions as f64 <= most, "{submissions} submissions in {tenths} tenths of a second");
 }
