@@ -142,12 +142,12 @@ fn a_step_creates_nothing_and_shares_its_submission_with_others() {
     let (created, submissions) = (gpu.created(), gpu.submissions());
     let began = std::time::Instant::now();
     trainer.fit(7).unwrap(); // 7 * 16 steps
-    let tenths = began.elapsed().as_secs_f64() / 0.1;
+    let fifths = began.elapsed().as_secs_f64() / 0.2;
     assert_eq!(gpu.created(), created, "a step created a buffer, a bind group or a pipeline");
     let submissions = gpu.submissions() - submissions;
     // A submission takes about a fifth of a second, so a busy machine may make more of them than five.
-    let most = 5.0f64.max(2.0 + 2.0 * tenths);
-    assert!(submissions >= 1 && submissions as f64 <= most, "{submissions} submissions in {tenths} tenths of a second");
+    let most = 5.0f64.max(2.0 + 2.0 * fifths);
+    assert!(submissions >= 1 && submissions as f64 <= most, "{submissions} submissions in {fifths} fifths of a second");
 }
 
 #[test]
