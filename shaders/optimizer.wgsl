@@ -17,6 +17,10 @@ struct OptimizerStep {
     one_minus_beta2: f32,
     root_bias2: f32,
     epsilon: f32,
+    decoupled_decay: f32,
+    nesterov: u32,
+    clip_norm: f32,
+    max_norm: f32,
 }
 
 struct Params {

@@ -47,6 +47,9 @@ pub fn sequential(network: &Network) -> Result<String> {
                     Activation::Relu => modules.push("nn.ReLU()".into()),
                     Activation::Tanh => modules.push("nn.Tanh()".into()),
                     Activation::Sigmoid => modules.push("nn.Sigmoid()".into()),
+                    Activation::LeakyRelu => modules.push("nn.LeakyReLU(0.01)".into()),
+                    Activation::Gelu => modules.push("nn.GELU(approximate='tanh')".into()),
+                    Activation::Selu => modules.push("nn.SELU()".into()),
                 }
             }
         }

@@ -161,12 +161,30 @@ impl Inputs {
     }
 }
 
-/// Labelled samples: [`Inputs`] of shape `[rows, columns]` and one label below `classes` for each row.
+/// What a network learns to answer, one entry for each row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// Classes.
+    Classes {
+        /// The class of each row, below `classes`.
+        labels: Vec<u32>,
+        /// How many classes there are; some may have no row.
+        classes: u32,
+    },
+    /// Numbers, `columns` for each row.
+    Values {
+        /// Numbers of a row, at least 1.
+        columns: u32,
+        /// Row-major, every one finite.
+        values: Vec<f32>,
+    },
+}
+
+/// Samples and what they should give: [`Inputs`] of shape `[rows, columns]` and, for each row, a class or numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     inputs: Inputs,
-    labels: Vec<u32>,
-    classes: u32,
+    targets: Targets,
 }
 
 impl Dataset {
@@ -183,7 +201,38 @@ impl Dataset {
             let label = labels[row];
             return Err(Error::Data(format!("row {row} has label {label}, but labels must be below the {classes} classes")));
         }
-        Ok(Self { inputs, labels, classes })
+        Ok(Self { inputs, targets: Targets::Classes { labels, classes } })
+    }
+
+    /// Puts inputs and `columns` numbers a row together; row `r` has `values[r * columns ..][.. columns]`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are not `columns` values for each row, or if a value is NaN or infinite.
+    ///
+    /// ```
+    /// use thinnet::data::{Dataset, Inputs};
+    /// let inputs = Inputs::from_f32(2, vec![0.0, 0.5, 1.0, 1.5])?;
+    /// let heights = Dataset::with_values(inputs, 1, vec![1.62, 1.81])?;
+    /// assert_eq!((heights.rows(), heights.classes()), (2, 0));
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    pub fn with_values(inputs: Inputs, columns: u32, values: Vec<f32>) -> Result<Self> {
+        let rows = whole_rows(columns, values.len())?;
+        if rows != inputs.rows() {
+            let given = inputs.rows();
+            return Err(Error::Data(format!("{rows} rows of targets for {given} rows of inputs; give one for each row")));
+        }
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            let (row, column) = (at / columns as usize, at % columns as usize);
+            let problem = "targets must be finite; remove the row or fill in the value";
+            return Err(Error::Data(format!("row {row}, target {column} is {}: {problem}", values[at])));
+        }
+        Ok(Self { inputs, targets: Targets::Values { columns, values } })
+    }
+
+    /// What the rows should give.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     /// The inputs.
@@ -191,14 +240,20 @@ impl Dataset {
         &self.inputs
     }
 
-    /// The label of each row, below [`classes`](Self::classes).
+    /// The label of each row, below [`classes`](Self::classes); empty where the targets are numbers.
     pub fn labels(&self) -> &[u32] {
-        &self.labels
+        match &self.targets {
+            Targets::Classes { labels, .. } => labels,
+            Targets::Values { .. } => &[],
+        }
     }
 
-    /// How many classes there are; some may have no row here.
+    /// How many classes there are, some of which may have no row here; 0 where the targets are numbers.
     pub fn classes(&self) -> u32 {
-        self.classes
+        match self.targets {
+            Targets::Classes { classes, .. } => classes,
+            Targets::Values { .. } => 0,
+        }
     }
 
     /// How many rows there are, at least 1.
@@ -211,17 +266,23 @@ impl Dataset {
         self.inputs.columns
     }
 
-    /// Some of the rows with their labels, in the order given; sample numbers and `classes` stay. See [`Inputs::select`].
+    /// Some of the rows with their targets, in the order given; sample numbers and `classes` stay. See [`Inputs::select`].
     ///
     /// # Errors
     /// As [`Inputs::select`].
     pub fn select(&self, rows: &[u32]) -> Result<Self> {
-        // The inputs come first: they check the row numbers that the labels are then picked by.
+        // The inputs come first: they check the row numbers that the targets are then picked by.
         let inputs = self.inputs.select(rows)?;
-        Ok(Self { inputs, labels: pick(&self.labels, 1, rows), classes: self.classes })
+        let targets = match &self.targets {
+            Targets::Classes { labels, classes } => Targets::Classes { labels: pick(labels, 1, rows), classes: *classes },
+            Targets::Values { columns, values } => {
+                Targets::Values { columns: *columns, values: pick(values, *columns, rows) }
+            }
+        };
+        Ok(Self { inputs, targets })
     }
 
-    /// The rows of a range with their labels; sample numbers and `classes` stay.
+    /// The rows of a range with their targets; sample numbers and `classes` stay.
     ///
     /// # Errors
     /// As [`Inputs::slice`].
@@ -250,7 +311,7 @@ impl Dataset {
     /// so a seed replaces the same labels on every machine, and a larger fraction replaces those of a smaller one and more.
     ///
     /// # Errors
-    /// [`Error::Option`] if `fraction` is not in 0..=1.
+    /// [`Error::Option`] if `fraction` is not in 0..=1; [`Error::Data`] if the targets are numbers.
     pub fn with_noisy_labels(&self, fraction: f64, seed: u64) -> Result<(Self, Vec<u32>)> {
         if !(0.0..=1.0).contains(&fraction) {
             let problem = "the share of labels to replace must be in 0..=1".into();
@@ -265,11 +326,13 @@ impl Dataset {
         order.truncate((fraction * f64::from(self.rows())).round() as usize);
         let mut replaced: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
         replaced.sort_unstable();
-        let mut noisy = self.clone();
+        let Targets::Classes { mut labels, classes } = self.targets.clone() else {
+            return Err(Error::Data("the targets are numbers, so there are no labels to replace".into()));
+        };
         for &row in &replaced {
-            noisy.labels[row as usize] = ((u64::from(word(row, 1)) * u64::from(self.classes)) >> 32) as u32;
+            labels[row as usize] = ((u64::from(word(row, 1)) * u64::from(classes)) >> 32) as u32;
         }
-        Ok((noisy, replaced))
+        Ok((Self { inputs: self.inputs.clone(), targets: Targets::Classes { labels, classes } }, replaced))
     }
 }
 

@@ -31,11 +31,11 @@ pub mod reference;
 mod error;
 mod pacer;
 
-pub use data::{Dataset, Inputs};
+pub use data::{Dataset, Inputs, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};
-pub use network::{Activation, Dense, Dropout, Init, KeepProb, Layer, Loss, Network, Shape};
-pub use optimizer::Optimizer;
+pub use network::{Activation, Dense, Dropout, DropoutMode, Init, KeepProb, Layer, Loss, Network, Shape};
+pub use optimizer::{LrSchedule, MomentumRamp, Optimizer};
 pub use trainer::{Data, Epoch, Progress, TrainOptions, Trainer};
 pub use wgpu;

@@ -112,6 +112,6 @@ fn run(
     for (tensor, words) in inputs {
         executor.write(tensor, 0, &words)?;
     }
-    executor.run_kernel(0, 0, &Step { rows, position: 0, epoch: 0, slot: 0, members: vec![member] })?;
+    executor.run_kernel(0, 0, &Step::new(rows, vec![member]))?;
     executor.read(output, 0)
 }

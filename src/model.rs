@@ -25,13 +25,13 @@ pub struct Model {
 pub struct Metrics {
     /// Mean loss of a row.
     pub loss: f64,
-    /// Share of rows whose largest logit is the label's.
-    pub accuracy: f64,
+    /// Share of rows that are right, where the loss has right and wrong rows ([`crate::Loss::has_accuracy`]).
+    pub accuracy: Option<f64>,
 }
 
 impl Metrics {
     pub(crate) fn of((loss, hits): (f32, u32), rows: u32) -> Self {
-        Self { loss: f64::from(loss) / f64::from(rows), accuracy: f64::from(hits) / f64::from(rows) }
+        Self { loss: f64::from(loss) / f64::from(rows), accuracy: Some(f64::from(hits) / f64::from(rows)) }
     }
 }
 
@@ -173,7 +173,7 @@ impl Model {
             (loss, hits) = (loss + f64::from(sums.0), hits + sums.1);
         }
         let rows = f64::from(data.rows());
-        Ok(Metrics { loss: loss / rows, accuracy: f64::from(hits) / rows })
+        Ok(Metrics { loss: loss / rows, accuracy: Some(f64::from(hits) / rows) })
     }
 
     /// How many rows of inputs and outputs fit a binding of the device.
@@ -228,7 +228,8 @@ pub(crate) fn evaluation_steps(rows: u32, slot: u32) -> impl Iterator<Item = Ste
     let member = MemberStep { key: [0, 0], optimizer: OptimizerStep::default(), sites: Vec::new() };
     (0..rows.div_ceil(BATCH)).map(move |i| {
         let position = i * BATCH;
-        Step { rows: BATCH.min(rows - position), position, epoch: 0, slot, members: vec![member.clone()] }
+        let rows = BATCH.min(rows - position);
+        Step { position, slot, ..Step::new(rows, vec![member.clone()]) }
     })
 }
 

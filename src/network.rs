@@ -8,8 +8,9 @@ use crate::rng;
 use crate::{Error, Result};
 
 mod dropout;
+mod file;
 
-pub use dropout::{Dropout, KeepProb};
+pub use dropout::{Dropout, DropoutMode, KeepProb};
 
 /// The shape of one sample: `[64]` for 64 features.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,13 +52,16 @@ pub struct Network {
 }
 
 /// One layer of a [`Network`].
+///
+/// In files a layer is one table, whose kind is the name of its first key: `{ dense = 128, activation = "relu" }`,
+/// `{ dropout = { keep = 0.5 } }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "file::Fields", into = "file::Fields")]
 #[non_exhaustive]
 pub enum Layer {
     /// `y = f(x W^T + b)`.
     Dense(Dense),
-    /// Inverted dropout of what comes before it; as the first layer, of the input.
+    /// Dropout of what comes before it; as the first layer, of the input.
     Dropout(Dropout),
 }
 
@@ -74,16 +78,13 @@ impl Layer {
 /// A fully connected layer, `y = f(x W^T + b)`.
 ///
 /// x: `[batch, inputs]`, W: `[units, inputs]` (PyTorch's `nn.Linear` layout), b: `[units]`, y: `[batch, units]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     /// Number of outputs.
     pub units: u32,
     /// The function f, applied element by element.
-    #[serde(default)]
     pub activation: Activation,
-    /// How W is initialised; `None` chooses [`Init::HeUniform`] for ReLU and [`Init::GlorotUniform`] otherwise. b starts at 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How W is initialised; `None` chooses by the activation, see [`Activation::init`]. b starts at 0.
     pub init: Option<Init>,
 }
 
@@ -118,6 +119,25 @@ pub enum Activation {
     Tanh,
     /// `y = 1 / (1 + e^-x)`.
     Sigmoid,
+    /// `y = x` where x > 0, `0.01 x` elsewhere: PyTorch's slope.
+    LeakyRelu,
+    /// `y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`: the tanh form of Hendrycks and Gimpel 2016, PyTorch's
+    /// `approximate="tanh"`; WGSL has no erf.
+    Gelu,
+    /// `y = lambda x` where x > 0, `lambda alpha (e^x - 1)` elsewhere (Klambauer et al., NeurIPS 2017).
+    Selu,
+}
+
+impl Activation {
+    /// How the weights in front of it are initialised unless the layer says otherwise: so that the variance of what passes
+    /// through stays the same. He for the rectifiers, LeCun for SELU, Glorot for the rest.
+    pub fn init(self) -> Init {
+        match self {
+            Self::Relu | Self::LeakyRelu | Self::Gelu => Init::HeUniform,
+            Self::Selu => Init::LecunNormal,
+            Self::Identity | Self::Tanh | Self::Sigmoid => Init::GlorotUniform,
+        }
+    }
 }
 
 /// How a weight tensor is initialised. The values come from stream 2 of the mask contract, are computed in f64 and
@@ -134,6 +154,12 @@ pub enum Init {
     GlorotUniform,
     /// N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
     GlorotNormal,
+    /// U(-a, a), a = sqrt(3 / fan_in) (LeCun et al., Efficient BackProp, 1998).
+    LecunUniform,
+    /// N(0, 1 / fan_in) (LeCun et al., 1998), which SELU needs.
+    LecunNormal,
+    /// 0. The units of a layer then stay alike for ever; for tests, and for a last layer.
+    Zeros,
 }
 
 impl Init {
@@ -144,12 +170,14 @@ impl Init {
         let variance = match self {
             Init::HeUniform | Init::HeNormal => 2.0 / fan_in,
             Init::GlorotUniform | Init::GlorotNormal => 2.0 / (fan_in + fan_out),
+            Init::LecunUniform | Init::LecunNormal => 1.0 / fan_in,
+            Init::Zeros => return 0.0,
         };
         let value = match self {
-            Init::HeUniform | Init::GlorotUniform => (2.0 * rng::uniform(at.word(index, key)) - 1.0) * libm::sqrt(3.0 * variance),
-            Init::HeNormal | Init::GlorotNormal => {
+            Init::HeNormal | Init::GlorotNormal | Init::LecunNormal => {
                 rng::normal([at.word(2 * index, key), at.word(2 * index + 1, key)]) * libm::sqrt(variance)
             }
+            _ => (2.0 * rng::uniform(at.word(index, key)) - 1.0) * libm::sqrt(3.0 * variance),
         };
         value as f32
     }
@@ -160,9 +188,21 @@ impl Init {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Loss {
-    /// `L = mean over the batch of -log softmax(logits)[label]`; labels are class indices.
+    /// `L = mean over the batch of -log softmax(z)[label]`; labels are class indices, z the network's output.
     #[default]
     SoftmaxCrossEntropy,
+    /// `L = mean over the batch and the outputs of -t log s(z) - (1 - t) log(1 - s(z))`, s the sigmoid, targets t in 0..=1:
+    /// PyTorch's `BCEWithLogitsLoss`. A row is right where every output is on its target's side of 1/2.
+    BinaryCrossEntropy,
+    /// `L = mean over the batch and the outputs of (z - t)^2`: PyTorch's `MSELoss`. No row is right or wrong.
+    MeanSquaredError,
+}
+
+impl Loss {
+    /// Whether a row can be right or wrong, so that there is an accuracy.
+    pub fn has_accuracy(self) -> bool {
+        self != Self::MeanSquaredError
+    }
 }
 
 /// One parameter tensor of a network, named as in the state dict of PyTorch's `nn.Sequential` in which every dropout and
@@ -203,6 +243,11 @@ impl Network {
     /// A network without layers over samples of this shape, trained with softmax cross-entropy.
     pub fn new(input: impl Into<Shape>) -> Self {
         Self { input: input.into(), layers: Vec::new(), loss: Loss::SoftmaxCrossEntropy }
+    }
+
+    /// Sets the loss.
+    pub fn loss(self, loss: Loss) -> Self {
+        Self { loss, ..self }
     }
 
     /// Appends a dense layer.
@@ -298,7 +343,7 @@ impl Network {
         for (layer, (kind, before)) in self.layers.iter().zip(&shapes).enumerate() {
             if let Layer::Dense(dense) = kind {
                 let (units, inputs) = (dense.units, before.0[0]);
-                let default = if dense.activation == Activation::Relu { Init::HeUniform } else { Init::GlorotUniform };
+                let init = dense.init.unwrap_or(dense.activation.init());
                 let parameter = |name: &str, shape: Vec<u32>, init| Parameter {
                     name: format!("{module}.{name}"),
                     shape,
@@ -306,7 +351,7 @@ impl Network {
                     init,
                     fans: (inputs, units),
                 };
-                parameters.push(parameter("weight", vec![units, inputs], Some(dense.init.unwrap_or(default))));
+                parameters.push(parameter("weight", vec![units, inputs], Some(init)));
                 parameters.push(parameter("bias", vec![units], None));
                 module += usize::from(dense.activation != Activation::Identity);
             }

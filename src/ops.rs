@@ -167,7 +167,7 @@ fn record(
         optimizer: OptimizerStep::default(),
         sites: vec![SiteStep::new(site.keep, site.pass)],
     };
-    let step = Step { rows: shape.rows, position: 0, epoch: 0, slot: 0, members: vec![member] };
+    let step = Step::new(shape.rows, vec![member]);
     // One small buffer holds the row of the step table and, behind it, the parameters.
     let (at, size) = (layout.row_bytes() as usize, size_of::<DropoutParams>());
     let mut bytes = vec![0; at + size];

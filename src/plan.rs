@@ -66,20 +66,53 @@ impl Caps {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Shuffled rows, dropout, loss, backward, optimizer.
-    Train(Update),
+    /// Shuffled rows, dropout, loss, backward, and what [`Training`] says.
+    Train(Training),
     /// Rows in order, no dropout, deterministic.
     Eval,
+}
+
+/// What a training plan does with the gradient. The numbers are in the step table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Training {
+    /// The optimizer.
+    pub update: Update,
+    /// Whether the gradient of one step makes the update, or the sum over several steps.
+    pub gradient: Gradient,
+    /// Whether the norm of the whole gradient is bounded.
+    pub clip_norm: bool,
+    /// Whether the norm of each unit's incoming weights is bounded.
+    pub max_norm: bool,
+}
+
+impl From<Update> for Training {
+    /// An update after every step, and nothing else.
+    fn from(update: Update) -> Self {
+        Self { update, gradient: Gradient::Step, clip_norm: false, max_norm: false }
+    }
+}
+
+/// Which gradient makes an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gradient {
+    /// That of the step.
+    Step,
+    /// None yet: the step's gradient is added to a sum.
+    Accumulate,
+    /// The sum, with the step's gradient added.
+    Accumulated,
 }
 
 /// Which optimizer kernel updates the weights; its scalars are in the step table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Update {
-    /// SGD with momentum.
+    /// SGD, with momentum or not.
     Sgd,
-    /// Adam.
+    /// Adam and AdamW.
     Adam,
+    /// RMSprop.
+    RmsProp,
 }
 
 /// The data set that a plan draws its batches from. Plans whose sources have one name share its buffers.
@@ -91,7 +124,7 @@ pub struct Source {
     pub rows: u32,
     /// `Some(scale)`: bytes, scaled when gathered; `None`: f32.
     pub byte_scale: Option<f32>,
-    /// Whether there are labels, so that loss and hits can be computed.
+    /// Whether there are targets (labels, or numbers where the loss wants them), so that loss and hits can be computed.
     pub labelled: bool,
 }
 

@@ -101,6 +101,7 @@ fn activate(activation: Activation, z: f64) -> f64 {
         Activation::Relu => z,
         Activation::Tanh => z.tanh(),
         Activation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+        _ => todo!(),
     }
 }
 
@@ -112,6 +113,7 @@ fn derivative(activation: Activation, y: f64) -> f64 {
         Activation::Relu => 1.0,
         Activation::Tanh => 1.0 - y * y,
         Activation::Sigmoid => y * (1.0 - y),
+        _ => todo!(),
     }
 }
 
@@ -209,7 +211,7 @@ fn log_sum_exp(z: &[f64]) -> f64 {
 
 /// The output of the network, after checking that every row has a label and every label is a class.
 fn logits(network: &Network, w: &[Vec<f64>], inputs: &[f64], labels: &[u32], masks: &Masks) -> Result<(Vec<f64>, usize)> {
-    let Loss::SoftmaxCrossEntropy = network.loss;
+    let Loss::SoftmaxCrossEntropy = network.loss else { todo!() };
     let classes = network.outputs()? as usize;
     let z = forward(network, w, inputs, masks)?.pop().unwrap_or_default();
     if z.len() != labels.len() * classes {

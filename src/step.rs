@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::network::KeepProb;
+use crate::network::{Dropout, KeepProb};
 
 /// One step of a plan: a batch, and the values of every member.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +18,19 @@ pub struct Step {
     pub epoch: u32,
     /// Where the metrics are added up.
     pub slot: u32,
+    /// Rows of the whole batch, over which the gradient is a mean: `rows`, unless gradients are accumulated.
+    pub batch_rows: u32,
+    /// Rows of the batch whose gradients are already accumulated; 0 begins a batch.
+    pub accumulated: u32,
     /// The values of each member.
     pub members: Vec<MemberStep>,
+}
+
+impl Step {
+    /// The first `rows` rows of the first epoch, as a whole batch.
+    pub fn new(rows: u32, members: Vec<MemberStep>) -> Self {
+        Self { rows, position: 0, epoch: 0, slot: 0, batch_rows: rows, accumulated: 0, members }
+    }
 }
 
 /// What one member of a step has of its own.
@@ -41,17 +52,22 @@ pub struct SiteStep {
     pub threshold: u32,
     /// 1 where T = 2^32.
     pub keep_all: u32,
-    /// 1 / keep_prob.
+    /// The factor of a kept unit: 1 / keep_prob, or 1 for vanilla dropout.
     pub scale: f32,
     /// The pass coordinate of the mask contract.
     pub pass: u32,
 }
 
 impl SiteStep {
-    /// The values of a rate in some pass.
+    /// The values of inverted dropout at a rate in some pass.
     pub fn new(keep: KeepProb, pass: u32) -> Self {
         let threshold = keep.threshold();
         Self { threshold: threshold as u32, keep_all: (threshold >> 32) as u32, scale: keep.scale(), pass }
+    }
+
+    /// The values of a dropout layer in some pass.
+    pub fn of(dropout: &Dropout, pass: u32) -> Self {
+        Self { scale: dropout.train_scale(), ..Self::new(dropout.keep, pass) }
     }
 
     /// Whether a unit with this word is kept.
@@ -73,6 +89,10 @@ pub struct OptimizerStep {
     pub one_minus_beta2: f32,
     pub root_bias2: f32,
     pub epsilon: f32,
+    pub decoupled_decay: f32,
+    pub nesterov: u32,
+    pub clip_norm: f32,
+    pub max_norm: f32,
 }
 
 /// A part of a row that one kernel binding reads.
@@ -95,13 +115,16 @@ pub struct RowLayout {
     pub sites: u32,
 }
 
+/// Bytes of `Step` in front of the keys.
+const STEP_BYTES: u32 = 32;
+
 const ALIGN: u32 = 256; // WebGPU's minStorageBufferOffsetAlignment
 
 impl RowLayout {
     /// Bytes of a section, without padding.
     pub fn size(&self, section: Section) -> u32 {
         match section {
-            Section::Step => 16 + 16 * self.members,
+            Section::Step => STEP_BYTES + 16 * self.members,
             Section::Optimizer => size_of::<OptimizerStep>() as u32 * self.members,
             Section::Site(_) => size_of::<SiteStep>() as u32 * self.members,
         }
@@ -127,10 +150,11 @@ impl RowLayout {
     pub fn write(&self, step: &Step, row: &mut [u8]) {
         debug_assert_eq!(step.members.len(), self.members as usize, "a step has one entry per member of its plan");
         let mut put = |offset: usize, bytes: &[u8]| row[offset..offset + bytes.len()].copy_from_slice(bytes);
-        put(0, bytemuck::cast_slice(&[step.rows, step.position, step.epoch, step.slot]));
+        let Step { rows, position, epoch, slot, batch_rows, accumulated, .. } = *step;
+        put(0, bytemuck::cast_slice(&[rows, position, epoch, slot, batch_rows, accumulated, 0, 0]));
         for (i, member) in step.members.iter().enumerate() {
             debug_assert_eq!(member.sites.len(), self.sites as usize, "a step has one entry per site of its plan");
-            put(16 + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));
+            put(STEP_BYTES as usize + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));
             let optimizer = self.offset(Section::Optimizer) as usize;
             put(optimizer + i * size_of::<OptimizerStep>(), bytemuck::bytes_of(&member.optimizer));
             for (s, site) in member.sites.iter().enumerate() {

@@ -159,7 +159,7 @@ impl Trainer {
             network,
             Options {
                 name: "train".into(),
-                mode: Mode::Train(options.optimizer.update()),
+                mode: Mode::Train(options.optimizer.update().into()),
                 batch: options.batch.min(train_rows),
                 members: 1,
                 source: train_source.clone(),
@@ -299,7 +299,7 @@ impl Trainer {
                     optimizer: self.options.optimizer.step(update, self.options.weight_decay),
                     sites: sites.iter().map(|site| SiteStep::new(site.keep, epoch)).collect(),
                 };
-                Work { plan: TRAIN, step: Step { rows, position, epoch, slot: epoch % SLOTS, members: vec![member] } }
+                Work { plan: TRAIN, step: Step { position, epoch, slot: epoch % SLOTS, ..Step::new(rows, vec![member]) } }
             }
             Next::Evaluate { plan, step } => Work { plan, step },
         }

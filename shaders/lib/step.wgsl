@@ -6,12 +6,16 @@ struct Step {
     position: u32,  // where the batch begins in the order of the epoch
     epoch: u32,     // which order
     slot: u32,      // where the metrics of this epoch are added up
+    batch_rows: u32,   // rows of the whole batch, over which the gradient is a mean: rows, unless gradients are accumulated
+    accumulated: u32,  // rows of the batch whose gradients are accumulated already; 0 begins a batch
+    pad0: u32,
+    pad1: u32,
     keys: array<vec4<u32>, MEMBERS>,  // .xy = the Philox key of each member
 }
 
 struct Site {
     threshold: u32,  // keep <=> keep_all or word < threshold
     keep_all: u32,   // 1 where T = 2^32
-    scale: f32,      // 1 / keep_prob
+    scale: f32,      // of a kept unit: 1 / keep_prob, or 1 for vanilla dropout
     pass_number: u32,
 }

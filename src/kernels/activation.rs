@@ -43,6 +43,7 @@ fn kind(activation: Activation) -> u32 {
         Activation::Relu => 1,
         Activation::Tanh => 2,
         Activation::Sigmoid => 3,
+        _ => todo!(),
     }
 }
 

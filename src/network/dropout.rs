@@ -69,28 +69,79 @@ impl From<KeepProb> for f64 {
     }
 }
 
-/// Inverted dropout (Srivastava et al., JMLR 2014): in training `y = x / keep_prob` where the mask keeps a unit and 0
-/// where it drops it; absent in evaluation.
+/// Dropout (Srivastava et al., JMLR 2014) of what comes before it.
+///
+/// ```text
+/// inverted   training: y = x / keep_prob where the mask keeps a unit, 0 elsewhere    evaluation: absent
+/// vanilla    training: y = x             where the mask keeps a unit, 0 elsewhere    evaluation: y = keep_prob x
+/// ```
+///
+/// In files `{ keep = 0.8 }`, or `{ drop = 0.2 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Fields")]
 pub struct Dropout {
     /// The probability that a unit is kept.
     pub keep: KeepProb,
+    /// Where the activations are scaled, in training or in evaluation.
+    #[serde(skip_serializing_if = "DropoutMode::is_inverted")]
+    pub mode: DropoutMode,
     /// The site of the mask contract; `None` counts the network's dropout layers from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<u32>,
 }
 
+/// When the activations are scaled so that training and evaluation agree in the mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DropoutMode {
+    /// In training, by 1 / keep_prob; PyTorch's.
+    #[default]
+    Inverted,
+    /// In evaluation, by keep_prob; the paper's.
+    Vanilla,
+}
+
+impl DropoutMode {
+    fn is_inverted(&self) -> bool {
+        *self == Self::Inverted
+    }
+}
+
+/// The keys of a dropout layer in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    keep: Option<f64>,
+    drop: Option<f64>,
+    #[serde(default)]
+    mode: DropoutMode,
+    site: Option<u32>,
+}
+
+impl TryFrom<Fields> for Dropout {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> std::result::Result<Self, String> {
+        let dropout = match (fields.keep, fields.drop) {
+            (Some(keep), None) => Self::keep(keep),
+            (None, Some(drop)) => Self::drop(drop),
+            _ => return Err("needs either keep (the share of units that stay) or drop (1 - keep)".into()),
+        };
+        Ok(Self { mode: fields.mode, site: fields.site, ..dropout.map_err(|e| e.to_string())? })
+    }
+}
+
 impl Dropout {
-    /// Dropout that keeps a unit with probability `keep_prob`.
+    /// Inverted dropout that keeps a unit with probability `keep_prob`.
     ///
     /// # Errors
     /// See [`KeepProb::new`].
     pub fn keep(keep_prob: f64) -> Result<Self> {
-        Ok(Self { keep: KeepProb::new(keep_prob)?, site: None })
+        Ok(Self { keep: KeepProb::new(keep_prob)?, mode: DropoutMode::Inverted, site: None })
     }
 
-    /// Dropout that drops a unit with probability `drop_prob`: `keep_prob = 1 - drop_prob`, PyTorch's `p`.
+    /// Inverted dropout that drops a unit with probability `drop_prob`: `keep_prob = 1 - drop_prob`, PyTorch's `p`.
     ///
     /// # Errors
     /// As [`Dropout::keep`], naming the drop probability.
@@ -102,8 +153,29 @@ impl Dropout {
         Self::keep(1.0 - drop_prob)
     }
 
+    /// The same as vanilla dropout, which scales in evaluation instead of in training.
+    pub fn vanilla(self) -> Self {
+        Self { mode: DropoutMode::Vanilla, ..self }
+    }
+
     /// Overrides the site of the mask contract.
     pub fn site(self, site: u32) -> Self {
         Self { site: Some(site), ..self }
+    }
+
+    /// The factor of a kept unit in training, an f32 of the mask contract.
+    pub fn train_scale(&self) -> f32 {
+        match self.mode {
+            DropoutMode::Inverted => self.keep.scale(),
+            DropoutMode::Vanilla => 1.0,
+        }
+    }
+
+    /// The factor of every unit in evaluation: T / 2^32 for vanilla dropout, otherwise 1.
+    pub fn eval_scale(&self) -> f32 {
+        match self.mode {
+            DropoutMode::Inverted => 1.0,
+            DropoutMode::Vanilla => (self.keep.threshold() as f64 / 4_294_967_296.0) as f32,
+        }
     }
 }

@@ -27,9 +27,9 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
     let mut builder = Builder::new(network, options, plans)?;
     let trace = builder.forward()?;
     builder.loss(&trace)?;
-    if let Mode::Train(optimizer) = builder.plan.options.mode {
+    if let Mode::Train(training) = builder.plan.options.mode {
         builder.backward(&trace)?;
-        builder.update(optimizer)?;
+        builder.update(training.update)?;
     }
     Ok(builder.plan)
 }
@@ -353,6 +353,7 @@ impl<'a> Builder<'a> {
         let moment2 = match optimizer {
             Update::Adam => Some(self.parameters("moment2", ".moment2")?),
             Update::Sgd => None,
+            Update::RmsProp => todo!(),
         };
         let others = u64::from(whole.stride) * u64::from(self.plan.options.members - 1);
         let room = (self.plans.caps.max_binding / 4).saturating_sub(others) / ALIGN * ALIGN;
