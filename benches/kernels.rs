@@ -38,7 +38,7 @@ impl Shape {
         let source = Source { name: "data".into(), rows: self.batch, byte_scale: Some(1.0 / 255.0), labelled: true };
         let options = Options {
             name: "bench".into(),
-            mode: Mode::Train(Update::Adam),
+            mode: Mode::Train(Update::Adam.into()),
             batch: self.batch,
             members: 1,
             source,
@@ -53,7 +53,7 @@ impl Shape {
     fn step(&self) -> Step {
         let rate = SiteStep::new(KeepProb::new(KEEP).expect("a probability"), 0);
         let member = MemberStep { key: rng::key(1), optimizer: Optimizer::adam(0.001).step(1, 0.0), sites: vec![rate; 2] };
-        Step { rows: self.batch, position: 0, epoch: 0, slot: 0, members: vec![member] }
+        Step::new(self.batch, vec![member])
     }
 
     /// Operations and bytes that a kernel's formula needs, from the words of its tensors.

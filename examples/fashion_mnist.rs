@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     let mut before = 0.0;
     for _ in 0..5 {
         let epoch = *trainer.fit(1)?.last().expect("an epoch was trained");
-        let accuracy = 100.0 * epoch.valid.map_or(f64::NAN, |test| test.accuracy);
+        let accuracy = 100.0 * epoch.valid.map_or(f64::NAN, |test| test.accuracy.unwrap_or(f64::NAN));
         println!("{:5}  {:17.4}  {accuracy:11.2} %  {:7.1}", epoch.epoch + 1, epoch.running.loss, epoch.seconds - before);
         before = epoch.seconds;
     }

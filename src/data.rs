@@ -275,9 +275,7 @@ impl Dataset {
         let inputs = self.inputs.select(rows)?;
         let targets = match &self.targets {
             Targets::Classes { labels, classes } => Targets::Classes { labels: pick(labels, 1, rows), classes: *classes },
-            Targets::Values { columns, values } => {
-                Targets::Values { columns: *columns, values: pick(values, *columns, rows) }
-            }
+            Targets::Values { columns, values } => Targets::Values { columns: *columns, values: pick(values, *columns, rows) },
         };
         Ok(Self { inputs, targets })
     }

@@ -105,7 +105,7 @@ pub struct Progress<'a> {
 /// let options = TrainOptions { optimizer: Optimizer::adam(0.003), ..Default::default() };
 /// let mut trainer = Trainer::new(&Device::open()?, &network, (&train, &test), options)?;
 /// let last = *trainer.fit(5)?.last().unwrap();
-/// assert!(last.valid.unwrap().accuracy > 0.8);
+/// assert!(last.valid.unwrap().accuracy.unwrap() > 0.8);
 /// # Ok::<(), thinnet::Error>(())
 /// ```
 #[derive(Debug)]

@@ -287,7 +287,7 @@ pub(crate) fn update(
     for i in 0..weight.len() {
         let g = gradient[i].plus(r(weight_decay).times(weight[i]));
         let change = match *optimizer {
-            Optimizer::Sgd { lr, momentum } => {
+            Optimizer::Sgd { lr, momentum, nesterov: false } => {
                 m[i] = r(momentum).times(m[i]).plus(g);
                 r(lr).times(m[i])
             }

@@ -44,7 +44,7 @@ pub(crate) fn padded(rows: u32, columns: u32, seed: u64) -> Vec<u32> {
 pub(crate) fn step(rows: u32, members: u32, rates: &[f64]) -> Step {
     let sites = rates.iter().map(|&keep| SiteStep::new(KeepProb::new(keep).unwrap(), 3)).collect::<Vec<_>>();
     let member = |m| MemberStep { key: rng::key(1000 + m), optimizer: OptimizerStep::default(), sites: sites.clone() };
-    Step { rows, position: 0, epoch: 0, slot: 0, members: (0..u64::from(members)).map(member).collect() }
+    Step::new(rows, (0..u64::from(members)).map(member).collect())
 }
 
 /// Options for hand-made plans.

@@ -76,7 +76,7 @@ fn labelled(inputs: Inputs, classes: u32, seed: u64) -> Dataset {
 /// A training and an evaluation plan over one data set.
 pub(crate) fn plans(caps: Caps, network: &Network, data: &Dataset, batch: u32, update: Update, members: u32) -> Plans {
     let mut plans = Plans::new(caps);
-    for (name, mode) in [("train", Mode::Train(update)), ("eval", Mode::Eval)] {
+    for (name, mode) in [("train", Mode::Train(update.into())), ("eval", Mode::Eval)] {
         plans.add(network, options(name, mode, data, batch, members)).unwrap();
     }
     plans
@@ -134,7 +134,7 @@ pub(crate) fn training(members: &[Member], rows: u32, batch: u32, epochs: Range<
             let update = u64::from(epoch * rows.div_ceil(batch) + first) + 1;
             let members = members.iter().map(|member| member_step(member, epoch, update)).collect();
             let position = first * batch;
-            let step = Step { rows: batch.min(rows - position), position, epoch, slot: epoch, members };
+            let step = Step { position, epoch, slot: epoch, ..Step::new(batch.min(rows - position), members) };
             work.push(Work { plan: TRAIN, step });
         }
     }

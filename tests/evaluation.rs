@@ -95,14 +95,14 @@ fn a_site_at_keep_prob_1_has_no_kernel_and_moves_no_other_site() {
     let count = |names: &[&str], name: &str| names.iter().filter(|n| **n == name).count();
     for network in networks() {
         let all: Vec<u32> = network.sites().unwrap().into_iter().flatten().collect();
-        let (names, sites) = kernel_names(&network, Mode::Train(Update::Adam), false);
+        let (names, sites) = kernel_names(&network, Mode::Train(Update::Adam.into()), false);
         assert_eq!((count(&names, "dropout_forward"), &sites), (all.len(), &all));
 
-        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam), false);
+        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam.into()), false);
         assert!(count(&names, "adam") == 1 && !names.iter().any(|name| name.contains("dropout")), "{names:?}");
         assert!(sites.is_empty());
         // Rates that may change keep their kernels whatever they are now.
-        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam), true);
+        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam.into()), true);
         assert_eq!((count(&names, "dropout_forward"), &sites), (all.len(), &all));
 
         let mut first = network.clone();
@@ -111,7 +111,7 @@ fn a_site_at_keep_prob_1_has_no_kernel_and_moves_no_other_site() {
             _ => None,
         });
         layer.unwrap().keep = KeepProb::new(1.0).unwrap();
-        let (names, sites) = kernel_names(&first, Mode::Train(Update::Sgd), false);
+        let (names, sites) = kernel_names(&first, Mode::Train(Update::Sgd.into()), false);
         assert_eq!((count(&names, "dropout_forward"), &sites[..]), (all.len() - 1, &all[1..]));
     }
 }

@@ -104,7 +104,8 @@ const ADAM: [Optimizer; 2] = [
     Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     Optimizer::Adam { lr: 0.03, beta1: 0.8, beta2: 0.99, epsilon: 1e-6 },
 ];
-pub(crate) const SGD: [Optimizer; 2] = [Optimizer::Sgd { lr: 0.1, momentum: 0.9 }, Optimizer::Sgd { lr: 0.03, momentum: 0.0 }];
+pub(crate) const SGD: [Optimizer; 2] =
+    [Optimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: false }, Optimizer::Sgd { lr: 0.03, momentum: 0.0, nesterov: false }];
 
 #[test]
 fn every_kernel_of_a_step_agrees_with_its_twin() {

@@ -128,7 +128,7 @@ fn options_that_make_no_sense_are_refused_with_their_value() {
 #[test]
 fn plans_that_make_no_sense_are_refused_with_their_value() {
     let data = drive::random_data(17, 13, 5, 1);
-    let train = |members| drive::options("train", Mode::Train(Update::Adam), &data, 7, members);
+    let train = |members| drive::options("train", Mode::Train(Update::Adam.into()), &data, 7, members);
     let add = |options| Plans::new(Caps::baseline()).add(&network(13, 5), options);
     refused(add(train(0)), &["`members` = 0:", "at least 1"]);
     refused(add(train(65_536)), &["`members` = 65536:", "at most"]);
@@ -178,8 +178,9 @@ fn weights_beyond_the_binding_limit_are_updated_in_parts_with_the_same_bits() {
 #[test]
 fn a_network_beyond_the_limits_is_refused_with_the_buffer_and_both_numbers() {
     let data = drive::random_data(17, 13, 5, 2);
-    let add =
-        |caps, members| Plans::new(caps).add(&ragged(), drive::options("train", Mode::Train(Update::Sgd), &data, 7, members));
+    let add = |caps, members| {
+        Plans::new(caps).add(&ragged(), drive::options("train", Mode::Train(Update::Sgd.into()), &data, 7, members))
+    };
     let caps = |max_binding| Caps { max_binding, ..Caps::baseline() };
     let error = refused(add(caps(1983), 1), &["weights of dense_forward", "1984", "1983", "smaller", "WebGPU baseline"]);
     assert!(matches!(error, Error::Limit { needed: 1984, available: 1983, .. }), "{error:?}");
@@ -192,7 +193,7 @@ fn a_network_beyond_the_limits_is_refused_with_the_buffer_and_both_numbers() {
     let narrow = Caps { max_groups: 1, ..Caps::baseline() };
     refused(add(narrow, 1), &["the grid of ", "(workgroups)", "allows 1;"]);
     let wide = drive::random_data(1, 65_536, 5, 1);
-    let options = drive::options("train", Mode::Train(Update::Sgd), &wide, 1, 1);
+    let options = drive::options("train", Mode::Train(Update::Sgd.into()), &wide, 1, 1);
     let huge = Network::new(65_536).dense(Dense::new(32_767)).dense(Dense::new(32_767));
     refused(Plans::new(Caps::baseline()).add(&huge, options.clone()), &["buffer weights", "allows 268435456;", "smaller"]);
     // More words than u32 counts: it is the device's limit that is named, and both numbers are bytes.

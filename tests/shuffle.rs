@@ -25,7 +25,7 @@ fn is_permutation(order: &[u32]) -> bool {
 /// A step that asks for the rows at `position` to `position + rows` of an epoch.
 fn step(position: u32, rows: u32, epoch: u32, seed: u64) -> Step {
     let member = MemberStep { key: rng::key(seed), optimizer: OptimizerStep::default(), sites: Vec::new() };
-    Step { rows, position, epoch, slot: 0, members: vec![member] }
+    Step { position, epoch, ..Step::new(rows, vec![member]) }
 }
 
 /// An executor with a plan of one kernel [`BatchRows`] for each length, for batches of `batch` rows, and where the rows and

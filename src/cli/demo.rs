@@ -152,7 +152,7 @@ fn train_one(
 }
 
 fn percent(metrics: Option<thinnet::Metrics>) -> f64 {
-    100.0 * metrics.map_or(f64::NAN, |m| m.accuracy)
+    100.0 * metrics.and_then(|m| m.accuracy).unwrap_or(f64::NAN)
 }
 
 fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
@@ -161,8 +161,9 @@ fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
     let mut lines = Vec::new();
     for Outcome { name, keep, history, model } in outcomes {
         for e in history {
-            let loss_accuracy =
-                |m: Option<thinnet::Metrics>| m.map_or(",".into(), |m| format!("{:.6},{:.6}", m.loss, m.accuracy));
+            let loss_accuracy = |m: Option<thinnet::Metrics>| {
+                m.map_or(",".into(), |m| format!("{:.6},{:.6}", m.loss, m.accuracy.unwrap_or(f64::NAN)))
+            };
             let (train, test) = (loss_accuracy(e.train), loss_accuracy(e.valid));
             csv += &format!("{name},{keep},{},{:.6},{train},{test},{:.3}\n", e.epoch + 1, e.running.loss, e.seconds);
         }

@@ -22,6 +22,7 @@ fn scalars(t: i32, learning_rate: f32, weight_decay: f32) -> OptimizerStep {
         one_minus_beta2: (1.0 - beta2) as f32,
         root_bias2: (1.0 - beta2.powi(t)).sqrt() as f32,
         epsilon: 1e-8,
+        ..OptimizerStep::default()
     }
 }
 

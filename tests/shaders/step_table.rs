@@ -23,7 +23,7 @@ fn marked(layout: RowLayout) -> Step {
         next += 1;
         next
     };
-    let [rows, position, epoch, slot] = std::array::from_fn(|_| word());
+    let [rows, position, epoch, slot, batch_rows, accumulated] = std::array::from_fn(|_| word());
     let mut number = || f32::from_bits(word());
     let mut member = || {
         let optimizer = OptimizerStep {
@@ -35,13 +35,18 @@ fn marked(layout: RowLayout) -> Step {
             one_minus_beta2: number(),
             root_bias2: number(),
             epsilon: number(),
+            decoupled_decay: number(),
+            nesterov: number().to_bits(),
+            clip_norm: number(),
+            max_norm: number(),
         };
         let mut word = || number().to_bits();
         let mut site = || SiteStep { threshold: word(), keep_all: word(), scale: f32::from_bits(word()), pass: word() };
         let sites = (0..layout.sites).map(|_| site()).collect();
         MemberStep { key: [word(), word()], optimizer, sites }
     };
-    Step { rows, position, epoch, slot, members: (0..layout.members).map(|_| member()).collect() }
+    let members = (0..layout.members).map(|_| member()).collect();
+    Step { rows, position, epoch, slot, batch_rows, accumulated, members }
 }
 
 /// The values of a section of a member by the names that the shader gives them.
@@ -54,6 +59,8 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
             ("position", vec![step.position]),
             ("epoch", vec![step.epoch]),
             ("slot", vec![step.slot]),
+            ("batch_rows", vec![step.batch_rows]),
+            ("accumulated", vec![step.accumulated]),
             ("keys", key.to_vec()),
         ],
         Section::Optimizer => vec![
@@ -65,6 +72,10 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
             ("one_minus_beta2", number(o.one_minus_beta2)),
             ("root_bias2", number(o.root_bias2)),
             ("epsilon", number(o.epsilon)),
+            ("decoupled_decay", number(o.decoupled_decay)),
+            ("nesterov", vec![o.nesterov]),
+            ("clip_norm", number(o.clip_norm)),
+            ("max_norm", number(o.max_norm)),
         ],
         Section::Site(i) => vec![
             ("threshold", vec![sites[i].threshold]),
