@@ -1,0 +1,150 @@
+"""Carries networks between thinnet and PyTorch, and compares what the two compute.
+
+    python scripts/pytorch/exchange.py check MODEL.safetensors INPUTS.npy LOGITS.npy
+    python scripts/pytorch/exchange.py make "nn.Sequential(...)" OUT.safetensors INPUTS.npy LOGITS.npy [--seed N]
+    python scripts/pytorch/exchange.py compare A.npy B.npy
+
+check    loads a model that thinnet saved into the nn.Sequential that the file names, strictly, and compares PyTorch's logits of
+         INPUTS with thinnet's LOGITS.
+make     the other way: writes a new network's state dict, as any program with PyTorch would, and PyTorch's logits of INPUTS.
+compare  compares two files of logits, the second of which sets the scale.
+
+Logits agree if max|a - b| <= 1e-4 max|b|. Arrays are float32, [rows, columns]. Exits with 0 if they agree, 1 if not, 2 if
+something cannot be read or does not fit. Needs torch (1.12 or newer), numpy and safetensors.
+"""
+
+import argparse
+import ast
+import json
+import math
+import sys
+from typing import NoReturn
+
+try:
+    import numpy as np
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+    from torch import nn
+except ImportError as error:
+    print(f"{sys.executable}: {error}; pip install torch numpy safetensors", file=sys.stderr)
+    sys.exit(2)
+
+TOLERANCE = 1e-4
+
+
+def fail(what: str, problem: str) -> NoReturn:
+    print(f"{what}: {problem}", file=sys.stderr)
+    sys.exit(2)
+
+
+def read_array(path: str) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        fail(path, f"cannot be read: {error.strerror}; write it first")
+    except (ValueError, EOFError):
+        fail(path, "is no .npy file of numbers; write it with numpy.save")
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != 2:
+        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
+        fail(path, f"is {found}, expected float32 [rows, columns]; convert it with numpy.save(path, array.astype('float32'))")
+    return array
+
+
+def write_array(path: str, array: np.ndarray) -> None:
+    try:
+        with open(path, "wb") as file:  # numpy.save(path) would add .npy to other names
+            np.save(file, array)
+    except OSError as error:
+        fail(path, f"cannot be written: {error.strerror}; name a file in a folder that exists")
+
+
+def build(expression: str, origin: str) -> nn.Module:
+    """The module that the expression makes, of which every part is a plain number, nn.NAME or nn.NAME(...)."""
+    try:
+        tree = ast.parse(expression, mode="eval")
+        for node in ast.walk(tree):
+            plain = isinstance(node, (ast.Expression, ast.Call, ast.keyword, ast.Constant, ast.Load, ast.UnaryOp, ast.USub))
+            member = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and not node.attr.startswith("_")
+            if not (plain or member or isinstance(node, ast.Name) and node.id == "nn"):
+                raise ValueError(f"{type(node).__name__} is not allowed")
+        module = eval(compile(tree, origin, "eval"), {"__builtins__": {}, "nn": nn})
+    except Exception as error:  # whatever torch.nn raises for arguments that it does not like
+        fail(origin, f"{expression!r} makes no module: {error}; write nn.Sequential(nn.Linear(4, 3), nn.ReLU(), ...)")
+    if not isinstance(module, nn.Module):
+        fail(origin, f"{expression!r} is a {type(module).__name__}, no module; write nn.Sequential(...)")
+    return module
+
+
+def load(path: str) -> nn.Module:
+    """The network of a file that thinnet wrote."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        fail(path, f"cannot be read as a safetensors file: {error}; save it with thinnet")
+    try:
+        expression = json.loads(metadata["thinnet"])["sequential"]
+    except (KeyError, TypeError, ValueError):
+        fail(path, 'has no metadata "thinnet" with a field "sequential"; save it with thinnet')
+    module = build(expression, path)
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        fail(path, f"its tensors do not fit {expression}: {error}; save the model with thinnet again")
+    return module
+
+
+def logits(module: nn.Module, inputs: np.ndarray, path: str) -> np.ndarray:
+    try:
+        with torch.no_grad():
+            return module.eval()(torch.from_numpy(inputs)).numpy()
+    except RuntimeError as error:
+        fail(path, f"its {inputs.shape[1]} columns do not fit the network: {error}; give as many as the network has inputs")
+
+
+def compare(a: np.ndarray, b: np.ndarray, names: str) -> int:
+    if a.shape != b.shape or a.size == 0:
+        shapes = f"are {list(a.shape)} and {list(b.shape)}"
+        fail(names, f"{shapes}, expected equal shapes that are not empty; compute both from the same inputs")
+    with np.errstate(invalid="ignore"):
+        apart, scale = float(np.abs(a - b).max()), float(np.abs(b).max())
+    agree = apart <= TOLERANCE * scale < math.inf  # false for NaN, and for infinite logits
+    print(f"max|a - b| = {apart:.3e}, max|b| = {scale:.3e}: {'agree' if agree else 'DIFFER'}")
+    return 0 if agree else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Carries networks between thinnet and PyTorch.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("check", help="load thinnet's model and compare PyTorch's logits with thinnet's")
+    for name in ("model", "inputs", "logits"):
+        command.add_argument(name)
+    command = commands.add_parser("make", help="write a new network of PyTorch's and its logits")
+    for name in ("sequential", "out", "inputs", "logits"):
+        command.add_argument(name)
+    command.add_argument("--seed", type=int, default=0, help="of the initial weights, default 0")
+    command = commands.add_parser("compare", help="compare two files of logits")
+    for name in ("a", "b"):
+        command.add_argument(name)
+    args = parser.parse_args()
+
+    if args.command == "compare":
+        return compare(read_array(args.a), read_array(args.b), f"{args.a} and {args.b}")
+    inputs = read_array(args.inputs)
+    if args.command == "check":
+        theirs = read_array(args.logits)
+        return compare(logits(load(args.model), inputs, args.inputs), theirs, f"logits of {args.inputs} and {args.logits}")
+    torch.manual_seed(args.seed)
+    module = build(args.sequential, "SEQUENTIAL")
+    write_array(args.logits, logits(module, inputs, args.inputs))
+    try:
+        save_file(module.state_dict(), args.out)
+    except (OSError, SafetensorError) as error:
+        fail(args.out, f"cannot be written: {error}; name a file in a folder that exists")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
