@@ -4,6 +4,8 @@
 //! activation but the identity is a module of its own. One metadata key, `thinnet`, holds sorted JSON: the network, the
 //! version of the mask contract, the expression of that `nn.Sequential`. No time, no path, no adapter: equal weights give
 //! equal bytes.
+//!
+//! Vanilla dropout is folded when a model is saved ([`Model::fold_vanilla`]): PyTorch's `nn.Dropout` is inverted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +13,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::data::Preprocessing;
 use crate::model::Model;
 use crate::network::{Activation, Layer, Network};
 use crate::rng::CONTRACT_VERSION;
@@ -23,6 +26,8 @@ const KEY: &str = "thinnet";
 struct Metadata {
     mask_contract: u32,
     network: Network,
+    #[serde(default, skip_serializing_if = "Preprocessing::is_default")]
+    preprocessing: Preprocessing,
     sequential: String,
 }
 
@@ -64,9 +69,13 @@ impl Model {
     /// Never for a model that was built by this crate.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let broken = |e: String| Error::Data(format!("the model cannot be written as safetensors: {e}"));
+        if self.network().has_vanilla_dropout() {
+            return self.fold_vanilla()?.to_safetensors();
+        }
         let metadata = Metadata {
             mask_contract: CONTRACT_VERSION,
             network: self.network().clone(),
+            preprocessing: self.preprocessing().clone(),
             sequential: sequential(self.network())?,
         };
         let json = serde_json::to_string(&metadata).map_err(|e| broken(e.to_string()))?;
@@ -102,13 +111,7 @@ impl Model {
     /// A file that is missing, is no safetensors file, was not written by thinnet, follows another version of the mask
     /// contract, or lacks, adds or reshapes a tensor.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let failed = |problem: String| Error::File { path: path.into(), problem };
-        let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
-        Self::from_safetensors(&bytes).map_err(|error| match error {
-            Error::Data(problem) => failed(problem),
-            other => failed(other.to_string()),
-        })
+        read_file(path.as_ref(), Self::from_safetensors)
     }
 
     /// Reads the bytes of a model's file.
@@ -119,7 +122,8 @@ impl Model {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
         let json = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
             Error::Data(format!(
-                "has no metadata key {KEY:?}, so its network is not known; thinnet writes it when it saves a model"
+                "has no metadata key {KEY:?}, so its network is not known; if it is another program's, say which network it \
+                 belongs to (Model::load_weights, or --network FILE.toml)"
             ))
         })?;
         let metadata: Metadata =
@@ -130,31 +134,52 @@ impl Model {
                 "follows version {version} of the mask contract, this is version {CONTRACT_VERSION}"
             )));
         }
+        Ok(Self::from_tensors(bytes, metadata.network)?.with_preprocessing(metadata.preprocessing))
+    }
+
+    /// Reads a safetensors file of any program that has the names and layouts of this network's state dict (see
+    /// [`sequential`]), such as PyTorch's.
+    ///
+    /// # Errors
+    /// A file that is missing or no safetensors file, or that lacks, adds or reshapes a tensor: all of them are listed.
+    pub fn load_weights(path: impl AsRef<Path>, network: &Network) -> Result<Self> {
+        read_file(path.as_ref(), |bytes| Self::from_tensors(bytes, network.clone()))
+    }
+
+    /// The tensors of a file as the weights of a network.
+    fn from_tensors(bytes: &[u8], network: Network) -> Result<Self> {
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
-        let parameters = metadata.network.parameters()?;
-        let mut problems = Vec::new();
-        let mut weights = Vec::new();
+        let parameters = network.parameters()?;
+        let (mut problems, mut weights) = (Vec::new(), Vec::new());
         for parameter in &parameters {
             let shape: Vec<usize> = parameter.shape.iter().map(|&n| n as usize).collect();
-            match tensors.tensor(&parameter.name) {
-                Err(_) => problems.push(format!("{} is missing", parameter.name)),
+            let name = &parameter.name;
+            match tensors.tensor(name) {
+                Err(_) => problems.push(format!("{name} is missing, expected F32 {shape:?}")),
                 Ok(tensor) if tensor.shape() != shape || tensor.dtype() != Dtype::F32 => {
-                    problems.push(format!(
-                        "{} is {:?} {:?}, expected F32 {shape:?}",
-                        parameter.name,
-                        tensor.dtype(),
-                        tensor.shape()
-                    ));
+                    problems.push(format!("{name} is {:?} {:?}, expected F32 {shape:?}", tensor.dtype(), tensor.shape()));
                 }
-                Ok(tensor) => weights.push(bytemuck::pod_collect_to_vec(tensor.data())),
+                Ok(tensor) => weights.push(bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data())),
             }
         }
         let known = |name: &&String| parameters.iter().any(|p| p.name == **name);
-        let names = tensors.names().into_iter().map(|name| name.to_owned()).collect::<Vec<_>>();
+        let mut names = tensors.names().into_iter().map(|name| name.to_owned()).collect::<Vec<_>>();
+        names.sort_unstable();
         problems.extend(names.iter().filter(|name| !known(name)).map(|name| format!("{name} is not part of the network")));
         if !problems.is_empty() {
-            return Err(Error::Data(format!("does not fit its network: {}", problems.join("; "))));
+            let expected = sequential(&network)?;
+            return Err(Error::Data(format!("does not fit its network: {}; the network is {expected}", problems.join("; "))));
         }
-        Model::new(metadata.network, weights)
+        Model::new(network, weights)
     }
+}
+
+/// Reads a file whole; what is wrong with its content is said with its path.
+fn read_file<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+    let failed = |problem: String| Error::File { path: path.into(), problem };
+    let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
+    parse(&bytes).map_err(|error| match error {
+        Error::Data(problem) => failed(problem),
+        other => failed(other.to_string()),
+    })
 }

@@ -5,8 +5,10 @@
 mod digits;
 #[cfg(feature = "files")]
 pub mod idx;
+mod preprocessing;
 
 pub use digits::digits;
+pub use preprocessing::Preprocessing;
 
 use std::ops::Range;
 

@@ -37,5 +37,5 @@ pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};
 pub use network::{Activation, Dense, Dropout, DropoutMode, Init, KeepProb, Layer, Loss, Network, Shape};
 pub use optimizer::{LrSchedule, MomentumRamp, Optimizer};
-pub use trainer::{Data, Epoch, Progress, TrainOptions, Trainer};
+pub use trainer::{Best, Data, EarlyStopping, Epoch, Progress, TrainOptions, Trainer};
 pub use wgpu;

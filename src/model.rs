@@ -2,22 +2,28 @@
 
 use std::time::Instant;
 
-use crate::data::{Dataset, Inputs, Values};
+use crate::data::{Dataset, Inputs, Preprocessing, Targets, Values};
 use crate::executor::Executor;
-use crate::network::Network;
+use crate::network::{DropoutMode, Layer, Loss, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Mode, Options, Plans, SLOTS, Source};
 use crate::step::{MemberStep, OptimizerStep, Step};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
+mod transfer;
+
+use transfer::check_inputs;
+pub(crate) use transfer::{check_data, download_weights, source, upload_data, upload_weights};
+
 /// A network with its weights.
 ///
-/// Evaluation and prediction never draw a mask: inverted dropout needs no change of the weights.
+/// Evaluation and prediction never draw a mask: inverted dropout needs no change of the weights, and vanilla dropout a factor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     network: Network,
     weights: Vec<Vec<f32>>,
+    preprocessing: Preprocessing,
 }
 
 /// Mean loss and accuracy over a data set.
@@ -30,8 +36,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn of((loss, hits): (f32, u32), rows: u32) -> Self {
-        Self { loss: f64::from(loss) / f64::from(rows), accuracy: Some(f64::from(hits) / f64::from(rows)) }
+    pub(crate) fn of((loss, hits): (f64, u32), rows: u32, kind: Loss) -> Self {
+        let rows = f64::from(rows);
+        Self { loss: loss / rows, accuracy: kind.has_accuracy().then(|| f64::from(hits) / rows) }
     }
 }
 
@@ -93,7 +100,7 @@ impl Model {
                 )));
             }
         }
-        Ok(Self { network, weights })
+        Ok(Self { network, weights, preprocessing: Preprocessing::default() })
     }
 
     /// The initial weights of a seed: bit-equal on every machine.
@@ -116,7 +123,51 @@ impl Model {
         &self.weights
     }
 
-    /// The network's output before the softmax, `[rows, classes]`.
+    /// The same model, whose inputs and outputs have this history; it is kept in the model's file.
+    pub fn with_preprocessing(self, preprocessing: Preprocessing) -> Self {
+        Self { preprocessing, ..self }
+    }
+
+    /// What was done to the source's values before the network saw them. Inputs that are passed to this model have been through it.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// The same function with inverted instead of vanilla dropout: every factor keep_prob of evaluation goes into the next dense
+    /// weight, `W' = keep_prob W`. In evaluation the outputs are equal but for rounding, and so they are in training under
+    /// equal masks, where inverted dropout divides by keep_prob again.
+    ///
+    /// # Errors
+    /// Vanilla dropout of the network's output, behind which no weight comes.
+    pub fn fold_vanilla(&self) -> Result<Self> {
+        let mut folded = self.clone();
+        let (mut factor, mut weight) = (1.0f32, 0);
+        for (i, layer) in folded.network.layers.iter_mut().enumerate() {
+            match layer {
+                Layer::Dropout(dropout) => {
+                    factor *= dropout.eval_scale();
+                    dropout.mode = DropoutMode::Inverted;
+                }
+                Layer::Dense(_) => {
+                    folded.weights[weight].iter_mut().for_each(|w| *w *= factor);
+                    (factor, weight) = (1.0, weight + 2);
+                }
+            }
+            let last = i + 1 == self.network.layers.len();
+            if last && factor != 1.0 {
+                return Err(Error::Network {
+                    place: format!("layer {i} (dropout)"),
+                    problem:
+                        "vanilla dropout of the output has no weight behind it that keep_prob could be folded into; use inverted \
+                              dropout, or put it in front of the last dense layer"
+                            .into(),
+                });
+            }
+        }
+        Ok(folded)
+    }
+
+    /// The network's output as it enters the loss, before the softmax or the sigmoid, `[rows, outputs]`.
     ///
     /// # Errors
     /// Inputs of another width than the network's; a network too large for the device.
@@ -139,17 +190,19 @@ impl Model {
         Ok(Outputs { columns, values })
     }
 
-    /// Class probabilities, `softmax(logits)`, `[rows, classes]`.
+    /// What the loss makes of the output, `[rows, outputs]`: class probabilities `softmax(logits)`, for binary cross-entropy
+    /// `sigmoid(logits)`, for squared error the output itself.
     ///
     /// # Errors
     /// As [`Model::logits`].
     pub fn predict(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         let mut outputs = self.logits(device, inputs)?;
-        for row in outputs.values.chunks_mut(outputs.columns) {
-            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let powers: Vec<f64> = row.iter().map(|&z| libm::exp(f64::from(z) - f64::from(largest))).collect();
-            let sum: f64 = powers.iter().sum();
-            row.iter_mut().zip(powers).for_each(|(z, power)| *z = (power / sum) as f32);
+        match self.network.loss {
+            Loss::SoftmaxCrossEntropy => outputs.values.chunks_mut(outputs.columns).for_each(softmax),
+            Loss::BinaryCrossEntropy => {
+                outputs.values.iter_mut().for_each(|z| *z = (1.0 / (1.0 + libm::exp(-f64::from(*z)))) as f32);
+            }
+            Loss::MeanSquaredError => {}
         }
         Ok(outputs)
     }
@@ -168,12 +221,11 @@ impl Model {
         let (mut loss, mut hits) = (0.0, 0);
         for range in ranges(data.rows(), most) {
             let part = data.slice(range)?;
-            let (_, snapshot) = self.run(device, part.inputs(), Some(part.labels()))?;
+            let (_, snapshot) = self.run(device, part.inputs(), Some(part.targets()))?;
             let sums = snapshot.sums(0, 0, 0);
             (loss, hits) = (loss + f64::from(sums.0), hits + sums.1);
         }
-        let rows = f64::from(data.rows());
-        Ok(Metrics { loss: loss / rows, accuracy: Some(f64::from(hits) / rows) })
+        Ok(Metrics::of((loss, hits), data.rows(), self.network.loss))
     }
 
     /// How many rows of inputs and outputs fit a binding of the device.
@@ -189,14 +241,14 @@ impl Model {
         Ok(u32::try_from(rows / u64::from(BATCH) * u64::from(BATCH)).unwrap_or(u32::MAX / BATCH * BATCH).max(1))
     }
 
-    /// Runs an evaluation plan over all rows: with labels for its metrics, without for its outputs.
-    fn run(&self, device: &Device, inputs: &Inputs, labels: Option<&[u32]>) -> Result<(Executor, Snapshot)> {
+    /// Runs an evaluation plan over all rows: with targets for its metrics, without for its outputs.
+    fn run(&self, device: &Device, inputs: &Inputs, targets: Option<&Targets>) -> Result<(Executor, Snapshot)> {
         let mut plans = Plans::new(device.caps());
-        let source = source("inputs", inputs, labels.is_some());
-        let plan = plans.add(&self.network, evaluation("eval", source, labels.is_none()))?;
+        let source = source("inputs", inputs, targets.is_some());
+        let plan = plans.add(&self.network, evaluation("eval", source, targets.is_none()))?;
         let mut executor = Executor::new(device, plans)?;
         upload_weights(&executor, plan, 0, self)?;
-        upload_data(&executor, plan, inputs, labels)?;
+        upload_data(&executor, plan, &self.network, inputs, targets)?;
         let work: Vec<_> = evaluation_steps(inputs.rows(), 0).map(|step| Work { plan, step }).collect();
         let (mut pacer, mut snapshot, mut rest) = (Pacer::default(), Snapshot::default(), work.as_slice());
         while !rest.is_empty() {
@@ -209,6 +261,14 @@ impl Model {
         }
         Ok((executor, snapshot))
     }
+}
+
+/// `z = e^z / sum e^z`, shifted by the maximum.
+fn softmax(row: &mut [f32]) {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = row.iter().map(|&z| libm::exp(f64::from(z) - f64::from(largest))).collect();
+    let sum: f64 = powers.iter().sum();
+    row.iter_mut().zip(powers).for_each(|(z, power)| *z = (power / sum) as f32);
 }
 
 /// `0..rows` in parts of at most `most`.
@@ -231,99 +291,6 @@ pub(crate) fn evaluation_steps(rows: u32, slot: u32) -> impl Iterator<Item = Ste
         let rows = BATCH.min(rows - position);
         Step { position, slot, ..Step::new(rows, vec![member.clone()]) }
     })
-}
-
-pub(crate) fn source(name: &str, inputs: &Inputs, labelled: bool) -> Source {
-    let byte_scale = match inputs.values() {
-        Values::U8 { scale, .. } => Some(*scale),
-        Values::F32(_) => None,
-    };
-    Source { name: name.into(), rows: inputs.rows(), byte_scale, labelled }
-}
-
-/// # Errors
-/// Inputs of another width than the network's.
-pub(crate) fn check_inputs(network: &Network, inputs: &Inputs) -> Result<()> {
-    let expected = network.input.0.iter().product::<u32>();
-    if inputs.columns() != expected {
-        return Err(Error::Data(format!(
-            "a row has {} columns, but the network takes {expected}; build it with Network::new({})",
-            inputs.columns(),
-            inputs.columns()
-        )));
-    }
-    Ok(())
-}
-
-/// # Errors
-/// Data of another width than the network's, or with more classes than it has outputs.
-pub(crate) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
-    check_inputs(network, data.inputs())?;
-    let outputs = network.outputs()?;
-    if data.classes() > outputs {
-        return Err(Error::Data(format!(
-            "there are {} classes, but the network has {outputs} outputs; give its last layer {} units",
-            data.classes(),
-            data.classes()
-        )));
-    }
-    Ok(())
-}
-
-/// Rows of `columns` words, each padded with zeros to a multiple of four.
-fn pad(values: &[f32], columns: usize) -> Vec<u32> {
-    let mut words = Vec::with_capacity(values.len() / columns * columns.next_multiple_of(4));
-    for row in values.chunks(columns) {
-        words.extend(row.iter().map(|v| v.to_bits()));
-        words.resize(words.len().next_multiple_of(4), 0);
-    }
-    words
-}
-
-/// Writes the weights of a member.
-pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, model: &Model) -> Result<()> {
-    for (parameter, values) in model.network.parameters()?.iter().zip(&model.weights) {
-        let tensor = executor.plans().plans[plan].tensor(&parameter.name);
-        let columns = *parameter.shape.last().unwrap_or(&1) as usize;
-        executor.write(tensor, member, &pad(values, columns))?;
-    }
-    Ok(())
-}
-
-/// Reads the weights of a member.
-pub(crate) fn download_weights(executor: &Executor, plan: usize, member: u32, network: &Network) -> Result<Model> {
-    let mut weights = Vec::new();
-    for parameter in network.parameters()? {
-        let words = executor.read(executor.plans().plans[plan].tensor(&parameter.name), member)?;
-        let columns = *parameter.shape.last().unwrap_or(&1) as usize;
-        let rows = bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(4));
-        weights.push(rows.flat_map(|row| &row[..columns]).copied().collect());
-    }
-    Model::new(network.clone(), weights)
-}
-
-/// Writes the data set of a plan: inputs, sample ids and, if given, labels.
-pub(crate) fn upload_data(executor: &Executor, plan: usize, inputs: &Inputs, labels: Option<&[u32]>) -> Result<()> {
-    let plan = &executor.plans().plans[plan];
-    let tensor = |what: &str| plan.tensor(&format!("{}.{what}", plan.options.source.name));
-    let columns = inputs.columns() as usize;
-    let words = match inputs.values() {
-        Values::F32(values) => pad(values, columns),
-        Values::U8 { bytes, .. } => {
-            let mut padded = Vec::with_capacity(bytes.len() / columns * columns.next_multiple_of(4));
-            for row in bytes.chunks(columns) {
-                padded.extend_from_slice(row);
-                padded.resize(padded.len().next_multiple_of(4), 0);
-            }
-            bytemuck::pod_collect_to_vec(&padded)
-        }
-    };
-    executor.write(tensor("inputs"), 0, &words)?;
-    executor.write(tensor("ids"), 0, inputs.samples())?;
-    match labels {
-        Some(labels) => executor.write(tensor("labels"), 0, labels),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

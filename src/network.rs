@@ -273,6 +273,11 @@ impl Network {
         network
     }
 
+    /// Whether a site scales in evaluation instead of in training.
+    pub fn has_vanilla_dropout(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Vanilla))
+    }
+
     /// The shape in front of every layer and, last, of the output.
     ///
     /// # Errors

@@ -9,41 +9,20 @@ use std::time::Instant;
 use crate::data::Dataset;
 use crate::executor::{Executor, Submission};
 use crate::model::{Metrics, Model, check_data, download_weights, evaluation, source, upload_data, upload_weights};
-use crate::network::Network;
-use crate::optimizer::Optimizer;
+use crate::network::{Layer, Network};
 use crate::pacer::Pacer;
-use crate::plan::{Mode, Options, Plans, SLOTS};
-use crate::step::{MemberStep, SiteStep, Step};
+use crate::plan::{Gradient, Mode, Options, Plans, SLOTS};
+use crate::step::{MemberStep, SiteStep};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
+mod control;
+mod options;
 mod schedule;
 
+pub use control::{Best, EarlyStopping};
+pub use options::TrainOptions;
 use schedule::{Evaluation, Next, Schedule, What};
-
-/// How to train. The defaults are Adam at 0.001, batches of 32, seed 0.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrainOptions {
-    /// Seed of everything random: initial weights, order of the rows, masks.
-    pub seed: u64,
-    /// Rows of a batch; the last batch of an epoch has what is left.
-    pub batch: u32,
-    /// How the gradient changes the weights.
-    pub optimizer: Optimizer,
-    /// Coupled L2 term, added to the gradient of every parameter as in `torch.optim`: g = dw + weight_decay w.
-    pub weight_decay: f64,
-    /// Whether the training data are also judged in evaluation mode after each epoch; the validation data always are.
-    pub evaluate_train: bool,
-    /// Number of the first epoch: the pass of its masks and the order of its rows. Training that goes on from the weights of
-    /// n epochs begins with epoch n, so that no mask is drawn twice.
-    pub first_epoch: u32,
-}
-
-impl Default for TrainOptions {
-    fn default() -> Self {
-        Self { seed: 0, batch: 32, optimizer: Optimizer::adam(0.001), weight_decay: 0.0, evaluate_train: false, first_epoch: 0 }
-    }
-}
 
 /// The data of a training: `&train`, or `(&train, &valid)`.
 #[derive(Debug, Clone, Copy)]
@@ -146,31 +125,31 @@ impl Trainer {
 
     /// Everything but the weights, which may take long to compute, so that errors come first.
     fn without_weights(device: &Device, network: &Network, data: Data<'_>, options: TrainOptions) -> Result<Self> {
-        options.optimizer.check()?;
-        if !(options.weight_decay >= 0.0 && options.weight_decay.is_finite()) {
-            let value = options.weight_decay.to_string();
-            return Err(Error::Option { option: "weight_decay", value, problem: "must be a number from 0 up".into() });
-        }
+        options.check()?;
         check_data(network, data.train)?;
         let mut plans = Plans::new(device.caps());
         let train_source = source("train", data.train.inputs(), true);
         let train_rows = data.train.rows();
-        plans.add(
-            network,
-            Options {
-                name: "train".into(),
-                mode: Mode::Train(options.optimizer.update().into()),
-                batch: options.batch.min(train_rows),
-                members: 1,
-                source: train_source.clone(),
-                variable_rates: false,
-                store_output: false,
-            },
-        )?;
+        let plan = |gradient| Options {
+            name: "train".into(),
+            mode: Mode::Train(options.training(gradient)),
+            batch: options.batch.min(train_rows),
+            members: 1,
+            source: train_source.clone(),
+            variable_rates: false,
+            store_output: false,
+        };
+        if options.accumulate == 1 {
+            plans.add(network, plan(Gradient::Step))?;
+        } else {
+            // They share every buffer; the first makes the update, the second goes before it.
+            plans.add(network, plan(Gradient::Accumulated))?;
+            plans.add(network, plan(Gradient::Accumulate))?;
+        }
         let mut evaluations = Vec::new();
         if options.evaluate_train {
             evaluations.push(Evaluation {
-                plan: plans.add(network, evaluation("eval-train", train_source, false))?,
+                plan: plans.add(network, evaluation("eval-train", train_source.clone(), false))?,
                 rows: train_rows,
                 what: What::Train,
             });
@@ -181,14 +160,15 @@ impl Trainer {
             evaluations.push(Evaluation { plan: plans.add(network, options)?, rows: valid.rows(), what: What::Valid });
         }
         let executor = Executor::new(device, plans)?;
-        upload_data(&executor, TRAIN, data.train.inputs(), Some(data.train.labels()))?;
+        upload_data(&executor, TRAIN, network, data.train.inputs(), Some(data.train.targets()))?;
         for evaluation in evaluations.iter().filter(|e| e.what == What::Valid) {
             let valid = data.valid.unwrap_or(data.train);
-            upload_data(&executor, evaluation.plan, valid.inputs(), Some(valid.labels()))?;
+            upload_data(&executor, evaluation.plan, network, valid.inputs(), Some(valid.targets()))?;
         }
         let schedule = Schedule {
             rows: train_rows,
             batch: options.batch.min(train_rows),
+            accumulate: options.accumulate,
             evaluations,
             epoch: options.first_epoch,
             position: 0,
@@ -214,14 +194,29 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::fit`].
     pub fn fit_with(&mut self, epochs: u32, mut observe: impl FnMut(&Progress<'_>)) -> Result<&[Epoch]> {
-        let last_epoch = self.schedule.epoch.checked_add(epochs).ok_or_else(|| Error::Option {
+        let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
+        self.advance(self.last_epoch(epochs)?, (0, total_steps), &mut observe)?;
+        Ok(&self.history)
+    }
+
+    /// The epoch that comes after `epochs` more.
+    fn last_epoch(&self, epochs: u32) -> Result<u32> {
+        self.schedule.epoch.checked_add(epochs).ok_or_else(|| Error::Option {
             option: "epochs",
             value: epochs.to_string(),
             problem: "a run has at most 2^32 - 1 epochs, the pass coordinate of the mask contract".into(),
-        })?;
-        let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
+        })
+    }
+
+    /// Trains up to `last_epoch`. `steps` are those that the caller has seen done and those it will have seen in the end.
+    fn advance(
+        &mut self,
+        last_epoch: u32,
+        (mut steps, total_steps): (u64, u64),
+        observe: &mut impl FnMut(&Progress<'_>),
+    ) -> Result<()> {
         let (began, seconds_before) = (Instant::now(), self.seconds);
-        let (mut steps, mut failure) = (0, None);
+        let mut failure = None;
         // Submit while there is room, otherwise wait for the oldest submission and note what it completed. After an error what
         // is under way is still waited for and noted, so that the history has no gap and training can go on.
         loop {
@@ -240,10 +235,7 @@ impl Trainer {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        match failure {
-            None => Ok(&self.history),
-            Some(error) => Err(error),
-        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// The epochs so far.
@@ -259,6 +251,15 @@ impl Trainer {
         download_weights(&self.executor, TRAIN, 0, &self.network)
     }
 
+    fn has_validation(&self) -> bool {
+        self.schedule.evaluations.iter().any(|e| e.what == What::Valid)
+    }
+
+    /// Whether the steps of a plan are training steps.
+    fn trains(&self, plan: usize) -> bool {
+        matches!(self.plans().plans[plan].options.mode, Mode::Train(_))
+    }
+
     /// What runs in a step: the plans, printable.
     pub fn plans(&self) -> &Plans {
         self.executor.plans()
@@ -272,7 +273,7 @@ impl Trainer {
         while work.len() < self.pacer.next() && epochs.len() < SLOTS as usize - 1 && self.schedule.epoch < last_epoch {
             let epoch = self.schedule.epoch;
             let next = self.next_work();
-            steps += u32::from(next.plan == TRAIN);
+            steps += u32::from(self.trains(next.plan));
             work.push(next);
             if self.schedule.epoch > epoch {
                 epochs.push(epoch);
@@ -292,14 +293,17 @@ impl Trainer {
 
     fn next_work(&mut self) -> Work {
         match self.schedule.advance() {
-            Next::Train { rows, position, epoch, update } => {
-                let sites = &self.executor.plans().plans[TRAIN].sites;
-                let member = MemberStep {
-                    key: rng::key(self.options.seed),
-                    optimizer: self.options.optimizer.step(update, self.options.weight_decay),
-                    sites: sites.iter().map(|site| SiteStep::new(site.keep, epoch)).collect(),
-                };
-                Work { plan: TRAIN, step: Step { position, epoch, slot: epoch % SLOTS, ..Step::new(rows, vec![member]) } }
+            Next::Train { mut step, batch, update } => {
+                let updates = self.schedule.updates_per_epoch();
+                let x = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
+                let sites = self.executor.plans().plans[TRAIN].sites.iter().map(|site| match &self.network.layers[site.layer] {
+                    Layer::Dropout(dropout) => SiteStep::of(dropout, step.epoch),
+                    Layer::Dense(_) => unreachable!("a site is a dropout layer"),
+                });
+                let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
+                step.members = vec![MemberStep { key, optimizer, sites: sites.collect() }];
+                let last = step.accumulated + step.rows == step.batch_rows;
+                Work { plan: if last { TRAIN } else { ACCUMULATE }, step }
             }
             Next::Evaluate { plan, step } => Work { plan, step },
         }
@@ -315,11 +319,15 @@ impl Trainer {
         };
         for &epoch in epochs {
             let slot = epoch % SLOTS;
+            let metrics = |plan, rows| {
+                let (loss, hits) = snapshot.sums(plan, 0, slot);
+                Metrics::of((f64::from(loss), hits), rows, self.network.loss)
+            };
             let judged = |what| {
                 let evaluation = self.schedule.evaluations.iter().find(|e| e.what == what)?;
-                Some(Metrics::of(snapshot.sums(evaluation.plan, 0, slot), evaluation.rows))
+                Some(metrics(evaluation.plan, evaluation.rows))
             };
-            let running = Metrics::of(snapshot.sums(TRAIN, 0, slot), self.schedule.rows);
+            let running = metrics(TRAIN, self.schedule.rows);
             let (train, valid) = (judged(What::Train), judged(What::Valid));
             [Some(running), train, valid].into_iter().flatten().for_each(|metrics| check(epoch, metrics.loss));
             self.history.push(Epoch { epoch, running, train, valid, seconds: self.seconds });
@@ -331,8 +339,11 @@ impl Trainer {
     }
 }
 
-/// The plan that trains; evaluations follow.
+/// The plan whose steps update the weights.
 const TRAIN: usize = 0;
+
+/// With gradient accumulation, the plan of the steps before; evaluations follow.
+const ACCUMULATE: usize = 1;
 
 #[derive(Debug)]
 struct Flight {

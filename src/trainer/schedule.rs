@@ -20,7 +20,10 @@ pub(super) struct Evaluation {
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     pub(super) rows: u32,
+    /// Rows of a step.
     pub(super) batch: u32,
+    /// Steps of a batch, whose gradients make one update.
+    pub(super) accumulate: u32,
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) epoch: u32,
     pub(super) position: u32,
@@ -31,13 +34,31 @@ pub(super) struct Schedule {
 }
 
 pub(super) enum Next {
-    Train { rows: u32, position: u32, epoch: u32, update: u64 },
-    Evaluate { plan: usize, step: Step },
+    /// A training step without its members; `batch` counts the batches of the epoch and `update` all of them from 1.
+    Train {
+        step: Step,
+        batch: u32,
+        update: u64,
+    },
+    Evaluate {
+        plan: usize,
+        step: Step,
+    },
 }
 
 impl Schedule {
+    /// Rows whose gradients make one update.
+    fn batch_rows(&self) -> u32 {
+        self.batch.saturating_mul(self.accumulate)
+    }
+
+    pub(super) fn updates_per_epoch(&self) -> u32 {
+        self.rows.div_ceil(self.batch_rows())
+    }
+
     pub(super) fn steps_per_epoch(&self) -> u32 {
-        self.rows.div_ceil(self.batch)
+        let (batches, rest) = (self.rows / self.batch_rows(), self.rows % self.batch_rows());
+        batches * self.accumulate + rest.div_ceil(self.batch)
     }
 
     pub(super) fn advance(&mut self) -> Next {
@@ -50,15 +71,21 @@ impl Schedule {
             self.end_epoch_if_done();
             return Next::Evaluate { plan: evaluation.plan, step: next };
         }
-        let (epoch, position) = (self.epoch, self.position);
-        let rows = self.batch.min(self.rows - position);
+        let batch = self.position / self.batch_rows();
+        let first = batch * self.batch_rows();
+        let batch_rows = self.batch_rows().min(self.rows - first);
+        let accumulated = self.position - first;
+        let rows = self.batch.min(batch_rows - accumulated);
+        let (position, epoch) = (self.position, self.epoch);
+        let step = Step { rows, position, epoch, slot: epoch % SLOTS, batch_rows, accumulated, members: Vec::new() };
+        let update = self.updates + 1;
         self.position += rows;
-        self.updates += 1;
+        self.updates += u64::from(accumulated + rows == batch_rows);
         if self.position == self.rows {
             self.evaluation = Some((0, 0));
             self.end_epoch_if_done();
         }
-        Next::Train { rows, position, epoch, update: self.updates }
+        Next::Train { step, batch, update }
     }
 
     fn end_epoch_if_done(&mut self) {

@@ -1,0 +1,149 @@
+//! Between host and device: data sets and weights, checked, padded and converted.
+
+use crate::data::{Dataset, Inputs, Targets, Values};
+use crate::executor::Executor;
+use crate::network::{Loss, Network};
+use crate::plan::Source;
+use crate::{Error, Model, Result};
+
+pub(crate) fn source(name: &str, inputs: &Inputs, labelled: bool) -> Source {
+    let byte_scale = match inputs.values() {
+        Values::U8 { scale, .. } => Some(*scale),
+        Values::F32(_) => None,
+    };
+    Source { name: name.into(), rows: inputs.rows(), byte_scale, labelled }
+}
+
+/// # Errors
+/// Inputs of another width than the network's.
+pub(super) fn check_inputs(network: &Network, inputs: &Inputs) -> Result<()> {
+    let expected = network.input.0.iter().product::<u32>();
+    if inputs.columns() != expected {
+        return Err(Error::Data(format!(
+            "a row has {} columns, but the network takes {expected}; build it with Network::new({})",
+            inputs.columns(),
+            inputs.columns()
+        )));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Data of another width than the network's, or whose targets are not what its loss and its outputs take.
+pub(crate) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
+    check_inputs(network, data.inputs())?;
+    let outputs = network.outputs()?;
+    let bad = |problem: String| Err(Error::Data(problem));
+    match (network.loss, data.targets()) {
+        (Loss::SoftmaxCrossEntropy, Targets::Values { .. }) => {
+            bad("the loss softmax_cross_entropy takes classes, but the targets are numbers; use mean_squared_error".into())
+        }
+        (Loss::BinaryCrossEntropy | Loss::MeanSquaredError, Targets::Classes { classes, .. }) if outputs == 1 => match classes {
+            0..=2 => Ok(()),
+            _ => bad(format!(
+                "there are {classes} classes, but the network has one output, which tells two apart; give its last layer {classes} units"
+            )),
+        },
+        (_, Targets::Classes { classes, .. }) if *classes > outputs => bad(format!(
+            "there are {classes} classes, but the network has {outputs} outputs; give its last layer {classes} units"
+        )),
+        (_, Targets::Classes { .. }) => Ok(()),
+        (_, Targets::Values { columns, .. }) if *columns != outputs => bad(format!(
+            "a row has {columns} targets, but the network has {outputs} outputs; give its last layer {columns} units"
+        )),
+        (Loss::BinaryCrossEntropy, Targets::Values { columns, values }) => {
+            match values.iter().position(|v| !(0.0..=1.0).contains(v)) {
+                None => Ok(()),
+                Some(at) => bad(format!(
+                    "row {}, target {} is {}, but binary_cross_entropy takes targets from 0 to 1; without standardisation they stay as they are",
+                    at as u32 / columns,
+                    at as u32 % columns,
+                    values[at]
+                )),
+            }
+        }
+        (_, Targets::Values { .. }) => Ok(()),
+    }
+}
+
+/// What the loss kernel reads for every row: the label, or a number for each output. For the losses that take numbers class c is
+/// 1 at output c and 0 at the others, or, with one output, the label itself.
+fn target_words(network: &Network, targets: &Targets) -> Result<Vec<u32>> {
+    let outputs = network.outputs()? as usize;
+    Ok(match (network.loss, targets) {
+        (Loss::SoftmaxCrossEntropy, Targets::Classes { labels, .. }) => labels.clone(),
+        (_, Targets::Values { values, .. }) => pad(values, outputs),
+        (_, Targets::Classes { labels, .. }) => {
+            let mut values = vec![0.0f32; labels.len() * outputs];
+            for (row, &label) in values.chunks_mut(outputs).zip(labels) {
+                match outputs {
+                    1 => row[0] = label as f32,
+                    _ => row[label as usize] = 1.0,
+                }
+            }
+            pad(&values, outputs)
+        }
+    })
+}
+
+/// Rows of `columns` words, each padded with zeros to a multiple of four.
+fn pad(values: &[f32], columns: usize) -> Vec<u32> {
+    let mut words = Vec::with_capacity(values.len() / columns * columns.next_multiple_of(4));
+    for row in values.chunks(columns) {
+        words.extend(row.iter().map(|v| v.to_bits()));
+        words.resize(words.len().next_multiple_of(4), 0);
+    }
+    words
+}
+
+/// Writes the weights of a member.
+pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, model: &Model) -> Result<()> {
+    for (parameter, values) in model.network.parameters()?.iter().zip(&model.weights) {
+        let tensor = executor.plans().plans[plan].tensor(&parameter.name);
+        let columns = *parameter.shape.last().unwrap_or(&1) as usize;
+        executor.write(tensor, member, &pad(values, columns))?;
+    }
+    Ok(())
+}
+
+/// Reads the weights of a member.
+pub(crate) fn download_weights(executor: &Executor, plan: usize, member: u32, network: &Network) -> Result<Model> {
+    let mut weights = Vec::new();
+    for parameter in network.parameters()? {
+        let words = executor.read(executor.plans().plans[plan].tensor(&parameter.name), member)?;
+        let columns = *parameter.shape.last().unwrap_or(&1) as usize;
+        let rows = bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(4));
+        weights.push(rows.flat_map(|row| &row[..columns]).copied().collect());
+    }
+    Model::new(network.clone(), weights)
+}
+
+/// Writes the data set of a plan: inputs, sample ids and, if given, targets.
+pub(crate) fn upload_data(
+    executor: &Executor,
+    plan: usize,
+    network: &Network,
+    inputs: &Inputs,
+    targets: Option<&Targets>,
+) -> Result<()> {
+    let plan = &executor.plans().plans[plan];
+    let tensor = |what: &str| plan.tensor(&format!("{}.{what}", plan.options.source.name));
+    let columns = inputs.columns() as usize;
+    let words = match inputs.values() {
+        Values::F32(values) => pad(values, columns),
+        Values::U8 { bytes, .. } => {
+            let mut padded = Vec::with_capacity(bytes.len() / columns * columns.next_multiple_of(4));
+            for row in bytes.chunks(columns) {
+                padded.extend_from_slice(row);
+                padded.resize(padded.len().next_multiple_of(4), 0);
+            }
+            bytemuck::pod_collect_to_vec(&padded)
+        }
+    };
+    executor.write(tensor("inputs"), 0, &words)?;
+    executor.write(tensor("ids"), 0, inputs.samples())?;
+    match targets {
+        Some(targets) => executor.write(tensor("targets"), 0, &target_words(network, targets)?),
+        None => Ok(()),
+    }
+}

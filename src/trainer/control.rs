@@ -1,0 +1,126 @@
+//! Training under control: something is decided after each epoch, such as whether the validation loss still falls.
+
+use std::ops::ControlFlow;
+
+use super::{Epoch, Progress, Trainer};
+use crate::network::{KeepProb, Layer};
+use crate::{Error, Model, Result};
+
+/// When to stop, judged by the validation loss (Prechelt 1998).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EarlyStopping {
+    /// Epochs without a better loss after which training ends.
+    pub patience: u32,
+    /// By how much a loss must be below the best one to count as better.
+    pub min_delta: f64,
+}
+
+/// The best epoch of a training and the weights after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// The epoch, with its metrics.
+    pub epoch: Epoch,
+    /// The weights.
+    pub model: Model,
+}
+
+impl Trainer {
+    /// [`Trainer::fit`], with `decide` called after each epoch: it may look at the weights, change a rate, or end the training.
+    /// `observe` is called as in [`Trainer::fit_with`]. No step of the next epoch is submitted before `decide` returns, so that what
+    /// it decides takes effect at the same step on every machine; in between the device waits.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`], and those of `decide`.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// # use thinnet::{Dense, Device, Network, TrainOptions, Trainer, data};
+    /// # let digits = data::digits();
+    /// # let network = Network::new(64).dense(Dense::new(10));
+    /// let mut trainer = Trainer::new(&Device::open()?, &network, &digits, TrainOptions::default())?;
+    /// trainer.fit_each(20, |_| {}, |trainer, epoch| {
+    ///     trainer.set_learning_rate(0.001 / f64::from(epoch.epoch + 1))?;
+    ///     Ok(if epoch.running.loss < 0.5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    /// })?;
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    pub fn fit_each(
+        &mut self,
+        epochs: u32,
+        mut observe: impl FnMut(&Progress<'_>),
+        mut decide: impl FnMut(&mut Self, &Epoch) -> Result<ControlFlow<()>>,
+    ) -> Result<&[Epoch]> {
+        let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
+        let (first, last) = (self.schedule.epoch, self.last_epoch(epochs)?);
+        for epoch in first..last {
+            let before = u64::from(epoch - first) * u64::from(self.schedule.steps_per_epoch());
+            self.advance(epoch + 1, (before, total_steps), &mut observe)?;
+            let ended = *self.history.last().expect("an epoch was just trained");
+            if decide(self, &ended)?.is_break() {
+                break;
+            }
+        }
+        Ok(&self.history)
+    }
+
+    /// Trains for `epochs` more epochs, or until the validation loss has not become better for some of them, and returns the best
+    /// epoch with its weights; the trainer keeps the last ones.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`]; a training without validation data; 0 epochs.
+    pub fn fit_best(&mut self, epochs: u32, stopping: EarlyStopping, observe: impl FnMut(&Progress<'_>)) -> Result<Best> {
+        let bad = |value: u32, problem: &str| {
+            Err(Error::Option { option: "patience", value: value.to_string(), problem: problem.to_owned() })
+        };
+        if !self.has_validation() {
+            return bad(stopping.patience, "early stopping needs validation data; pass (&train, &valid)");
+        }
+        if stopping.patience == 0 {
+            return bad(0, "must be at least 1 epoch");
+        }
+        let mut best: Option<Best> = None;
+        self.fit_each(epochs, observe, |trainer, epoch| {
+            let loss = |epoch: &Epoch| epoch.valid.map_or(f64::INFINITY, |valid| valid.loss);
+            if best.as_ref().is_none_or(|best| loss(epoch) < loss(&best.epoch) - stopping.min_delta) {
+                best = Some(Best { epoch: *epoch, model: trainer.model()? });
+            }
+            let since = epoch.epoch - best.as_ref().map_or(epoch.epoch, |best| best.epoch.epoch);
+            Ok(if since >= stopping.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        best.ok_or_else(|| Error::Option {
+            option: "epochs",
+            value: "0".into(),
+            problem: "no epoch can be the best of none".into(),
+        })
+    }
+
+    /// Changes the learning rate from the next step that is submitted on; schedules multiply the new one.
+    ///
+    /// # Errors
+    /// A rate that cannot be used; the old one stays.
+    pub fn set_learning_rate(&mut self, lr: f64) -> Result<()> {
+        let optimizer = self.options.optimizer.with_lr(lr);
+        optimizer.check()?;
+        self.options.optimizer = optimizer;
+        Ok(())
+    }
+
+    /// Changes the keep_prob of a dropout layer from the next step that is submitted on. Sites, words and weights stay, so the
+    /// masks of two rates are nested.
+    ///
+    /// # Errors
+    /// A layer that is no dropout layer, or that began with keep_prob 1, for which nothing was planned.
+    pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
+        let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
+        match self.network.layers.get_mut(layer) {
+            Some(Layer::Dropout(dropout)) if planned => {
+                dropout.keep = keep;
+                Ok(())
+            }
+            _ => Err(Error::Network {
+                place: format!("layer {layer}"),
+                problem: "is no dropout layer that began with a keep_prob below 1, so its rate cannot be changed".into(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! How to train, as plain data.
+
+use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer, positive};
+use crate::plan::{Gradient, Training};
+use crate::step::OptimizerStep;
+use crate::{Error, Result};
+
+/// How to train. The defaults are Adam at 0.001, batches of 32, seed 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainOptions {
+    /// Seed of everything random: initial weights, order of the rows, masks.
+    pub seed: u64,
+    /// Rows of a step; the last step of an epoch has what is left.
+    pub batch: u32,
+    /// Steps whose gradients make one update: `accumulate` batches of `batch` rows count as one batch of `accumulate * batch`,
+    /// with the same masks and the same gradient but for rounding, in less memory.
+    pub accumulate: u32,
+    /// How the gradient changes the weights.
+    pub optimizer: Optimizer,
+    /// L2 term, coupled: added to the gradient of every parameter as in `torch.optim`, g = dw + weight_decay w. AdamW's is decoupled.
+    pub weight_decay: f64,
+    /// The largest norm of the whole gradient: a longer one is shortened to it (Pascanu et al., ICML 2013;
+    /// `torch.nn.utils.clip_grad_norm_`), before weight decay.
+    pub clip_norm: Option<f64>,
+    /// The largest norm of the incoming weights of a unit: after every update, longer rows of the weights are shortened to it
+    /// (Srivastava et al., JMLR 2014, section 5.1, who use 3 to 4). Biases are free.
+    pub max_norm: Option<f64>,
+    /// How the learning rate changes with time.
+    pub schedule: LrSchedule,
+    /// Epochs in which the learning rate grows linearly to what the schedule says, from one update's share; 0 for none.
+    pub warmup: f64,
+    /// How the momentum grows; for optimizers that have one.
+    pub momentum_ramp: Option<MomentumRamp>,
+    /// Whether the training data are also judged in evaluation mode after each epoch; the validation data always are.
+    pub evaluate_train: bool,
+    /// Number of the first epoch: the pass of its masks and the order of its rows. Training that goes on from the weights of
+    /// n epochs begins with epoch n, so that no mask is drawn twice.
+    pub first_epoch: u32,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            batch: 32,
+            accumulate: 1,
+            optimizer: Optimizer::adam(0.001),
+            weight_decay: 0.0,
+            clip_norm: None,
+            max_norm: None,
+            schedule: LrSchedule::Constant,
+            warmup: 0.0,
+            momentum_ramp: None,
+            evaluate_train: false,
+            first_epoch: 0,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Checks every option that can be judged without network and data.
+    ///
+    /// # Errors
+    /// The first that cannot be used, with its value.
+    pub fn check(&self) -> Result<()> {
+        let bad = |option, value: String, problem: &str| Err(Error::Option { option, value, problem: problem.into() });
+        for (option, value) in [("weight_decay", self.weight_decay), ("warmup", self.warmup)] {
+            if !(value >= 0.0 && (value as f32).is_finite()) {
+                return bad(option, value.to_string(), "must be a number from 0 up");
+            }
+        }
+        for (option, value) in [("batch", self.batch), ("accumulate", self.accumulate)] {
+            if value == 0 {
+                return bad(option, "0".into(), "must be at least 1");
+            }
+        }
+        if let Some(ramp) = self.momentum_ramp {
+            let mut optimizer = self.optimizer;
+            let value = format!("{} over {} epochs", ramp.from, ramp.epochs);
+            if optimizer.momentum_mut().is_none() {
+                return bad("momentum_ramp", value, "this optimizer has no momentum; use sgd or rmsprop");
+            }
+            if !((0.0..1.0).contains(&ramp.from) && ramp.epochs.is_finite() && ramp.epochs > 0.0) {
+                return bad("momentum_ramp", value, "begins from 0 to below 1 and takes a positive number of epochs");
+            }
+        }
+        self.optimizer.check()?;
+        self.schedule.check()?;
+        self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm))?;
+        self.max_norm.map_or(Ok(()), |norm| positive("max_norm", norm))
+    }
+
+    /// What the plans of this training do with the gradient.
+    pub(super) fn training(&self, gradient: Gradient) -> Training {
+        let (clip_norm, max_norm) = (self.clip_norm.is_some(), self.max_norm.is_some());
+        Training { update: self.optimizer.update(), gradient, clip_norm, max_norm }
+    }
+
+    /// The scalars of update number `t` (counted from 1, for Adam's bias corrections), `x` epochs after the beginning, where an
+    /// epoch has `updates` of them.
+    pub fn optimizer_step(&self, t: u64, x: f64, updates: u32) -> OptimizerStep {
+        let mut factor = self.schedule.factor(x);
+        if self.warmup > 0.0 {
+            factor *= ((x + 1.0 / f64::from(updates)) / self.warmup).min(1.0);
+        }
+        let mut optimizer = self.optimizer.with_lr(self.optimizer.lr() * factor);
+        if let (Some(ramp), Some(momentum)) = (self.momentum_ramp, optimizer.momentum_mut()) {
+            *momentum = ramp.momentum(*momentum, x);
+        }
+        OptimizerStep {
+            clip_norm: self.clip_norm.unwrap_or(0.0) as f32,
+            max_norm: self.max_norm.unwrap_or(0.0) as f32,
+            ..optimizer.step(t, self.weight_decay)
+        }
+    }
+}
