@@ -6,10 +6,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thinnet::{Device, Error};
 
-mod curves;
+mod data;
 mod demo;
 mod devices;
+mod eval;
+mod init;
 mod mask;
+mod output;
+mod plot;
+mod predict;
+mod preflight;
+mod sweep;
+mod train;
 
 /// Neural networks with dropout, trained on any GPU that Vulkan, Metal or DX12 reaches.
 #[derive(Debug, Parser)]
@@ -29,6 +37,18 @@ struct Cli {
 enum Command {
     /// Learn real handwritten digits twice, without and with dropout, and compare.
     Demo(demo::Args),
+    /// Write a commented network file for some data.
+    Init(init::Args),
+    /// Check a network file, its data and its learning rate before a long training.
+    Preflight(preflight::Args),
+    /// Train the network of a file and write the run: weights, history, curves.
+    Train(train::Args),
+    /// Judge trained weights by data they have not seen.
+    Eval(eval::Args),
+    /// Answer for every row of some data.
+    Predict(predict::Args),
+    /// Compare rates of dropout in pairs and find the best.
+    Sweep(sweep::Args),
     /// List every adapter, with the limits that matter.
     Devices,
     /// Print dropout masks, or raw Philox words, computed on the adapter.
@@ -39,6 +59,12 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli),
+        Command::Init(args) => init::run(args, &cli),
+        Command::Preflight(args) => preflight::run(args, &cli),
+        Command::Train(args) => train::run(args, &cli),
+        Command::Eval(args) => eval::run(args, &cli),
+        Command::Predict(args) => predict::run(args, &cli),
+        Command::Sweep(args) => sweep::run(args, &cli),
         Command::Devices => devices::run(&cli),
         Command::Mask(args) => mask::run(args, &cli),
     };
@@ -56,6 +82,8 @@ pub(crate) fn run() -> ExitCode {
 #[derive(Debug)]
 enum Failure {
     Thinnet(Error),
+    /// What was asked for cannot be done as it was asked, said in full.
+    Usage(String),
     /// Anything else, said in full.
     Other(String),
     /// Standard output could not be written; nobody listens any more if the pipe is broken.
@@ -69,6 +97,7 @@ impl Failure {
             Self::Thinnet(
                 Error::KeepProb { .. } | Error::Network { .. } | Error::Option { .. } | Error::Data(_) | Error::Limit { .. },
             ) => 2,
+            Self::Usage(_) => 2,
             Self::Thinnet(_) | Self::Other(_) | Self::Output(_) => 1,
         }
     }
@@ -78,7 +107,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Thinnet(error) => error.fmt(f),
-            Self::Other(message) => f.write_str(message),
+            Self::Usage(message) | Self::Other(message) => f.write_str(message),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }
     }

@@ -19,6 +19,8 @@ pub mod work;
 
 pub mod model;
 pub mod optimizer;
+pub mod preflight;
+pub mod sweep;
 pub mod trainer;
 
 pub mod checkpoint;

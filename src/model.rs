@@ -14,7 +14,7 @@ use crate::{Device, Error, Result, rng};
 mod transfer;
 
 use transfer::check_inputs;
-pub(crate) use transfer::{check_data, download_weights, source, upload_data, upload_weights};
+pub(crate) use transfer::{check_data, download, download_weights, source, target_values, upload_data, upload_weights};
 
 /// A network with its weights.
 ///

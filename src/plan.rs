@@ -18,6 +18,7 @@ use crate::step::RowLayout;
 use crate::{Error, Result};
 
 mod build;
+mod train;
 
 /// What a device can do, as plain data: printable, and made by hand in tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

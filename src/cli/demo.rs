@@ -1,15 +1,15 @@
 //! `thinnet demo`: the same network without and with dropout on real handwritten digits.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use thinnet::rng::{Coordinates, Stream, key};
 use thinnet::{
     Activation, Dataset, Dense, Device, Dropout, Epoch, Error, Model, Network, Optimizer, TrainOptions, Trainer, data,
 };
 
-use super::curves::{self, Curve};
+use super::output::{Bar, Listener, write_whole};
+use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::{Cli, Failure, number};
 
 /// Trains the same network without and with dropout on 500 of the 1797 digits, 20 % of their labels replaced at random,
@@ -89,25 +89,6 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     report(&mut out, &outcomes, &device, args, cli.json)
 }
 
-/// Standard output, whose end by the reader (`thinnet demo | head`) must not end the training: the files are its product.
-struct Listener<W>(W);
-
-impl<W: Write> Write for Listener<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self.0.write(bytes) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
-            result => result,
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match self.0.flush() {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
-    }
-}
-
 /// 500 digits drawn by the seed, and the others: the rows with the smallest words are the training set.
 fn split(seed: u64) -> thinnet::Result<(Dataset, Dataset)> {
     let digits = data::digits();
@@ -136,18 +117,9 @@ fn train_one(
         ..Default::default()
     };
     let mut trainer = Trainer::new(device, network, sets, options)?;
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{prefix:>15} {bar:32} {pos}/{len} steps, {elapsed}  {msg}");
-    bar.set_style(style.expect("the template is well formed"));
-    bar.set_prefix(format!("{name} dropout"));
-    trainer.fit_with(args.epochs, |progress| {
-        bar.set_length(progress.total_steps);
-        bar.set_position(progress.steps);
-        if let Some(epoch) = progress.history.last() {
-            bar.set_message(format!("train {:5.1} %  test {:5.1} %", percent(epoch.train), percent(epoch.valid)));
-        }
-    })?;
-    bar.finish_and_clear();
+    let bar = Bar::new(format!("{name} dropout"));
+    trainer.fit_with(args.epochs, |progress| bar.show(progress))?;
+    bar.finish();
     Ok(Outcome { name, keep, history: trainer.history().to_vec(), model: trainer.model()? })
 }
 
@@ -167,27 +139,19 @@ fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
             let (train, test) = (loss_accuracy(e.train), loss_accuracy(e.valid));
             csv += &format!("{name},{keep},{},{:.6},{train},{test},{:.3}\n", e.epoch + 1, e.running.loss, e.seconds);
         }
-        let color = if *keep < 1.0 { curves::WITH } else { curves::WITHOUT };
+        let color = if *keep < 1.0 { BLUE } else { ORANGE };
         for (what, dashed) in [("test", false), ("training", true)] {
-            let values = history.iter().map(|e| percent(if dashed { e.train } else { e.valid })).collect();
-            lines.push(Curve { name: format!("{what}, {name} dropout"), color, dashed, values });
+            let points = plot::by_epoch(history.iter().map(|e| percent(if dashed { e.train } else { e.valid })));
+            lines.push(Curve { name: format!("{what}, {name} dropout"), color, dashed, points, band: Vec::new() });
         }
         model.save(folder.join(format!("{name}-dropout.safetensors")))?;
     }
-    let svg = curves::svg("Accuracy on 500 digits with noisy labels, and on 1,297 others", &lines).map_err(Failure::Other)?;
+    let title = "Accuracy on 500 digits with noisy labels, and on 1,297 others";
+    let svg = plot::svg(&Picture { title, x: "epoch", y: "accuracy, %", curves: lines })?;
     for (name, text) in [("history.csv", csv), ("curves.svg", svg)] {
-        write_whole(&folder.join(name), &text)?;
+        write_whole(&folder.join(name), text.as_bytes())?;
     }
     Ok(())
-}
-
-/// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
-fn write_whole(path: &Path, text: &str) -> thinnet::Result<()> {
-    let beside = path.with_extension("part");
-    std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
-        let _ = std::fs::remove_file(&beside);
-        Error::File { path: path.into(), problem: format!("cannot be written: {e}") }
-    })
 }
 
 fn report(out: &mut impl Write, outcomes: &[Outcome], device: &Device, args: &Args, json: bool) -> Result<(), Failure> {

@@ -66,24 +66,26 @@ pub(crate) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
     }
 }
 
-/// What the loss kernel reads for every row: the label, or a number for each output. For the losses that take numbers class c is
-/// 1 at output c and 0 at the others, or, with one output, the label itself.
+/// What the loss kernel reads for every row: the label, or a number for each output.
 fn target_words(network: &Network, targets: &Targets) -> Result<Vec<u32>> {
+    match (network.loss, targets) {
+        (Loss::SoftmaxCrossEntropy, Targets::Classes { labels, .. }) => Ok(labels.clone()),
+        _ => Ok(pad(&target_values(network, targets)?, network.outputs()? as usize)),
+    }
+}
+
+/// The targets as numbers, `[rows, outputs]`: class c is 1 at output c and 0 at the others or, with one output, the label itself.
+pub(crate) fn target_values(network: &Network, targets: &Targets) -> Result<Vec<f32>> {
     let outputs = network.outputs()? as usize;
-    Ok(match (network.loss, targets) {
-        (Loss::SoftmaxCrossEntropy, Targets::Classes { labels, .. }) => labels.clone(),
-        (_, Targets::Values { values, .. }) => pad(values, outputs),
-        (_, Targets::Classes { labels, .. }) => {
-            let mut values = vec![0.0f32; labels.len() * outputs];
-            for (row, &label) in values.chunks_mut(outputs).zip(labels) {
-                match outputs {
-                    1 => row[0] = label as f32,
-                    _ => row[label as usize] = 1.0,
-                }
-            }
-            pad(&values, outputs)
+    match targets {
+        Targets::Values { values, .. } => Ok(values.clone()),
+        Targets::Classes { labels, .. } if outputs == 1 => Ok(labels.iter().map(|&label| label as f32).collect()),
+        Targets::Classes { labels, .. } => {
+            let mut values = vec![0.0; labels.len() * outputs];
+            values.chunks_mut(outputs).zip(labels).for_each(|(row, &label)| row[label as usize] = 1.0);
+            Ok(values)
         }
-    })
+    }
 }
 
 /// Rows of `columns` words, each padded with zeros to a multiple of four.
@@ -108,14 +110,19 @@ pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, mode
 
 /// Reads the weights of a member.
 pub(crate) fn download_weights(executor: &Executor, plan: usize, member: u32, network: &Network) -> Result<Model> {
+    Model::new(network.clone(), download(executor, plan, member, network, "")?)
+}
+
+/// Reads what a plan has for every parameter of a member under the parameter's name and a suffix.
+pub(crate) fn download(executor: &Executor, plan: usize, member: u32, network: &Network, suffix: &str) -> Result<Vec<Vec<f32>>> {
     let mut weights = Vec::new();
     for parameter in network.parameters()? {
-        let words = executor.read(executor.plans().plans[plan].tensor(&parameter.name), member)?;
+        let words = executor.read(executor.plans().plans[plan].tensor(&format!("{}{suffix}", parameter.name)), member)?;
         let columns = *parameter.shape.last().unwrap_or(&1) as usize;
         let rows = bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(4));
         weights.push(rows.flat_map(|row| &row[..columns]).copied().collect());
     }
-    Model::new(network.clone(), weights)
+    Ok(weights)
 }
 
 /// Writes the data set of a plan: inputs, sample ids and, if given, targets.

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{ALIGN, Caps, MetricTensors, Mode, Options, Plan, PlannedSite, Plans, SLOTS, Update};
+use super::{ALIGN, Caps, MetricTensors, Mode, Options, Plan, PlannedSite, Plans, SLOTS};
 use crate::kernels::Kernel;
-use crate::kernels::activation::{ActivationBackward, ActivationForward, ActivationParams};
+use crate::kernels::activation::{ActivationBackward, ActivationForward, ActivationParams, GeluBackward, GeluForward};
 use crate::kernels::dense::{DenseBackwardBias, DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams};
 use crate::kernels::dropout::{DropoutBackward, DropoutForward, DropoutParams};
 use crate::kernels::gather::{GatherF32, GatherParams, GatherU8};
 use crate::kernels::loss::{CrossEntropy, CrossEntropyForward, LossParams};
 use crate::kernels::metrics::{Metrics, MetricsParams};
-use crate::kernels::optimizer::{Adam, OptimizerParams, Sgd};
 use crate::kernels::output::{OutputParams, StoreOutput};
 use crate::kernels::rows::{BatchRows, RowsParams};
+use crate::kernels::scale::{Scale, ScaleParams};
+use crate::kernels::targets::{BinaryCrossEntropy, BinaryCrossEntropyForward, SquaredError, SquaredErrorForward};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{Activation, Dense, Layer, Network};
+use crate::network::{Activation, Dense, Layer, Loss, Network};
 use crate::rng::{Shuffle, Stream};
 use crate::{Error, Result};
 
@@ -29,7 +30,7 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
     builder.loss(&trace)?;
     if let Mode::Train(training) = builder.plan.options.mode {
         builder.backward(&trace)?;
-        builder.update(training.update)?;
+        builder.train(training)?;
     }
     Ok(builder.plan)
 }
@@ -60,14 +61,25 @@ fn check(network: &Network, options: &Options, caps: &Caps) -> Result<()> {
 
 /// What the backward pass needs to know of a layer's forward pass.
 enum Trace {
-    Dense { layer: usize, x: Tensor, y: Tensor, inputs: u32, outputs: u32, activation: Activation },
-    Dropout { index: usize, units: u32 },
+    /// `f` is what the activation's derivative is taken from.
+    Dense {
+        layer: usize,
+        x: Tensor,
+        f: Tensor,
+        inputs: u32,
+        outputs: u32,
+        activation: Activation,
+    },
+    Dropout {
+        index: usize,
+        units: u32,
+    },
 }
 
-struct Builder<'a> {
-    network: &'a Network,
-    plans: &'a mut Plans,
-    plan: Plan,
+pub(super) struct Builder<'a> {
+    pub(super) network: &'a Network,
+    pub(super) plans: &'a mut Plans,
+    pub(super) plan: Plan,
     /// Gradient buffers in turn: each backward kernel reads one and writes the other.
     turn: usize,
     output: Tensor,
@@ -83,7 +95,7 @@ impl<'a> Builder<'a> {
     }
 
     /// One buffer for a role (weights, gradients, a moment): every parameter at a 256-byte offset, member after member.
-    fn parameters(&mut self, role: &str, suffix: &str) -> Result<Tensor> {
+    pub(super) fn parameters(&mut self, role: &str, suffix: &str) -> Result<Tensor> {
         let mut layout = Vec::new();
         let mut words = 0u64;
         for parameter in self.network.parameters()? {
@@ -102,7 +114,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor of this plan, one per member.
-    fn tensor(&mut self, name: &str, len: u64) -> Result<Tensor> {
+    pub(super) fn tensor(&mut self, name: &str, len: u64) -> Result<Tensor> {
         let tensor = self.plans.tensor(name, len, self.plan.options.members)?;
         self.plan.tensors.insert(name.into(), tensor);
         Ok(tensor)
@@ -121,11 +133,11 @@ impl<'a> Builder<'a> {
         self.tensor(name, u64::from(self.plan.options.batch) * u64::from(units).next_multiple_of(4))
     }
 
-    fn named(&self, name: &str) -> Tensor {
+    pub(super) fn named(&self, name: &str) -> Tensor {
         self.plan.tensor(name)
     }
 
-    fn push(&mut self, kernel: impl Kernel + 'static) {
+    pub(super) fn push(&mut self, kernel: impl Kernel + 'static) {
         self.plan.kernels.push(Box::new(kernel));
     }
 
@@ -169,13 +181,18 @@ impl<'a> Builder<'a> {
             let (inputs, outputs) = (shapes[layer].0[0], shapes[layer + 1].0[0]);
             match kind {
                 Layer::Dense(dense) => {
-                    let y = self.dense_forward(layer, dense, x, inputs)?;
-                    trace.push(Trace::Dense { layer, x, y, inputs, outputs, activation: dense.activation });
+                    let (f, y) = self.dense_forward(layer, dense, x, inputs)?;
+                    trace.push(Trace::Dense { layer, x, f, inputs, outputs, activation: dense.activation });
                     x = y;
                 }
                 Layer::Dropout(dropout) => {
                     let training = matches!(self.plan.options.mode, Mode::Train(_));
                     let drops = dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
+                    if !training && dropout.eval_scale() != 1.0 {
+                        let params =
+                            ScaleParams { quads: inputs.div_ceil(4), factor: dropout.eval_scale(), y_stride: x.stride, pad: 0 };
+                        self.push(Scale { params, y: x });
+                    }
                     if let (true, true, Some(site)) = (training, drops, sites[layer]) {
                         let index = self.plan.sites.len();
                         self.plan.sites.push(PlannedSite { layer, site, keep: dropout.keep });
@@ -189,22 +206,30 @@ impl<'a> Builder<'a> {
         Ok(trace)
     }
 
-    fn dense_forward(&mut self, layer: usize, dense: &Dense, x: Tensor, inputs: u32) -> Result<Tensor> {
+    /// What the activation's derivative is taken from, and the output; they are the same tensor but for GELU.
+    fn dense_forward(&mut self, layer: usize, dense: &Dense, x: Tensor, inputs: u32) -> Result<(Tensor, Tensor)> {
         let (weight, bias) = self.weight_and_bias(layer, "")?;
         let y = self.matrix(&format!("activation.{layer}"), dense.units)?;
+        let z = match dense.activation {
+            Activation::Gelu => self.matrix(&format!("preactivation.{layer}"), dense.units)?,
+            _ => y,
+        };
         let params = DenseParams {
             x_stride: x.stride,
             weight_stride: weight.stride,
             bias_stride: bias.stride,
-            y_stride: y.stride,
+            y_stride: z.stride,
             ..DenseParams::new(inputs, dense.units)
         };
-        self.push(DenseForward { params, x, weight, bias, y });
-        if dense.activation != Activation::Identity {
-            let params = ActivationParams { y_stride: y.stride, ..ActivationParams::new(dense.activation, dense.units) };
-            self.push(ActivationForward { params, y });
+        self.push(DenseForward { params, x, weight, bias, y: z });
+        let params =
+            ActivationParams { x_stride: z.stride, y_stride: y.stride, ..ActivationParams::new(dense.activation, dense.units) };
+        match dense.activation {
+            Activation::Identity => {}
+            Activation::Gelu => self.push(GeluForward { params, x: z, y }),
+            _ => self.push(ActivationForward { params, y }),
         }
-        Ok(y)
+        Ok((z, y))
     }
 
     fn weight_and_bias(&self, layer: usize, suffix: &str) -> Result<(Tensor, Tensor)> {
@@ -247,7 +272,11 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let rows = self.named("batch.rows");
-        let labels = self.data("labels", source.rows.into())?;
+        let target_words = match self.network.loss {
+            Loss::SoftmaxCrossEntropy => 1,
+            Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),
+        };
+        let targets = self.data("targets", u64::from(source.rows) * target_words)?;
         let (loss, correct) = (self.tensor("batch.loss", batch.into())?, self.tensor("batch.correct", batch.into())?);
         let mut params = LossParams {
             classes,
@@ -258,12 +287,30 @@ impl<'a> Builder<'a> {
             correct_stride: correct.stride,
             ..LossParams::default()
         };
-        if matches!(mode, Mode::Train(_)) {
-            let dlogits = self.gradient(trace, classes)?;
-            params.dlogits_stride = dlogits.stride;
-            self.push(CrossEntropy { params, rows, labels, logits, loss, correct, dlogits });
-        } else {
-            self.push(CrossEntropyForward { params, rows, labels, logits, loss, correct });
+        let gradient = match mode {
+            Mode::Train(_) => Some(self.gradient(trace, classes)?),
+            Mode::Eval => None,
+        };
+        params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.stride);
+        match (self.network.loss, gradient) {
+            (Loss::SoftmaxCrossEntropy, Some(dlogits)) => {
+                self.push(CrossEntropy { params, rows, labels: targets, logits, loss, correct, dlogits });
+            }
+            (Loss::SoftmaxCrossEntropy, None) => {
+                self.push(CrossEntropyForward { params, rows, labels: targets, logits, loss, correct });
+            }
+            (Loss::BinaryCrossEntropy, Some(dlogits)) => {
+                self.push(BinaryCrossEntropy { params, rows, targets, logits, loss, correct, dlogits });
+            }
+            (Loss::BinaryCrossEntropy, None) => {
+                self.push(BinaryCrossEntropyForward { params, rows, targets, logits, loss, correct });
+            }
+            (Loss::MeanSquaredError, Some(dlogits)) => {
+                self.push(SquaredError { params, rows, targets, logits, loss, correct, dlogits });
+            }
+            (Loss::MeanSquaredError, None) => {
+                self.push(SquaredErrorForward { params, rows, targets, logits, loss, correct });
+            }
         }
         let losses = self.plans.tensor(&format!("{name}.losses"), SLOTS.into(), members)?;
         let hits = self.plans.tensor(&format!("{name}.hits"), SLOTS.into(), members)?;
@@ -306,16 +353,20 @@ impl<'a> Builder<'a> {
                     self.push(DropoutBackward { params, site: index, samples, dy, dx });
                     dy = dx;
                 }
-                Trace::Dense { layer, x, y, inputs, outputs, activation } => {
+                Trace::Dense { layer, x, f, inputs, outputs, activation } => {
                     if activation != Activation::Identity {
                         let dx = self.gradient(trace, outputs)?;
-                        let strides = ActivationParams {
-                            y_stride: y.stride,
+                        let params = ActivationParams {
+                            x_stride: f.stride,
+                            y_stride: f.stride,
                             dy_stride: dy.stride,
                             dx_stride: dx.stride,
                             ..ActivationParams::new(activation, outputs)
                         };
-                        self.push(ActivationBackward { params: strides, dy, output: y, dx });
+                        match activation {
+                            Activation::Gelu => self.push(GeluBackward { params, dy, x: f, dx }),
+                            _ => self.push(ActivationBackward { params, dy, output: f, dx }),
+                        }
                         dy = dx;
                     }
                     let dx = if i > first { Some(self.gradient(trace, inputs)?) } else { None };
@@ -342,34 +393,6 @@ impl<'a> Builder<'a> {
         if let Some(dx) = dx {
             let params = DenseParams { x_stride: dx.stride, weight_stride: weight.stride, ..params };
             self.push(DenseBackwardInput { params, weight, dy, dx });
-        }
-        Ok(())
-    }
-
-    /// One dispatch over all weights, or several where they exceed the binding limit.
-    fn update(&mut self, optimizer: Update) -> Result<()> {
-        let (whole, gradients) = (self.named("weights"), self.named("gradients"));
-        let moment1 = self.parameters("moment1", ".moment1")?;
-        let moment2 = match optimizer {
-            Update::Adam => Some(self.parameters("moment2", ".moment2")?),
-            Update::Sgd => None,
-            Update::RmsProp => todo!(),
-        };
-        let others = u64::from(whole.stride) * u64::from(self.plan.options.members - 1);
-        let room = (self.plans.caps.max_binding / 4).saturating_sub(others) / ALIGN * ALIGN;
-        // Without room for any part the limits are checked, and named, on the whole.
-        let chunk = if room == 0 { whole.len } else { u32::try_from(room).unwrap_or(u32::MAX).min(whole.len) };
-        let mut start = 0;
-        while start < whole.len {
-            let len = chunk.min(whole.len - start);
-            let part = |tensor: Tensor| Tensor { offset: tensor.offset + start, len, ..tensor };
-            let params = OptimizerParams { quads: len / 4, stride: whole.stride, pad0: 0, pad1: 0 };
-            let (dw, w, m) = (part(gradients), part(whole), part(moment1));
-            match moment2 {
-                Some(moment2) => self.push(Adam { params, dw, w, m, v: part(moment2) }),
-                None => self.push(Sgd { params, dw, w, m }),
-            }
-            start += len;
         }
         Ok(())
     }

@@ -1,0 +1,29 @@
+//! `thinnet init`: a commented network file to begin with.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use thinnet::Targets;
+use thinnet::config::template;
+
+use super::{Cli, Failure};
+
+/// Writes a network file with every key explained, made for the given data.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// An idx folder, a .csv, .npy or .npz, or `digits`.
+    #[arg(long, value_name = "PATH", default_value = "digits")]
+    data: PathBuf,
+    /// CSV column (or several) to learn; by default one called label, target, class or y.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    target: Vec<String>,
+    /// Learn numbers instead of classes.
+    #[arg(long)]
+    regression: bool,
+    /// The file to write; standard output unless given.
+    #[arg(long, value_name = "FILE.toml")]
+    out: Option<PathBuf>,
+    /// Replace a file that is there already.
+    #[arg(long)]
+    force: bool,
+}

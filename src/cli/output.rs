@@ -1,0 +1,168 @@
+//! What commands write: files that appear whole or not at all, folders likewise, and progress bars on a terminal.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use thinnet::{Error, Progress};
+
+use super::Failure;
+
+fn failed(path: &Path, problem: String) -> Error {
+    Error::File { path: path.into(), problem }
+}
+
+/// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> thinnet::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
+        let _ = std::fs::remove_file(&beside); // ours alone; the error that is reported is the first
+        failed(path, format!("cannot be written: {e}"))
+    })
+}
+
+/// Refuses what is there already, unless it may be replaced.
+pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
+    match path.exists() && !force {
+        true => Err(Failure::Usage(format!("{} exists already; choose another place with --out, or replace it with --force", path.display()))),
+        false => Ok(()),
+    }
+}
+
+/// A folder that is filled beside its place and moved there when it is complete. What was there before stays until then; what is
+/// left of a folder that was never completed goes with it.
+pub(super) struct Folder {
+    place: PathBuf,
+    beside: PathBuf,
+}
+
+impl Folder {
+    /// Begins a folder; its parents are made.
+    pub(super) fn begin(place: &Path, force: bool) -> Result<Self, Failure> {
+        refuse_existing(place, force)?;
+        let mut beside = place.as_os_str().to_owned();
+        beside.push(format!(".part-{}", std::process::id()));
+        let folder = Self { place: place.into(), beside: beside.into() };
+        std::fs::create_dir_all(&folder.beside)
+            .map_err(|e| failed(place, format!("cannot be created: {e}; choose another folder with --out")))?;
+        Ok(folder)
+    }
+
+    /// A file of the folder, before it is complete.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.beside.join(name)
+    }
+
+    pub(super) fn write(&self, name: &str, content: &str) -> Result<(), Failure> {
+        let path = self.file(name);
+        Ok(std::fs::write(&path, content).map_err(|e| failed(&path, format!("cannot be written: {e}")))?)
+    }
+
+    /// Moves the folder to its place.
+    pub(super) fn complete(self) -> Result<(), Failure> {
+        let moved = |e: std::io::Error| failed(&self.place, format!("cannot be put in place: {e}; it is in {}", self.beside.display()));
+        if self.place.exists() {
+            let mut old = self.beside.clone().into_os_string();
+            old.push("-old");
+            std::fs::rename(&self.place, &old).map_err(moved)?;
+            std::fs::rename(&self.beside, &self.place).map_err(moved)?;
+            let remove = if Path::new(&old).is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
+            return Ok(remove.map_err(|e| failed(Path::new(&old), format!("is the replaced run and cannot be removed: {e}")))?);
+        }
+        Ok(std::fs::rename(&self.beside, &self.place).map_err(moved)?)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nothing is there any more where the folder was completed.
+        let _ = std::fs::remove_dir_all(&self.beside);
+    }
+}
+
+/// A progress bar on standard error, if that is a terminal.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(super) fn new(name: impl Into<String>) -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
+        let template = "{prefix:>15} {bar:32} {pos}/{len} steps, {elapsed}  {msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed"));
+        bar.set_prefix(name.into());
+        Self(bar)
+    }
+
+    pub(super) fn show(&self, progress: &Progress<'_>) {
+        self.0.set_length(progress.total_steps);
+        self.0.set_position(progress.steps);
+        if let Some(last) = progress.history.last() {
+            let valid = last.valid.map_or(String::new(), |valid| match valid.accuracy {
+                Some(accuracy) => format!(", validation {:.1} %", 100.0 * accuracy),
+                None => format!(", validation {:.4}", valid.loss),
+            });
+            self.0.set_message(format!("epoch {}: loss {:.4}{valid}", last.epoch + 1, last.running.loss));
+        }
+    }
+
+    /// The same for run `done` of `count`, all of which take equally many steps.
+    pub(super) fn show_part(&self, name: &str, progress: &Progress<'_>, done: u64, count: u64) {
+        self.show(progress);
+        self.0.set_prefix(name.to_owned());
+        self.0.set_length(count * progress.total_steps);
+        self.0.set_position(done * progress.total_steps + progress.steps);
+    }
+
+    pub(super) fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Standard output, whose end by the reader (`thinnet train net.toml | head`) must not end the training: the files are its product.
+pub(super) struct Listener<W>(pub(super) W);
+
+impl<W: Write> Write for Listener<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Folder;
+
+    #[test]
+    fn a_folder_appears_whole_or_not_at_all() {
+        let root = std::env::temp_dir().join(format!("thinnet-folder-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let entries = || std::fs::read_dir(&root).unwrap().count();
+        let place = root.join("run");
+        let folder = Folder::begin(&place, false).unwrap();
+        folder.write("a", "1").unwrap();
+        drop(folder);
+        assert_eq!(entries(), 0, "an unfinished folder leaves nothing");
+        let folder = Folder::begin(&place, false).unwrap();
+        folder.write("a", "1").unwrap();
+        folder.complete().unwrap();
+        assert!(Folder::begin(&place, false).is_err(), "a run is not replaced unasked");
+        let folder = Folder::begin(&place, true).unwrap();
+        folder.write("b", "2").unwrap();
+        drop(folder);
+        assert!(place.join("a").exists(), "an unfinished replacement leaves the old run");
+        let folder = Folder::begin(&place, true).unwrap();
+        folder.write("b", "2").unwrap();
+        folder.complete().unwrap();
+        assert!(place.join("b").exists() && !place.join("a").exists() && entries() == 1);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,208 @@
+//! `thinnet sweep`: the same training at several rates of dropout, in pairs.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use thinnet::sweep::{Run, hidden_sites, sweep};
+use thinnet::{Epoch, Error, KeepProb};
+
+use super::output::{Bar, Folder, Listener};
+use super::plot::{self, BLUE, Curve, Picture};
+use super::train::Experiment;
+use super::{Cli, Failure};
+
+/// Trains a network at several rates of dropout with the same initial weights, order and nested masks, and shows which is best.
+///
+/// Without --layer the rate of every dropout layer but that of the input changes. Rates are judged by the validation figures of the
+/// last epoch. Writes sweep.csv, curves.svg (validation by epoch) and rates.svg (validation by keep_prob, with bands).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The network and its training, as TOML.
+    file: PathBuf,
+    /// Rates to compare: shares of units that are kept.
+    #[arg(long, value_name = "P,P,...", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.9,1.0", allow_negative_numbers = true)]
+    keep: Vec<f64>,
+    /// How many seeds: the file's and those after it.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    /// Change only the dropout layer with this number (layers count from 0); may be given several times.
+    #[arg(long, value_name = "N")]
+    layer: Vec<usize>,
+    /// Data to use instead of the file's.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Folder of the results; runs/NAME-sweep unless given.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace results that are there already.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
+    let name = Experiment::name(&args.file);
+    let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
+    super::output::refuse_existing(&place, args.force)?;
+    let mut keeps = args.keep.iter().map(|&keep| KeepProb::new(keep)).collect::<thinnet::Result<Vec<_>>>()?;
+    keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
+    keeps.dedup();
+    let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
+    let Some(valid) = &sets.valid else {
+        let problem = "a sweep compares rates by validation data; give `valid` or `valid_fraction` in [data]".into();
+        return Err(Error::File { path: args.file.clone(), problem }.into());
+    };
+    let layers = if args.layer.is_empty() { hidden_sites(&network) } else { args.layer.clone() };
+    keeps.iter().try_for_each(|&keep| thinnet::sweep::with_keep(&network, &layers, keep).map(|_| ()))?;
+    let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
+    let device = cli.device()?;
+    let folder = Folder::begin(&place, args.force)?;
+    let bar = Bar::new("sweep");
+    let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
+    let (mut done, mut current) = (0, None);
+    let runs = sweep(&device, &network, (&sets.train, valid), &options, epochs, (&layers, &keeps), &seeds, |keep, seed, progress| {
+        if current.replace((keep.to_bits(), seed)).is_some_and(|before| before != (keep.to_bits(), seed)) {
+            done += 1;
+        }
+        bar.show_part(&format!("keep {keep}, seed {seed}"), progress, done, count);
+    })?;
+    bar.finish();
+
+    let rates: Vec<Rate> = keeps.iter().map(|keep| Rate::of(keep.get(), &runs)).collect();
+    folder.write("config.toml", &config.to_toml())?;
+    folder.write("sweep.csv", &csv(&runs))?;
+    folder.write("curves.svg", &curves(&rates, &runs)?)?;
+    folder.write("rates.svg", &by_rate(&rates)?)?;
+    folder.complete()?;
+    report(&mut Listener(std::io::stdout().lock()), &rates, &runs, &place, cli.json)
+}
+
+/// What validation shows: accuracy in percent, or the loss where no row is right or wrong. NaN where there is none.
+fn figure(epoch: &Epoch) -> f64 {
+    epoch.valid.map_or(f64::NAN, |valid| valid.accuracy.map_or(valid.loss, |accuracy| 100.0 * accuracy))
+}
+
+fn is_accuracy(runs: &[Run]) -> bool {
+    runs.iter().flat_map(|run| &run.history).any(|epoch| epoch.valid.is_some_and(|valid| valid.accuracy.is_some()))
+}
+
+/// A rate over all seeds: the last epoch's figure.
+struct Rate {
+    keep: f64,
+    mean: f64,
+    /// Standard error of the mean; NaN for a single seed.
+    error: f64,
+}
+
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
+}
+
+/// The last figure of a run; NaN if it diverged.
+fn last(run: &Run) -> f64 {
+    run.history.last().filter(|epoch| epoch.running.loss.is_finite()).map_or(f64::NAN, figure)
+}
+
+impl Rate {
+    fn of(keep: f64, runs: &[Run]) -> Self {
+        let values: Vec<f64> = runs.iter().filter(|run| run.keep == keep).map(last).collect();
+        let (mean, error) = mean_and_error(&values);
+        Self { keep, mean, error }
+    }
+}
+
+fn csv(runs: &[Run]) -> String {
+    let mut csv = String::from("keep,seed,epoch,train_loss,train_accuracy,valid_loss,valid_accuracy\n");
+    for run in runs {
+        for epoch in &run.history {
+            let [train, valid] = [Some(epoch.running), epoch.valid].map(|metrics| {
+                let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| format!("{a:.6}"));
+                format!("{},{accuracy}", metrics.map_or(String::new(), |m| format!("{:.6}", m.loss)))
+            });
+            writeln!(csv, "{},{},{},{train},{valid}", run.keep, run.seed, epoch.epoch + 1).expect("a String takes everything");
+        }
+    }
+    csv
+}
+
+/// Validation by epoch, the mean over the seeds, one curve for each rate.
+fn curves(rates: &[Rate], runs: &[Run]) -> Result<String, Failure> {
+    let curve = |(i, rate): (usize, &Rate)| {
+        let of_rate: Vec<&Run> = runs.iter().filter(|run| run.keep == rate.keep).collect();
+        let epochs = of_rate.iter().map(|run| run.history.len()).min().unwrap_or(0);
+        let at = |epoch: usize| of_rate.iter().map(|run| figure(&run.history[epoch])).collect::<Vec<_>>();
+        let (means, errors): (Vec<f64>, Vec<f64>) = (0..epochs).map(|epoch| mean_and_error(&at(epoch))).unzip();
+        Curve {
+            name: format!("keep {}", rate.keep),
+            color: plot::ordered(i, rates.len()),
+            dashed: false,
+            points: plot::by_epoch(means),
+            band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
+        }
+    };
+    let (title, y) = match is_accuracy(runs) {
+        true => ("Validation accuracy at several rates of dropout", "accuracy, %"),
+        false => ("Validation loss at several rates of dropout", "loss"),
+    };
+    plot::svg(&Picture { title, x: "epoch", y, curves: rates.iter().enumerate().map(curve).collect() })
+}
+
+/// Validation in the last epoch by keep_prob, with one standard error to either side.
+fn by_rate(rates: &[Rate]) -> Result<String, Failure> {
+    let errors: Vec<f64> = rates.iter().map(|rate| rate.error).collect();
+    let curve = Curve {
+        name: "mean over the seeds".into(),
+        color: BLUE,
+        dashed: false,
+        points: rates.iter().map(|rate| (rate.keep, rate.mean)).collect(),
+        band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
+    };
+    let title = "Validation in the last epoch by keep_prob; the band is one standard error";
+    plot::svg(&Picture { title, x: "keep_prob", y: "validation", curves: vec![curve] })
+}
+
+fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json: bool) -> Result<(), Failure> {
+    let accuracy = is_accuracy(runs);
+    let better = |a: f64, b: f64| if accuracy { a > b } else { a < b };
+    let best = rates.iter().filter(|rate| rate.mean.is_finite()).reduce(|a, b| if better(b.mean, a.mean) { b } else { a });
+    // In pairs: each seed's figure against that of the largest rate, normally 1.
+    let dense = rates.last().expect("there is at least one rate");
+    let pairs = |rate: &Rate| {
+        let of = |keep: f64| runs.iter().filter(move |run| run.keep == keep).map(last);
+        mean_and_error(&of(rate.keep).zip(of(dense.keep)).map(|(a, b)| a - b).collect::<Vec<_>>())
+    };
+    if json {
+        for rate in rates {
+            let (difference, error) = pairs(rate);
+            let row = serde_json::json!({
+                "keep": rate.keep, "mean": finite(rate.mean), "standard_error": finite(rate.error),
+                "difference": finite(difference), "difference_error": finite(error), "best": best.is_some_and(|b| b.keep == rate.keep),
+            });
+            writeln!(out, "{row}")?;
+        }
+        return Ok(());
+    }
+    let unit = if accuracy { "accuracy, %" } else { "loss" };
+    writeln!(out, "{:>6}  {:>22}  {:>30}", "keep", format!("validation {unit}"), format!("difference to keep {}", dense.keep))?;
+    let number = |mean: f64, error: f64| match (mean.is_finite(), error.is_finite()) {
+        (false, _) => "diverged".into(),
+        (true, false) => format!("{mean:.3}"),
+        (true, true) => format!("{mean:.3} +- {error:.3}"),
+    };
+    for rate in rates {
+        let (difference, error) = pairs(rate);
+        let mark = if best.is_some_and(|b| b.keep == rate.keep) { "  best" } else { "" };
+        writeln!(out, "{:>6}  {:>22}  {:>30}{mark}", rate.keep, number(rate.mean, rate.error), number(difference, error))?;
+    }
+    writeln!(out, "\nMeans over the seeds in the last epoch, with standard errors; differences in pairs of equal seeds.")?;
+    writeln!(out, "Written to {}: sweep.csv, curves.svg, rates.svg, config.toml", place.display())?;
+    Ok(())
+}
+
+/// JSON has no NaN.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}

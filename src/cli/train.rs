@@ -1,0 +1,217 @@
+//! `thinnet train`: a network from a TOML file, trained; everything that comes of it is one folder.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use thinnet::config::Config;
+use thinnet::data::file::Sets;
+use thinnet::{EarlyStopping, Epoch, Metrics, Model, Network, TrainOptions, Trainer};
+
+use super::output::{Bar, Folder, Listener};
+use super::plot::{self, BLUE, Curve, ORANGE, Picture};
+use super::{Cli, Failure};
+
+/// Trains the network of a TOML file and writes a run: config.toml, history.csv, timing.csv, model.safetensors, curves.svg.
+///
+/// `thinnet init` writes such a file. Training figures are means over an epoch with dropout on, over weights that change from
+/// batch to batch; validation figures are without dropout, after the epoch.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The network and its training, as TOML.
+    file: PathBuf,
+    /// Data to use instead of the file's: an idx folder, a .csv, .npy or .npz, or `digits`.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Folder of the run; runs/NAME for NAME.toml unless given.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace a run that is there already.
+    #[arg(long)]
+    force: bool,
+}
+
+/// A network file with its data: what train, sweep and preflight begin with.
+pub(super) struct Experiment {
+    pub(super) config: Config,
+    pub(super) network: Network,
+    pub(super) sets: Sets,
+    pub(super) options: TrainOptions,
+}
+
+impl Experiment {
+    pub(super) fn read(file: &Path, data: Option<&Path>) -> Result<Self, Failure> {
+        let mut config = Config::read(file)?;
+        if let Some(path) = data {
+            config.data.path = path.into();
+        }
+        let sets = config.data.load(config.task(), config.seed)?;
+        let network = config.network.network(sets.train.columns())?;
+        let options = config.train.options(config.seed);
+        options.check()?;
+        Ok(Self { config, network, sets, options })
+    }
+
+    /// The name of the run: that of the file.
+    pub(super) fn name(file: &Path) -> String {
+        file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned())
+    }
+}
+
+pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
+    let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
+    super::output::refuse_existing(&place, args.force)?;
+    let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
+    let device = cli.device()?;
+    let mut trainer = match &sets.valid {
+        Some(valid) => Trainer::new(&device, &network, (&sets.train, valid), options)?,
+        None => Trainer::new(&device, &network, &sets.train, options)?,
+    };
+    // Made before the training, so that a folder that cannot be made is not found out after it.
+    let folder = Folder::begin(&place, args.force)?;
+    let mut out = Listener(std::io::stdout().lock());
+    if !cli.json {
+        let rows = |data: &Option<thinnet::Dataset>| data.as_ref().map_or(0, |data| data.rows());
+        let (valid, test) = (rows(&sets.valid), rows(&sets.test));
+        writeln!(
+            out,
+            "{} rows to learn from, {valid} to validate, {test} to test; {} epochs of {} in batches of {}, seed {}, on {}.",
+            sets.train.rows(),
+            config.train.epochs,
+            thinnet::checkpoint::sequential(&network)?,
+            config.train.batch,
+            config.seed,
+            device.caps().adapter
+        )?;
+        if device.gpu().is_none() {
+            writeln!(out, "The adapter `cpu` is thinnet's own CPU code, made for checking: slow.")?;
+        }
+        out.flush()?;
+    }
+    let bar = Bar::new("training");
+    let (model, best) = match config.train.patience {
+        Some(patience) => {
+            let stopping = EarlyStopping { patience, min_delta: config.train.min_delta };
+            let best = trainer.fit_best(config.train.epochs, stopping, |progress| bar.show(progress))?;
+            (best.model, Some(best.epoch.epoch))
+        }
+        None => {
+            trainer.fit_with(config.train.epochs, |progress| bar.show(progress))?;
+            (trainer.model()?, None)
+        }
+    };
+    bar.finish();
+    let model = model.with_preprocessing(sets.preprocessing.clone());
+    let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
+    write_run(&folder, &config, trainer.history(), &model)?;
+    folder.complete()?;
+    report(&mut out, trainer.history(), best, test, &place, cli.json)
+}
+
+fn write_run(folder: &Folder, config: &Config, history: &[Epoch], model: &Model) -> Result<(), Failure> {
+    folder.write("config.toml", &config.to_toml())?;
+    folder.write("history.csv", &history_csv(history))?;
+    let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
+    folder.write("timing.csv", &format!("epoch,seconds\n{seconds}"))?;
+    folder.write("curves.svg", &curves(history)?)?;
+    Ok(model.save(folder.file("model.safetensors"))?)
+}
+
+/// One line an epoch, counted from 1; a figure that does not exist is empty.
+fn history_csv(history: &[Epoch]) -> String {
+    let mut csv = String::from("epoch,train_loss,train_accuracy,valid_loss,valid_accuracy\n");
+    for epoch in history {
+        let [train, valid] = [Some(epoch.running), epoch.valid].map(|metrics| {
+            let loss = metrics.map_or(String::new(), |m| format!("{:.6}", m.loss));
+            let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| format!("{a:.6}"));
+            format!("{loss},{accuracy}")
+        });
+        writeln!(csv, "{},{train},{valid}", epoch.epoch + 1).expect("a String takes everything");
+    }
+    csv
+}
+
+/// Accuracy over epochs, or the loss where no row is right or wrong.
+fn curves(history: &[Epoch]) -> Result<String, Failure> {
+    let accuracies = history.iter().all(|e| e.running.accuracy.is_some());
+    let figure = |metrics: Option<Metrics>| match (metrics, accuracies) {
+        (Some(m), true) => 100.0 * m.accuracy.unwrap_or(f64::NAN),
+        (Some(m), false) => m.loss,
+        (None, _) => f64::NAN,
+    };
+    let line = |name: &str, color, values: Vec<f64>| Curve {
+        name: name.into(),
+        color,
+        dashed: color == ORANGE,
+        points: plot::by_epoch(values),
+        band: Vec::new(),
+    };
+    let mut curves = vec![line("training, dropout on", ORANGE, history.iter().map(|e| figure(Some(e.running))).collect())];
+    if history.iter().any(|e| e.valid.is_some()) {
+        curves.push(line("validation", BLUE, history.iter().map(|e| figure(e.valid)).collect()));
+    }
+    let (title, y) = if accuracies { ("Accuracy", "accuracy, %") } else { ("Loss", "loss") };
+    plot::svg(&Picture { title, x: "epoch", y, curves })
+}
+
+fn report(
+    out: &mut impl Write,
+    history: &[Epoch],
+    best: Option<u32>,
+    test: Option<(Metrics, u32)>,
+    place: &Path,
+    json: bool,
+) -> Result<(), Failure> {
+    let figures = |epoch: &Epoch| [epoch.running, epoch.valid.unwrap_or(Metrics { loss: f64::NAN, accuracy: None })];
+    if json {
+        for epoch in history {
+            let [train, valid] = figures(epoch);
+            let valid_loss = epoch.valid.map(|valid| valid.loss);
+            writeln!(
+                out,
+                "{}",
+                serde_json::json!({
+                    "epoch": epoch.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy,
+                    "valid_loss": valid_loss, "valid_accuracy": valid.accuracy,
+                })
+            )?;
+        }
+        if let Some((test, rows)) = test {
+            writeln!(out, "{}", serde_json::json!({ "loss": test.loss, "accuracy": test.accuracy, "rows": rows }))?;
+        }
+        return Ok(());
+    }
+    writeln!(out, "\n{:>5} {:>11} {:>10} {:>11} {:>10} {:>9}", "epoch", "train loss", "accuracy", "valid loss", "accuracy", "seconds")?;
+    let percent = |accuracy: Option<f64>| accuracy.map_or("-".into(), |a| format!("{:.2} %", 100.0 * a));
+    let shown = |i: usize| i < 3 || i + 5 > history.len() || Some(history[i].epoch) == best;
+    for (i, epoch) in history.iter().enumerate() {
+        if !shown(i) {
+            if shown(i - 1) {
+                writeln!(out, "{:>5}", "...")?;
+            }
+            continue;
+        }
+        let [train, valid] = figures(epoch);
+        let loss = epoch.valid.map_or("-".into(), |valid| format!("{:.4}", valid.loss));
+        let mark = if Some(epoch.epoch) == best { "  best, kept" } else { "" };
+        writeln!(
+            out,
+            "{:>5} {:>11.4} {:>10} {loss:>11} {:>10} {:>9.1}{mark}",
+            epoch.epoch + 1,
+            train.loss,
+            percent(train.accuracy),
+            percent(valid.accuracy),
+            epoch.seconds
+        )?;
+    }
+    if let Some((test, rows)) = test {
+        let accuracy = test.accuracy.map_or(String::new(), |a| format!(", accuracy {:.2} %", 100.0 * a));
+        writeln!(out, "\nOn the {rows} test rows: loss {:.4}{accuracy}.", test.loss)?;
+    }
+    writeln!(
+        out,
+        "\nWritten to {}: config.toml, history.csv, timing.csv, curves.svg, model.safetensors. Next: thinnet eval {0}, thinnet predict {0}",
+        place.display()
+    )?;
+    Ok(())
+}

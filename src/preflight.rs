@@ -1,0 +1,336 @@
+//! What to look at before a long training: the recipe "first without dropout, then with", as checks with one sentence of advice each.
+//!
+//! ```text
+//! network      no dropout behind the last dense layer; every keep_prob leaves enough units
+//! inputs       of the size that initial weights are made for
+//! weights      the units of a layer start differently
+//! first loss   near that of a network that knows nothing: log(classes), log 2, or the variance of the targets
+//! cost falls   dropout off: on one fixed batch the cost goes down at this learning rate
+//! rows unseen  dropout off: after some updates, rows that were not trained on are answered better than by guessing
+//! gradients    dropout on: the device's against the f64 reference, and the reference's against finite differences
+//! keep rates   dropout on: every site keeps its share of the units
+//! two modes    dropout on: training differs from evaluation, and evaluation repeats bit for bit
+//! ```
+//!
+//! Later checks that a failed one makes meaningless are skipped and say so.
+
+use crate::data::{Dataset, Targets};
+use crate::network::{Init, Layer, Loss, Network};
+use crate::optimizer::LrSchedule;
+use crate::rng::{self, Shuffle};
+use crate::trainer::{TrainOptions, Trainer};
+use crate::{Device, Error, Model, Result};
+
+mod dropout_on;
+
+/// How a check came out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// As it should be.
+    Passed,
+    /// Not as it should be; what to do about it.
+    Failed(String),
+    /// Not made; why.
+    Skipped(String),
+}
+
+/// One check: what was looked at, what was found, how it came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// The check, in one or two words.
+    pub name: &'static str,
+    /// What was found, with numbers.
+    pub found: String,
+    /// How it came out.
+    pub outcome: Outcome,
+}
+
+impl Check {
+    fn new(name: &'static str, found: String, wrong: bool, advice: impl Into<String>) -> Self {
+        let outcome = if wrong { Outcome::Failed(advice.into()) } else { Outcome::Passed };
+        Self { name, found, outcome }
+    }
+
+    fn skipped(name: &'static str, why: &str) -> Self {
+        Self { name, found: String::new(), outcome: Outcome::Skipped(why.into()) }
+    }
+
+    /// Whether something is wrong.
+    pub fn failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(_))
+    }
+}
+
+/// Updates on the fixed batch.
+const UPDATES: u32 = 30;
+
+/// Updates before rows unseen are judged.
+const LEARNING: u32 = 200;
+
+/// Makes all checks for a training that is planned like this, and calls `observe` after each. Nothing of it is kept: the training
+/// itself starts from its own initial weights.
+///
+/// # Errors
+/// A network, data or options that do not fit together or the device. What a check finds is no error.
+pub fn preflight(
+    device: &Device,
+    network: &Network,
+    (train, held_out): (&Dataset, Option<&Dataset>),
+    options: &TrainOptions,
+    mut observe: impl FnMut(&Check),
+) -> Result<Vec<Check>> {
+    options.check()?;
+    crate::model::check_data(network, train)?;
+    // A schedule, a ramp or warm-up would judge another learning rate than the one that is set.
+    let plain = TrainOptions { schedule: LrSchedule::Constant, warmup: 0.0, momentum_ramp: None, ..options.clone() };
+    let batch = fixed_batch(train, &plain)?;
+    let mut checks = Vec::new();
+    let mut note = |check: Check| {
+        observe(&check);
+        checks.push(check);
+    };
+    output_dropout(network).into_iter().for_each(&mut note);
+    note(keep_probs(network)?);
+    let inputs = inputs(&batch);
+    let scaled = !inputs.failed();
+    note(inputs);
+    let weights = initial_weights(network, options.seed)?;
+    let different = !weights.failed();
+    note(weights);
+    note(first_loss(device, network, &batch, options.seed)?);
+    let why = if !different { Some("the units of a layer start alike") } else { None };
+    let falls = match why {
+        None => cost_falls(device, network, &batch, &plain, scaled)?,
+        Some(why) => Check::skipped("cost falls", why),
+    };
+    let learns = falls.outcome == Outcome::Passed;
+    note(falls);
+    note(match learns {
+        true => rows_unseen(device, network, (train, held_out), &plain)?,
+        false => Check::skipped("rows unseen", "the cost does not fall on a fixed batch"),
+    });
+    for check in dropout_on::checks(device, network, &batch, options.seed)? {
+        note(check);
+    }
+    Ok(checks)
+}
+
+/// The first batch of epoch 0.
+fn fixed_batch(data: &Dataset, options: &TrainOptions) -> Result<Dataset> {
+    let rows = options.batch.saturating_mul(options.accumulate).min(data.rows());
+    data.select(&shuffled(data.rows(), rows, options.seed))
+}
+
+fn shuffled(rows: u32, count: u32, seed: u64) -> Vec<u32> {
+    (0..count).map(|position| Shuffle::new(rows).row(position, 0, rng::key(seed))).collect()
+}
+
+/// The last layer, if it is dropout.
+fn output_dropout(network: &Network) -> Option<Check> {
+    let behind = network.layers.iter().rev().take_while(|layer| matches!(layer, Layer::Dropout(_)));
+    let drops = behind.filter(|layer| matches!(layer, Layer::Dropout(d) if d.keep.get() < 1.0)).count() > 0;
+    let found = if drops { "dropout behind the last dense layer" } else { "the output is not dropped" };
+    let advice = "dropout of the output throws away answers: remove the last dropout layer; dropout belongs behind hidden layers";
+    Some(Check::new("output", found.into(), drops, advice))
+}
+
+fn keep_probs(network: &Network) -> Result<Check> {
+    let shapes = network.shapes()?;
+    let (mut found, mut advice) = (Vec::new(), None);
+    for (i, (layer, shape)) in network.layers.iter().zip(&shapes).enumerate() {
+        let Layer::Dropout(dropout) = layer else { continue };
+        let (keep, units) = (dropout.keep.get(), shape.0.iter().product::<u32>());
+        found.push(format!("layer {i}: {keep} of {units}"));
+        let kept = keep * f64::from(units);
+        if keep < 0.1 || kept < 2.0 {
+            let other = ((1.0 - keep) * 1e6).round() / 1e6;
+            advice.get_or_insert(format!(
+                "layer {i} keeps {keep} of its {units} units, about {kept:.0} of them: keep is the share that stays, so write keep = {other} \
+                 if {keep} is the share to drop, or use 0.5 to 0.9"
+            ));
+        }
+    }
+    let found = if found.is_empty() { "no dropout layer".into() } else { found.join(", ") };
+    Ok(Check::new("keep_prob", found, advice.is_some(), advice.unwrap_or_default()))
+}
+
+fn inputs(batch: &Dataset) -> Check {
+    let (mut squares, mut largest, mut count) = (0.0, 0.0f32, 0.0);
+    for row in 0..batch.rows() {
+        for value in batch.inputs().row_f32(row) {
+            squares += f64::from(value) * f64::from(value);
+            largest = largest.max(value.abs());
+            count += 1.0;
+        }
+    }
+    let size = libm::sqrt(squares / count);
+    let advice = "initial weights are made for inputs of a size near 1: scale pixels by 1/255, or standardise the columns (standardize = true)";
+    let wrong = size > 10.0 || (size < 0.01 && largest > 0.0) || largest == 0.0;
+    let advice = if largest == 0.0 { "every input is 0: look at how the data are read" } else { advice };
+    Check::new("inputs", format!("root mean square {size:.3}, largest {largest:.3}"), wrong, advice)
+}
+
+/// Units whose weights are equal get equal gradients, and stay equal.
+fn initial_weights(network: &Network, seed: u64) -> Result<Check> {
+    let model = Model::initial(network, seed)?;
+    let mut alike = Vec::new();
+    let weights = network.parameters()?.into_iter().zip(model.weights()).filter(|(p, _)| p.shape.len() > 1);
+    let weights: Vec<_> = weights.collect();
+    for (parameter, values) in &weights[..weights.len() - 1] {
+        let columns = parameter.shape[1] as usize;
+        if values.len() > columns && values.chunks(columns).all(|row| row == &values[..columns]) {
+            alike.push(format!("layer {}", parameter.layer));
+        }
+    }
+    let found = match alike.is_empty() {
+        true => "the units of every layer start differently".into(),
+        false => format!("the units of {} start alike", alike.join(", ")),
+    };
+    let zeros = network.layers.iter().any(|layer| matches!(layer, Layer::Dense(d) if d.init == Some(Init::Zeros)));
+    let cause = if zeros { "init = \"zeros\"" } else { "their initialisation" };
+    let advice = format!(
+        "{cause} gives all units of a layer the same gradient, so they stay one unit for ever; use he_uniform or glorot_uniform"
+    );
+    Ok(Check::new("weights", found, !alike.is_empty(), advice))
+}
+
+fn first_loss(device: &Device, network: &Network, batch: &Dataset, seed: u64) -> Result<Check> {
+    let loss = Model::initial(network, seed)?.evaluate(device, batch)?.loss;
+    let (expected, what) = match (network.loss, batch.targets()) {
+        (Loss::SoftmaxCrossEntropy, _) => (libm::log(f64::from(network.outputs()?)), "log(classes)"),
+        (Loss::BinaryCrossEntropy, _) => (libm::log(2.0), "log 2"),
+        (Loss::MeanSquaredError, Targets::Values { values, .. }) => {
+            let n = values.len() as f64;
+            (values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / n, "the mean square of the targets")
+        }
+        (Loss::MeanSquaredError, _) => (1.0, "1"),
+    };
+    let found = format!("{loss:.3}, and {what} is {expected:.3}");
+    let wrong = !(loss <= expected + 2.0_f64.max(2.0 * expected) && loss >= 0.2 * expected);
+    let advice = "before training a network should know nothing, not be sure of wrong answers: look at the size of the inputs and the \
+                  initialisation of the last layer";
+    Ok(Check::new("first loss", found, wrong, advice))
+}
+
+/// A training without dropout in which every epoch is one update on all of `batch`; its losses before every update.
+fn cost_falls(device: &Device, network: &Network, batch: &Dataset, options: &TrainOptions, scaled: bool) -> Result<Check> {
+    let mut trainer =
+        Trainer::new(device, &network.without_dropout(), batch, TrainOptions { evaluate_train: false, ..options.clone() })?;
+    let (diverged, losses) = match trainer.fit(UPDATES) {
+        Ok(_) => (false, history(&trainer)),
+        Err(Error::Diverged { .. }) => (true, history(&trainer)),
+        Err(error) => return Err(error),
+    };
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    let largest = losses.iter().copied().fold(first, f64::max);
+    let lr = options.optimizer.lr();
+    let found = match diverged {
+        true => format!("from {first:.3} to NaN or infinity in {UPDATES} updates at learning rate {lr}"),
+        false => format!("from {first:.3} to {last:.3} in {UPDATES} updates at learning rate {lr}, at most {largest:.3}"),
+    };
+    let rises = diverged || !(largest <= 2.0 * first + 0.5);
+    let advice = match (scaled, rises) {
+        (false, _) => "scale the inputs first; the learning rate may be right for inputs of a size near 1".to_owned(),
+        (true, true) => format!("the learning rate {lr} is too large: the cost rises before it falls; try {:e}", lr / 100.0),
+        (true, false) => format!(
+            "the cost hardly moves: the learning rate {lr} is too small (try {:e}), or the gradient does not reach the weights",
+            lr * 10.0
+        ),
+    };
+    // A NaN is no fall.
+    let falls = !rises && last < first - 0.02 * first.min(1.0);
+    Ok(Check::new("cost falls", found, !falls, advice))
+}
+
+fn history(trainer: &Trainer) -> Vec<f64> {
+    let losses: Vec<f64> = trainer.history().iter().map(|epoch| epoch.running.loss).collect();
+    if losses.is_empty() { vec![f64::NAN] } else { losses }
+}
+
+fn rows_unseen(
+    device: &Device,
+    network: &Network,
+    (train, held_out): (&Dataset, Option<&Dataset>),
+    options: &TrainOptions,
+) -> Result<Check> {
+    const NAME: &str = "rows unseen";
+    let order = shuffled(train.rows(), train.rows(), options.seed);
+    // A fifth of the rows is held out where no others are given; no more than what is needed either way.
+    let (learned, judged) = match held_out {
+        Some(held_out) => (order, held_out.select(&shuffled(held_out.rows(), held_out.rows().min(2000), options.seed))?),
+        None if order.len() < 50 => return Ok(Check::skipped(NAME, "there are fewer than 50 rows and no validation rows")),
+        None => {
+            let (judged, learned) = order.split_at((order.len() / 5).min(2000));
+            (learned.to_vec(), train.select(judged)?)
+        }
+    };
+    if judged.rows() < 10 {
+        return Ok(Check::skipped(NAME, "there are fewer than 10 rows to judge by"));
+    }
+    let learned = train.select(&learned[..learned.len().min((LEARNING * options.batch) as usize)])?;
+    let mut trainer = Trainer::new(
+        device,
+        &network.without_dropout(),
+        (&learned, &judged),
+        TrainOptions { evaluate_train: false, ..options.clone() },
+    )?;
+    let updates = learned.rows().div_ceil(options.batch.saturating_mul(options.accumulate)).max(1);
+    let epochs = LEARNING.div_ceil(updates);
+    match trainer.fit(epochs) {
+        Err(Error::Diverged { .. }) => {
+            let advice = "the loss stops being a number after a while: use a smaller learning rate".to_owned();
+            return Ok(Check::new(NAME, format!("diverged within {epochs} epochs"), true, advice));
+        }
+        other => other?,
+    };
+    let valid = trainer.history().last().and_then(|epoch| epoch.valid).expect("there are validation data and an epoch");
+    let n = f64::from(judged.rows());
+    let (found, wrong) = match (valid.accuracy, judged.targets()) {
+        (Some(accuracy), Targets::Classes { labels, .. }) => {
+            let count = |class| labels.iter().filter(|&&label| label == class).count();
+            let guess = (0..judged.classes()).map(count).max().unwrap_or(0) as f64 / n;
+            // Three standard deviations of guessing: a false alarm needs a network that has learned next to nothing.
+            let wrong = accuracy <= guess + 3.0 * libm::sqrt(guess * (1.0 - guess) / n);
+            (
+                format!(
+                    "{:.1} % of {n} right after {} updates; always the same class: {:.1} %",
+                    100.0 * accuracy,
+                    epochs * updates,
+                    100.0 * guess
+                ),
+                wrong,
+            )
+        }
+        (_, targets) => {
+            let guess = guess_loss(targets, network.loss);
+            (
+                format!(
+                    "loss {:.4} on {n} rows after {} updates; the mean of the targets: {guess:.4}",
+                    valid.loss,
+                    epochs * updates
+                ),
+                valid.loss >= guess,
+            )
+        }
+    };
+    let advice = "the batch is learned by heart, but nothing that holds for other rows: look whether labels belong to their rows \
+                  (shuffled, or shifted by one?) and whether the inputs say anything about them";
+    Ok(Check::new(NAME, found, wrong, advice))
+}
+
+/// The loss of always answering with the mean of the targets.
+fn guess_loss(targets: &Targets, loss: Loss) -> f64 {
+    let Targets::Values { columns, values } = targets else { return f64::INFINITY };
+    let columns = *columns as usize;
+    let rows = (values.len() / columns) as f64;
+    let mean = |c: usize| values.iter().skip(c).step_by(columns).map(|&v| f64::from(v)).sum::<f64>() / rows;
+    let means: Vec<f64> = (0..columns).map(mean).collect();
+    let terms = values.iter().enumerate().map(|(i, &t)| {
+        let (t, m) = (f64::from(t), means[i % columns]);
+        match loss {
+            Loss::BinaryCrossEntropy => -(t * libm::log(m.max(1e-12)) + (1.0 - t) * libm::log((1.0 - m).max(1e-12))),
+            _ => (t - m) * (t - m),
+        }
+    });
+    terms.sum::<f64>() / values.len() as f64
+}

@@ -1,0 +1,156 @@
+//! The checks with dropout on: gradients, keep rates, and that evaluation is another mode.
+
+use super::Check;
+use crate::data::{Dataset, Targets};
+use crate::executor::Executor;
+use crate::model::{download, source, upload_data, upload_weights};
+use crate::network::{Layer, Network};
+use crate::ops::Site;
+use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
+use crate::reference::{self, Masks};
+use crate::rng::{self, Stream};
+use crate::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use crate::work::Work;
+use crate::{Device, Model, Result, masks};
+
+/// Rows of the gradient check: the reference is a plain loop.
+const ROWS: u32 = 8;
+
+/// Weights of each tensor that are moved for finite differences.
+const MOVED: usize = 8;
+
+pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: u64) -> Result<Vec<Check>> {
+    let few = batch.slice(0..ROWS.min(batch.rows()))?;
+    let model = Model::initial(network, seed)?;
+    let (gradients, loss) = gradients(device, &model, &few, seed)?;
+    Ok(vec![
+        gradient_check(&model, &few, seed, &gradients)?,
+        keep_rates(device, network, seed)?,
+        modes(device, &model, &few, loss)?,
+    ])
+}
+
+/// The device's gradients with dropout on, in pass 0, and the mean loss they come from.
+fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<(Vec<Vec<f32>>, f64)> {
+    let network = model.network();
+    let mut plans = Plans::new(device.caps());
+    let gradient = Gradient::Accumulate; // no update: the weights stay as they are
+    let plan = plans.add(
+        network,
+        Options {
+            name: "preflight".into(),
+            mode: Mode::Train(Training { gradient, ..Update::Sgd.into() }),
+            batch: batch.rows(),
+            members: 1,
+            source: source("preflight", batch.inputs(), true),
+            variable_rates: false,
+            store_output: false,
+        },
+    )?;
+    let mut executor = Executor::new(device, plans)?;
+    upload_weights(&executor, plan, 0, model)?;
+    upload_data(&executor, plan, network, batch.inputs(), Some(batch.targets()))?;
+    let sites = executor.plans().plans[plan].sites.iter().map(|site| match &network.layers[site.layer] {
+        Layer::Dropout(dropout) => SiteStep::of(dropout, 0),
+        Layer::Dense(_) => unreachable!("a site is a dropout layer"),
+    });
+    let member = MemberStep { key: rng::key(seed), optimizer: OptimizerStep::default(), sites: sites.collect() };
+    let submission = executor.submit(&[Work { plan, step: Step::new(batch.rows(), vec![member]) }])?;
+    let snapshot = executor.wait(submission)?;
+    let gradients = download(&executor, plan, 0, network, ".grad")?;
+    Ok((gradients, f64::from(snapshot.sums(plan, 0, 0).0) / f64::from(batch.rows())))
+}
+
+fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]) -> Result<Check> {
+    let network = model.network();
+    let weights: Vec<Vec<f64>> = model.weights().iter().map(|w| w.iter().copied().map(f64::from).collect()).collect();
+    let inputs: Vec<f64> = (0..batch.rows()).flat_map(|row| batch.inputs().row_f32(row)).map(f64::from).collect();
+    let masks = Masks::Drawn { seed, pass: 0, samples: batch.inputs().samples() };
+    let values: Vec<f64>;
+    let targets = match (batch.targets(), network.loss) {
+        (Targets::Classes { labels, .. }, crate::Loss::SoftmaxCrossEntropy) => reference::Targets::Labels(labels),
+        (targets, _) => {
+            values = crate::model::target_values(network, targets)?.into_iter().map(f64::from).collect();
+            reference::Targets::Values(&values)
+        }
+    };
+    let exact = reference::gradients(network, &weights, &inputs, targets, &masks)?;
+    let device: Vec<f64> = device.iter().flatten().copied().map(f64::from).collect();
+    let all: Vec<f64> = exact.iter().flatten().copied().collect();
+    let of_device = relative(&device, &all);
+
+    // Central differences of some weights of every tensor, spread evenly.
+    let (mut moved, mut numeric, mut analytic) = (weights.clone(), Vec::new(), Vec::new());
+    const STEP: f64 = 1e-6;
+    for t in 0..weights.len() {
+        for i in (0..weights[t].len()).step_by(weights[t].len().div_ceil(MOVED)) {
+            let mut loss = |w: f64| -> Result<f64> {
+                moved[t][i] = w;
+                reference::loss(network, &moved, &inputs, targets, &masks)
+            };
+            numeric.push((loss(weights[t][i] + STEP)? - loss(weights[t][i] - STEP)?) / (2.0 * STEP));
+            analytic.push(exact[t][i]);
+            moved[t][i] = weights[t][i];
+        }
+    }
+    let of_numeric = relative(&numeric, &analytic);
+    let found = format!("off by {of_device:.1e} of their norm from f64, and f64 by {of_numeric:.1e} from finite differences");
+    let wrong = !(of_device < 1e-3 && of_numeric < 1e-3);
+    Ok(Check::new(
+        "gradients",
+        found,
+        wrong,
+        "the adapter or its driver computes wrong gradients: try another one with --adapter, and please report it",
+    ))
+}
+
+/// |a - b| / |b|, and |a| where b is 0.
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| libm::sqrt(values.map(|v| v * v).sum::<f64>());
+    let (difference, size) = (norm(&mut a.iter().zip(b).map(|(a, b)| a - b)), norm(&mut b.iter().copied()));
+    if size > 0.0 { difference / size } else { difference }
+}
+
+fn keep_rates(device: &Device, network: &Network, seed: u64) -> Result<Check> {
+    let (shapes, sites) = (network.shapes()?, network.sites()?);
+    let (mut found, mut wrong) = (Vec::new(), false);
+    for ((layer, shape), site) in network.layers.iter().zip(&shapes).zip(sites) {
+        let (Layer::Dropout(dropout), Some(site)) = (layer, site) else { continue };
+        let units = shape.0.iter().product::<u32>();
+        let samples = 20_000_u32.div_ceil(units).min(20_000);
+        let site = Site { keep: dropout.keep, seed, stream: Stream::TrainingMask, site, pass: 0 };
+        let mask = masks::draw(device, &site, 0..samples, 0..units)?;
+        let n = f64::from(samples) * f64::from(units);
+        let kept = mask.iter().flatten().filter(|&&kept| kept).count() as f64 / n;
+        let p = dropout.keep.get();
+        found.push(format!("{kept:.3} for {p}"));
+        // Five standard deviations: a false alarm in 1.7 million sites.
+        wrong |= (kept - p).abs() > 5.0 * libm::sqrt(p * (1.0 - p) / n) + 1e-9;
+    }
+    if found.is_empty() {
+        return Ok(Check::skipped("keep rates", "there is no dropout layer"));
+    }
+    Ok(Check::new(
+        "keep rates",
+        found.join(", "),
+        wrong,
+        "the masks of this adapter are wrong: try another one with --adapter, and please report it",
+    ))
+}
+
+fn modes(device: &Device, model: &Model, batch: &Dataset, training: f64) -> Result<Check> {
+    if model.network() == &model.network().without_dropout() {
+        return Ok(Check::skipped("two modes", "no site drops anything"));
+    }
+    let (once, again) = (model.evaluate(device, batch)?, model.evaluate(device, batch)?);
+    let logits = (model.logits(device, batch.inputs())?, model.logits(device, batch.inputs())?);
+    let found = format!("loss {training:.4} in training, {:.4} and {:.4} in evaluation", once.loss, again.loss);
+    let repeats = once.loss.to_bits() == again.loss.to_bits() && logits.0 == logits.1;
+    let advice = match repeats {
+        true => {
+            "training and evaluation give the same loss, as if dropout were off: look whether the inputs or the weights are 0"
+        }
+        false => "evaluation gives another result each time: try another adapter with --adapter, and please report it",
+    };
+    Ok(Check::new("two modes", found, !repeats || training == once.loss, advice))
+}
