@@ -107,7 +107,7 @@ fn validate(shape: &Shape) {
             }
             "data.inputs" => *twin.memory().buffer_mut(id) = common::words(len as usize, 8),
             "data.ids" => twin.memory().buffer_mut(id).iter_mut().zip(0..).for_each(|(id, row)| *id = row),
-            "data.labels" => twin.memory().buffer_mut(id).iter_mut().zip(0..).for_each(|(label, row)| *label = row % 10),
+            "data.targets" => twin.memory().buffer_mut(id).iter_mut().zip(0..).for_each(|(label, row)| *label = row % 10),
             _ => {}
         }
         executor.write(common::whole(twin.plans(), id), 0, &twin.memory().buffer(id)).expect("the device works");

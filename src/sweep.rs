@@ -34,7 +34,10 @@ pub fn hidden_sites(network: &Network) -> Vec<usize> {
 pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<Network> {
     let bad = |place: String, problem: &str| Err(Error::Network { place, problem: problem.into() });
     if layers.is_empty() {
-        return bad("network".into(), "has no dropout layer whose rate could be swept; add { dropout = { keep = 0.5 } } behind a hidden layer");
+        return bad(
+            "network".into(),
+            "has no dropout layer whose rate could be swept; add { dropout = { keep = 0.5 } } behind a hidden layer",
+        );
     }
     let mut changed = network.clone();
     for &layer in layers {

@@ -112,7 +112,7 @@ pub(crate) fn fill(plan: &Plan, data: &Dataset, members: &[Member], mut write: i
     };
     write(plan.tensor("data.inputs"), 0, &inputs);
     write(plan.tensor("data.ids"), 0, data.inputs().samples());
-    write(plan.tensor("data.labels"), 0, data.labels());
+    write(plan.tensor("data.targets"), 0, data.labels());
     for (m, member) in members.iter().enumerate() {
         for (parameter, values) in member.model.network().parameters().unwrap().iter().zip(member.model.weights()) {
             let padded = pad(values, *parameter.shape.last().unwrap() as usize);

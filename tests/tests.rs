@@ -54,6 +54,15 @@ mod learning;
 /// Training that stops and goes on.
 mod going_on;
 
+/// Accumulated gradients, rates that change, early stopping.
+mod control;
+
+/// Vanilla dropout, its exact mean, and what saving makes of it.
+mod vanilla;
+
+/// Optimizers, schedules, activations and losses against PyTorch.
+mod pytorch;
+
 /// What training refuses, and what it says.
 mod refusals;
 
