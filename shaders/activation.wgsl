@@ -3,11 +3,19 @@
 //   activation_forward:   y = f(y), in place
 //   activation_backward:  dx = dy f'(x), with the derivative taken from the output y = f(x)
 //
-//   kind 1  ReLU     y = max(x, 0)         y' = 1 where y > 0, else 0
-//   kind 2  tanh     y = tanh(x)           y' = 1 - y^2
-//   kind 3  sigmoid  y = 1 / (1 + e^-x)    y' = y (1 - y)
+//   kind 1  ReLU        y = max(x, 0)                              y' = 1 where y > 0, else 0
+//   kind 2  tanh        y = tanh(x)                                y' = 1 - y^2
+//   kind 3  sigmoid     y = 1 / (1 + e^-x)                         y' = y (1 - y)
+//   kind 4  leaky ReLU  y = x where x > 0, else 0.01 x             y' = 1 where y > 0, else 0.01
+//   kind 5  SELU        y = lambda x where x > 0,                  y' = lambda where y > 0,
+//                       else lambda alpha (e^x - 1)                     else y + lambda alpha
 //
-// y, dy, dx: [rows, units], rows padded to a multiple of four columns; the padding stays 0 whatever f(0) is.
+//   gelu_forward:         y = x s, s = sigmoid(v), v = 2 sqrt(2 / pi) (x + 0.044715 x^3)
+//   gelu_backward:        dx = dy (s + x s (1 - s) v'), from the input x: two x have the same y
+//
+// s is the (1 + tanh(v / 2)) / 2 of the tanh form; as a sigmoid it keeps its relative accuracy where it is close to 0.
+//
+// x, y, dy, dx: [rows, units], rows padded to a multiple of four columns; the padding stays 0 whatever f(0) is.
 // CONTRACT: activation_backward consumes dy. Guard: tests/gradients.rs, whose upstream gradients are never ones.
 // Dispatch: one invocation per quad of columns; z is the member.
 
@@ -18,8 +26,8 @@ struct Params {
     y_stride: u32,
     dy_stride: u32,
     dx_stride: u32,
+    x_stride: u32,
     pad0: u32,
-    pad1: u32,
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -28,7 +36,12 @@ struct Params {
 
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> output: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+
+const SLOPE = 0.01;
+const LAMBDA = 1.0507009873554805;
+const LAMBDA_ALPHA = 1.7580993408473766;
 
 // Drivers return NaN for tanh past 89; beyond 15 it is 1 in f32.
 fn bounded_tanh(x: vec4<f32>) -> vec4<f32> {
@@ -38,6 +51,26 @@ fn bounded_tanh(x: vec4<f32>) -> vec4<f32> {
 // e^-x overflows below -88; the quotient is 0 to the last bit long before.
 fn sigmoid(x: vec4<f32>) -> vec4<f32> {
     return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
+}
+
+// e^x - 1 for x <= 0. Near 0 the subtraction would cancel all but the error of exp, so there it is the Taylor series, whose next
+// term is below half a unit of the last place.
+fn power_less_one(x: vec4<f32>) -> vec4<f32> {
+    let b = clamp(x, vec4<f32>(-80.0), vec4<f32>());
+    let series = b * (1.0 + b / 2.0 * (1.0 + b / 3.0 * (1.0 + b / 4.0 * (1.0 + b / 5.0 * (1.0 + b / 6.0)))));
+    return select(exp(b) - 1.0, series, b > vec4<f32>(-0.25));
+}
+
+// GELU is x to the last bit above 10, and 0 below -10, where x s would be infinity times 0 in the end.
+fn gelu_bounded(x: vec4<f32>) -> vec4<f32> {
+    return clamp(x, vec4<f32>(-10.0), vec4<f32>(10.0));
+}
+
+const GELU_1 = 1.5957691216057308;  // 2 sqrt(2 / pi)
+const GELU_3 = 0.07135481627260025; // that times 0.044715
+
+fn gelu_share(b: vec4<f32>) -> vec4<f32> {
+    return sigmoid(b * (GELU_1 + GELU_3 * (b * b)));
 }
 
 // clamp and max hide NaN on some drivers; a NaN that comes in must go out, or a broken network looks healthy.
@@ -57,15 +90,17 @@ fn activation_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_work
         return;
     }
     let at = group.z * (p.y_stride / 4u) + i;
-    let x = y[at];
-    var f = x;
+    let z = y[at];
+    var f = z;
     switch p.kind {
-        case 1u: { f = max(x, vec4<f32>()); }
-        case 2u: { f = bounded_tanh(x); }
-        case 3u: { f = sigmoid(x); }
+        case 1u: { f = max(z, vec4<f32>()); }
+        case 2u: { f = bounded_tanh(z); }
+        case 3u: { f = sigmoid(z); }
+        case 4u: { f = select(SLOPE * z, z, z > vec4<f32>()); }
+        case 5u: { f = select(LAMBDA_ALPHA * power_less_one(z), LAMBDA * z, z > vec4<f32>()); }
         default: {}
     }
-    y[at] = select(vec4<f32>(), keep_nan(x, f), in_units(i % p.quads, p.units));
+    y[at] = select(vec4<f32>(), keep_nan(z, f), in_units(i % p.quads, p.units));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -82,7 +117,36 @@ fn activation_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wor
         case 1u: { g = select(vec4<f32>(), d, f > vec4<f32>()); }
         case 2u: { g = d * (1.0 - f * f); }
         case 3u: { g = d * (f * (1.0 - f)); }
+        case 4u: { g = select(SLOPE * d, d, f > vec4<f32>()); }
+        case 5u: { g = d * select(f + LAMBDA_ALPHA, vec4<f32>(LAMBDA), f > vec4<f32>()); }
         default: {}
     }
     dx[group.z * (p.dx_stride / 4u) + i] = g;
+}
+
+// The padding of x is 0, and so is GELU of it.
+@compute @workgroup_size(WORKGROUP)
+fn gelu_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = linear_index(group, groups, local);
+    let p = params;
+    if (i >= step.rows * p.quads) {
+        return;
+    }
+    let z = x[group.z * (p.x_stride / 4u) + i];
+    let f = select(z * gelu_share(gelu_bounded(z)), vec4<f32>(), z < vec4<f32>(-10.0));
+    y[group.z * (p.y_stride / 4u) + i] = keep_nan(z, f);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn gelu_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = linear_index(group, groups, local);
+    let p = params;
+    if (i >= step.rows * p.quads) {
+        return;
+    }
+    let z = x[group.z * (p.x_stride / 4u) + i];
+    let b = gelu_bounded(z);
+    let share = gelu_share(b);
+    let derivative = share + share * (1.0 - share) * (b * (GELU_1 + 3.0 * GELU_3 * (b * b)));
+    dx[group.z * (p.dx_stride / 4u) + i] = dy[group.z * (p.dy_stride / 4u) + i] * keep_nan(z, derivative);
 }

@@ -2,7 +2,8 @@
 //
 //   loss[i]       = log(sum_c e^(z_c - max z)) + max z - z_label
 //   correct[i]    = 1 where the first largest logit is the label's
-//   dlogits[i, c] = (softmax(z)_c - [c = label]) / step.rows, the gradient of the mean over the batch
+//   dlogits[i, c] = (softmax(z)_c - [c = label]) / step.batch_rows, the gradient of the mean over the batch, of which the rows of
+//                   this step may be a part
 //
 // cross_entropy writes all three; cross_entropy_forward, for evaluation, leaves the gradient out.
 // z, dlogits: [rows, classes], rows padded to a multiple of four columns; the padding of dlogits is 0.
@@ -60,6 +61,7 @@ fn row_loss(row: u32, p: Params, member: u32) -> Softmax {
 fn cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
     let valid = step.rows;
+    let batch = f32(step.batch_rows);
     let row = linear_index(group, groups, local);
     if (row >= valid) {
         return;
@@ -70,7 +72,7 @@ fn cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     for (var c = 0u; c < p.row_stride; c++) {
         let probability = exp(logits[z + c] - softmax.largest) / softmax.sum;
         let wanted = select(0.0, 1.0, c == softmax.label);
-        dlogits[dz + c] = select(0.0, (probability - wanted) / f32(valid), c < p.classes);
+        dlogits[dz + c] = select(0.0, (probability - wanted) / batch, c < p.classes);
     }
 }
 

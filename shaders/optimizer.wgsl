@@ -1,27 +1,16 @@
 // Optimizers over a range of the weights of all layers at once; semantics of torch.optim.
 // weight_decay is the coupled L2 term, for every parameter: g = dw + weight_decay w.
 //
-//   sgd:   v = momentum v + g;  w -= learning_rate v
-//   adam:  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-//          w -= learning_rate m / (sqrt(v) / root_bias2 + epsilon)                    (Kingma and Ba, ICLR 2015)
-//          where learning_rate is already divided by 1 - beta1^t, and root_bias2 = sqrt(1 - beta2^t)
+//   sgd:      v = momentum v + g;  w -= learning_rate v
+//             with nesterov = 1: w -= learning_rate (g + momentum v)                  (Sutskever et al., ICML 2013)
+//   adam:     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+//             w -= decoupled_decay w + learning_rate m / (sqrt(v) / root_bias2 + epsilon)   (Kingma and Ba, ICLR 2015)
+//             where learning_rate is already divided by 1 - beta1^t, and root_bias2 = sqrt(1 - beta2^t); with
+//             weight_decay = 0 and decoupled_decay = learning rate times decay it is AdamW (Loshchilov and Hutter, ICLR 2019)
+//   rmsprop:  v = beta2 v + (1 - beta2) g^2;  m = beta1 m + g / (sqrt(v) + epsilon);  w -= learning_rate m
+//             (Tieleman and Hinton 2012), where beta1 is the momentum
 //
 // w, dw, m, v: [words]. Padding has gradient 0 and stays 0. Dispatch: one invocation per quad; z is the member.
-
-struct OptimizerStep {
-    learning_rate: f32,
-    weight_decay: f32,
-    beta1: f32,  // momentum of sgd
-    one_minus_beta1: f32,
-    beta2: f32,
-    one_minus_beta2: f32,
-    root_bias2: f32,
-    epsilon: f32,
-    decoupled_decay: f32,
-    nesterov: u32,
-    clip_norm: f32,
-    max_norm: f32,
-}
 
 struct Params {
     quads: u32,
@@ -49,7 +38,7 @@ fn sgd(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups:
     let g = dw[at] + o.weight_decay * w[at];
     let velocity = o.beta1 * m[at] + g;
     m[at] = velocity;
-    w[at] -= o.learning_rate * velocity;
+    w[at] -= o.learning_rate * select(velocity, g + o.beta1 * velocity, o.nesterov == 1u);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -61,10 +50,28 @@ fn adam(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let at = group.z * (p.stride / 4u) + i;
-    let g = dw[at] + o.weight_decay * w[at];
+    let old = w[at];
+    let g = dw[at] + o.weight_decay * old;
     let first = o.beta1 * m[at] + o.one_minus_beta1 * g;
     let second = o.beta2 * v[at] + o.one_minus_beta2 * (g * g);
     m[at] = first;
     v[at] = second;
-    w[at] -= o.learning_rate * first / (sqrt(second) / o.root_bias2 + o.epsilon);
+    w[at] = old - o.decoupled_decay * old - o.learning_rate * first / (sqrt(second) / o.root_bias2 + o.epsilon);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn rmsprop(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let p = params;
+    let o = optimizer[group.z];
+    let i = linear_index(group, groups, local);
+    if (i >= p.quads) {
+        return;
+    }
+    let at = group.z * (p.stride / 4u) + i;
+    let g = dw[at] + o.weight_decay * w[at];
+    let second = o.beta2 * v[at] + o.one_minus_beta2 * (g * g);
+    let first = o.beta1 * m[at] + g / (sqrt(second) + o.epsilon);
+    v[at] = second;
+    m[at] = first;
+    w[at] -= o.learning_rate * first;
 }

@@ -16,17 +16,23 @@ pub mod activation;
 pub mod dense;
 pub mod dropout;
 pub mod gather;
+pub mod gradients;
 pub mod loss;
+pub mod max_norm;
 pub mod metrics;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
 pub mod rows;
+pub mod scale;
+pub mod targets;
 
 /// Every entry point.
 pub static ALL: &[&Entry] = &[
     &activation::ActivationBackward::ENTRY,
     &activation::ActivationForward::ENTRY,
+    &activation::GeluBackward::ENTRY,
+    &activation::GeluForward::ENTRY,
     &dense::DenseBackwardBias::ENTRY,
     &dense::DenseBackwardInput::ENTRY,
     &dense::DenseBackwardWeight::ENTRY,
@@ -36,14 +42,24 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutMask::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
+    &gradients::AccumulateGradients::ENTRY,
+    &gradients::ClipGradient::ENTRY,
+    &gradients::GradientNorm::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
+    &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
     &optimizer::Adam::ENTRY,
+    &optimizer::RmsProp::ENTRY,
     &optimizer::Sgd::ENTRY,
     &output::StoreOutput::ENTRY,
     &philox::PhiloxWords::ENTRY,
     &rows::BatchRows::ENTRY,
+    &scale::Scale::ENTRY,
+    &targets::BinaryCrossEntropy::ENTRY,
+    &targets::BinaryCrossEntropyForward::ENTRY,
+    &targets::SquaredError::ENTRY,
+    &targets::SquaredErrorForward::ENTRY,
 ];
 
 /// Invocations of one workgroup; put in front of every module. No result depends on it.
@@ -219,7 +235,7 @@ macro_rules! params {
         pub struct $name { $(pub $field: $ty),* }
 
         impl $name {
-            const FIELDS: &'static [(&'static str, usize)] = &[$((stringify!($field), std::mem::offset_of!($name, $field))),*];
+            pub(crate) const FIELDS: &'static [(&'static str, usize)] = &[$((stringify!($field), std::mem::offset_of!($name, $field))),*];
         }
 
         const _: () = assert!(size_of::<$name>() % 16 == 0, "parameters are padded to 16 bytes");

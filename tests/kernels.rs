@@ -17,9 +17,11 @@ use crate::common::{POISON, check_kernel, device, padded, single, step};
 mod activation;
 mod dense;
 mod dropout;
+mod gradients;
 mod loss;
 mod optimizer;
 mod rows;
+mod targets;
 
 /// One test per kernel, named after it, and the list of these names.
 macro_rules! cases {
@@ -41,12 +43,14 @@ macro_rules! cases {
 }
 
 cases! {
-    activation: activation_forward, activation_backward;
+    activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_backward_bias;
     dropout: dropout_forward, dropout_backward, dropout_mask;
+    gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
-    optimizer: sgd, adam;
+    optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
+    targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
 }
 
 /// A tensor of a case and what it holds before the dispatch.

@@ -101,7 +101,7 @@ impl Kernel for CrossEntropy {
             correct[i] = u32::from(row.best == row.label);
             dlogits[i * stride..][..stride].fill(0.0);
             for c in 0..row.probabilities.len() {
-                dlogits[i * stride + c] = gradient(&row, c, f64::from(step.rows)).0 as f32;
+                dlogits[i * stride + c] = gradient(&row, c, f64::from(step.batch_rows)).0 as f32;
             }
         });
     }
@@ -112,7 +112,7 @@ impl Kernel for CrossEntropy {
         for_each_row((&self.params, self.rows, self.labels, self.logits), (memory, step, member), |i, row| {
             loss.push(row.loss_error);
             for c in 0..row.probabilities.len() {
-                dlogits[i * stride + c] = gradient(&row, c, f64::from(step.rows)).1;
+                dlogits[i * stride + c] = gradient(&row, c, f64::from(step.batch_rows)).1;
             }
         });
         vec![Tolerance::Bounds(loss), Tolerance::Exact, Tolerance::Bounds(dlogits)]

@@ -1,10 +1,14 @@
-//! `shaders/optimizer.wgsl`: SGD with momentum and Adam over a range of all weights. The twins compute in f64.
+//! `shaders/optimizer.wgsl`: SGD with momentum, Adam and RMSprop over a range of all weights. The twins compute in f64.
 
 use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
 use crate::memory::Memory;
 use crate::step::{OptimizerStep, Section, Step};
 
-const SOURCE: &str = concat!(include_str!("../../shaders/lib/index.wgsl"), include_str!("../../shaders/optimizer.wgsl"));
+const SOURCE: &str = concat!(
+    include_str!("../../shaders/lib/optimizer_step.wgsl"),
+    include_str!("../../shaders/lib/index.wgsl"),
+    include_str!("../../shaders/optimizer.wgsl")
+);
 
 params! {
     /// `params` of `optimizer.wgsl`.
@@ -12,15 +16,22 @@ params! {
 }
 
 kernel! {
-    /// `v = momentum v + g`, `w -= learning_rate v`.
+    /// `v = momentum v + g`, `w -= learning_rate v`, or Nesterov's `w -= learning_rate (g + momentum v)`.
     Sgd = "sgd" in "optimizer.wgsl", SOURCE;
     params OptimizerParams; sections [optimizer];
     read [dw: 2]; write [w: 3, m: 4]
 }
 
 kernel! {
-    /// Adam (Kingma and Ba, ICLR 2015).
+    /// Adam (Kingma and Ba, ICLR 2015), also with decoupled decay.
     Adam = "adam" in "optimizer.wgsl", SOURCE;
+    params OptimizerParams; sections [optimizer];
+    read [dw: 2]; write [w: 3, m: 4, v: 5]
+}
+
+kernel! {
+    /// RMSprop (Tieleman and Hinton 2012); `m` is its momentum buffer.
+    RmsProp = "rmsprop" in "optimizer.wgsl", SOURCE;
     params OptimizerParams; sections [optimizer];
     read [dw: 2]; write [w: 3, m: 4, v: 5]
 }
@@ -34,40 +45,72 @@ fn gradient(o: &OptimizerStep, dw: f32, w: f32) -> Estimate {
     (dw + decay, 2.0 * EPS * (dw.abs() + decay.abs()) + (3.0 + f64::from(o.weight_decay)) * FLUSH)
 }
 
-/// `a x + b y` where y is an estimate.
-fn combine(a: f32, x: f32, b: f32, y: Estimate) -> Estimate {
-    let (ax, b) = (f64::from(a) * f64::from(x), f64::from(b));
-    let error = 3.0 * EPS * (ax.abs() + (b * y.0).abs()) + (3.0 + f64::from(a).abs()) * FLUSH;
-    (ax + b * y.0, error + b.abs() * y.1)
+/// `a x + b y` where x and y are estimates.
+fn combine(a: f32, x: Estimate, b: f32, y: Estimate) -> Estimate {
+    let (a, b) = (f64::from(a), f64::from(b));
+    let (ax, by) = (a * x.0, b * y.0);
+    (ax + by, 3.0 * EPS * (ax.abs() + by.abs()) + (3.0 + a.abs()) * FLUSH + a.abs() * x.1 + b.abs() * y.1)
+}
+
+fn exact(x: f32) -> Estimate {
+    (f64::from(x), 0.0)
+}
+
+/// `w - change`.
+fn moved(w: f32, change: Estimate) -> Estimate {
+    let w = f64::from(w);
+    (w - change.0, change.1 + 2.0 * EPS * (change.0.abs() + w.abs()) + 3.0 * FLUSH)
+}
+
+/// `rate d`.
+fn scaled(rate: f32, d: Estimate) -> Estimate {
+    let rate = f64::from(rate);
+    (rate * d.0, rate * d.1 + EPS * (rate * d.0).abs())
 }
 
 /// The new (velocity, weight).
 fn sgd(o: &OptimizerStep, dw: f32, w: f32, m: f32) -> [Estimate; 2] {
-    let velocity = combine(o.beta1, m, 1.0, gradient(o, dw, w));
-    let update = f64::from(o.learning_rate) * velocity.0;
-    let weight = f64::from(w) - update;
-    let error = f64::from(o.learning_rate) * velocity.1 + 3.0 * EPS * (update.abs() + f64::from(w).abs());
-    [velocity, (weight, error + 3.0 * FLUSH)]
+    let g = gradient(o, dw, w);
+    let velocity = combine(o.beta1, exact(m), 1.0, g);
+    let direction = if o.nesterov == 1 { combine(o.beta1, velocity, 1.0, g) } else { velocity };
+    [velocity, moved(w, scaled(o.learning_rate, direction))]
+}
+
+/// `beta2 v + one_minus_beta2 g^2`.
+fn mean_square(o: &OptimizerStep, g: Estimate, v: f32) -> Estimate {
+    let square = (g.0 * g.0, (2.0 * g.0.abs() + g.1) * g.1 + EPS * g.0 * g.0 + FLUSH);
+    combine(o.beta2, exact(v), o.one_minus_beta2, square)
+}
+
+/// `x / (sqrt(second) / bias + epsilon)`; sqrt is 1 / inverseSqrt in WGSL, so 2 + 2.5 ULP; each division 2.5 ULP.
+fn normalised(x: Estimate, second: Estimate, bias: f64, epsilon: f32) -> Estimate {
+    let (root, epsilon) = (second.0.sqrt(), f64::from(epsilon));
+    let root_error = (second.0 + second.1).sqrt() - (second.0 - second.1).max(0.0).sqrt() + 9.0 * EPS * root;
+    let denominator = root / bias + epsilon;
+    let denominator_error = root_error / bias + 6.0 * EPS * denominator;
+    let least = (denominator - denominator_error).max(epsilon * (1.0 - 2.0 * EPS));
+    let quotient = x.0 / denominator;
+    (quotient, (x.0.abs() + x.1 + FLUSH) / least - quotient.abs() + 6.0 * EPS * quotient.abs())
 }
 
 /// The new (first moment, second moment, weight).
 fn adam(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
-    let first = combine(o.beta1, m, o.one_minus_beta1, g);
-    let square = (g.0 * g.0, (2.0 * g.0.abs() + g.1) * g.1 + EPS * g.0 * g.0 + FLUSH);
-    let second = combine(o.beta2, v, o.one_minus_beta2, square);
-    // sqrt is 1 / inverseSqrt in WGSL, so 2 + 2.5 ULP; each division 2.5 ULP.
-    let root = second.0.sqrt();
-    let root_error = (second.0 + second.1).sqrt() - (second.0 - second.1).max(0.0).sqrt() + 9.0 * EPS * root;
-    let bias = f64::from(o.root_bias2);
-    let denominator = root / bias + f64::from(o.epsilon);
-    let denominator_error = root_error / bias + 6.0 * EPS * denominator;
-    let rate = f64::from(o.learning_rate);
-    let update = rate * first.0 / denominator;
-    let least = (denominator - denominator_error).max(f64::from(o.epsilon) * (1.0 - 2.0 * EPS));
-    let update_error = (rate * (first.0.abs() + first.1) + FLUSH) / least - update.abs() + 7.0 * EPS * update.abs();
-    let error = update_error + 2.0 * EPS * (f64::from(w).abs() + update.abs()) + 3.0 * FLUSH;
-    [first, second, (f64::from(w) - update, error)]
+    let first = combine(o.beta1, exact(m), o.one_minus_beta1, g);
+    let second = mean_square(o, g, v);
+    let update = normalised(scaled(o.learning_rate, first), second, f64::from(o.root_bias2), o.epsilon);
+    let decay = scaled(o.decoupled_decay, exact(w));
+    // The first of two subtractions rounds what is larger than its result by no more than the decay.
+    let change = (decay.0 + update.0, decay.1 + update.1 + 2.0 * EPS * (f64::from(w).abs() + decay.0.abs()) + FLUSH);
+    [first, second, moved(w, change)]
+}
+
+/// The new (momentum buffer, mean square, weight).
+fn rmsprop(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+    let g = gradient(o, dw, w);
+    let second = mean_square(o, g, v);
+    let first = combine(o.beta1, exact(m), 1.0, normalised(g, second, 1.0, o.epsilon));
+    [first, second, moved(w, scaled(o.learning_rate, first))]
 }
 
 impl Kernel for Sgd {
@@ -96,31 +139,39 @@ impl Kernel for Sgd {
     }
 }
 
-impl Kernel for Adam {
-    fn sections(&self) -> Vec<Section> {
-        vec![Section::Optimizer]
-    }
+/// The kernels that keep two numbers for each weight.
+macro_rules! two_moments {
+    ($kernel:ident, $new:ident) => {
+        impl Kernel for $kernel {
+            fn sections(&self) -> Vec<Section> {
+                vec![Section::Optimizer]
+            }
 
-    fn grid(&self) -> [u32; 2] {
-        linear_grid(self.params.quads, MAX_GROUPS)
-    }
+            fn grid(&self) -> [u32; 2] {
+                linear_grid(self.params.quads, MAX_GROUPS)
+            }
 
-    fn twin(&self, memory: &Memory, step: &Step, member: usize) {
-        let dw = memory.f32(self.dw, member);
-        let (mut w, mut m) = (memory.f32_mut(self.w, member), memory.f32_mut(self.m, member));
-        let mut v = memory.f32_mut(self.v, member);
-        for i in 0..dw.len() {
-            let [first, second, weight] = adam(&step.members[member].optimizer, dw[i], [w[i], m[i], v[i]]);
-            (m[i], v[i], w[i]) = (first.0 as f32, second.0 as f32, weight.0 as f32);
+            fn twin(&self, memory: &Memory, step: &Step, member: usize) {
+                let dw = memory.f32(self.dw, member);
+                let (mut w, mut m) = (memory.f32_mut(self.w, member), memory.f32_mut(self.m, member));
+                let mut v = memory.f32_mut(self.v, member);
+                for i in 0..dw.len() {
+                    let [first, second, weight] = $new(&step.members[member].optimizer, dw[i], [w[i], m[i], v[i]]);
+                    (m[i], v[i], w[i]) = (first.0 as f32, second.0 as f32, weight.0 as f32);
+                }
+            }
+
+            fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
+                let (dw, w) = (memory.f32(self.dw, member), memory.f32(self.w, member));
+                let (m, v) = (memory.f32(self.m, member), memory.f32(self.v, member));
+                let optimizer = &step.members[member].optimizer;
+                let new: Vec<_> = (0..dw.len()).map(|i| $new(optimizer, dw[i], [w[i], m[i], v[i]])).collect();
+                let bounds = |which: usize| Tolerance::Bounds(new.iter().map(|n| n[which].1).collect());
+                vec![bounds(2), bounds(0), bounds(1)]
+            }
         }
-    }
-
-    fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-        let (dw, w) = (memory.f32(self.dw, member), memory.f32(self.w, member));
-        let (m, v) = (memory.f32(self.m, member), memory.f32(self.v, member));
-        let optimizer = &step.members[member].optimizer;
-        let new: Vec<_> = (0..dw.len()).map(|i| adam(optimizer, dw[i], [w[i], m[i], v[i]])).collect();
-        let bounds = |which: usize| Tolerance::Bounds(new.iter().map(|n| n[which].1).collect());
-        vec![bounds(2), bounds(0), bounds(1)]
-    }
+    };
 }
+
+two_moments!(Adam, adam);
+two_moments!(RmsProp, rmsprop);

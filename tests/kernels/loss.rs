@@ -9,10 +9,10 @@ use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{POISON, numbers, step, words};
 
 /// Rows of the data set.
-const ROWS: u32 = 50;
+pub(super) const ROWS: u32 = 50;
 
 /// The rows of a batch, none of them at its own place.
-fn rows_of(rows: u32, member: u32) -> Vec<u32> {
+pub(super) fn rows_of(rows: u32, member: u32) -> Vec<u32> {
     (0..rows).map(|i| (7 * i + 3 + 11 * member) % ROWS).collect()
 }
 
@@ -81,7 +81,8 @@ pub(super) fn cross_entropy(case: &mut Case) {
         let [rows, labels, logits, loss, correct] = inputs(valid, batch, classes);
         let columns = classes.next_multiple_of(4);
         let slots = [rows, labels, logits, loss, correct, Slot::out("dlogits", batch * columns, valid * columns)];
-        case.check(&step(valid, members, &[]), slots, |[rows, labels, logits, loss, correct, dlogits]| {
+        let step = Step { batch_rows: valid + 3, ..step(valid, members, &[]) };
+        case.check(&step, slots, |[rows, labels, logits, loss, correct, dlogits]| {
             let params = LossParams { dlogits_stride: dlogits.stride, ..params(classes, [rows, logits, loss, correct]) };
             CrossEntropy { params, rows, labels, logits, loss, correct, dlogits }
         });
@@ -110,7 +111,9 @@ fn the_loss_of_certain_and_of_undecided_rows() {
         Slot::out("correct", 4, 4),
         Slot::out("dlogits", 16, 16),
     ];
-    let [.., loss, correct, dlogits] = on_device(&step(4, 1, &[]), slots, |[rows, labels, logits, loss, correct, dlogits]| {
+    // Half of a batch of eight rows: the gradient is a mean over all of them.
+    let step = Step { batch_rows: 8, accumulated: 4, ..step(4, 1, &[]) };
+    let [.., loss, correct, dlogits] = on_device(&step, slots, |[rows, labels, logits, loss, correct, dlogits]| {
         let params = params(4, [rows, logits, loss, correct]);
         CrossEntropy { params, rows, labels, logits, loss, correct, dlogits }
     });
@@ -121,7 +124,7 @@ fn the_loss_of_certain_and_of_undecided_rows() {
     let dlogits: Vec<f32> = dlogits.into_iter().map(f32::from_bits).collect();
     for (row, expected) in [[0.25, 0.25, 0.25, -0.75], [0.0; 4], [1.0, -1.0, 0.0, 0.0]].into_iter().enumerate() {
         for c in 0..4 {
-            let (got, expected) = (dlogits[4 * row + c], expected[c] / 4.0);
+            let (got, expected) = (dlogits[4 * row + c], expected[c] / 8.0);
             assert!((got - expected).abs() < 1e-6, "row {row}, class {c}: {got}, expected {expected}");
         }
     }

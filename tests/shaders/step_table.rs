@@ -61,6 +61,8 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
             ("slot", vec![step.slot]),
             ("batch_rows", vec![step.batch_rows]),
             ("accumulated", vec![step.accumulated]),
+            ("pad0", vec![0]),
+            ("pad1", vec![0]),
             ("keys", key.to_vec()),
         ],
         Section::Optimizer => vec![
