@@ -157,7 +157,7 @@ fn files_that_are_no_models_are_refused() {
     }
     refused(&[bytes.clone(), vec![0]].concat(), &["is no safetensors file"]);
     refused(b"PK\x03\x04 an archive and nothing else at all", &["is no safetensors file"]);
-    refused(&changed(|_| {}, |_| None), &["no metadata key \"thinnet\"", "thinnet writes it"]);
+    refused(&changed(|_| {}, |_| None), &["no metadata key \"thinnet\"", "Model::load_weights"]);
     refused(&changed(|_| {}, |_| Some("{}".into())), &["\"thinnet\" is not readable", "missing field"]);
     refused(&changed(|_| {}, |json| Some(json.replace("\"keep\":0.75", "\"keep\":7.5"))), &["keep_prob 7.5 is not usable"]);
     refused(&changed(|_| {}, |json| Some(json.replace("\"site\":5", "\"site\":0"))), &["site 0 is also the site of layer 0"]);

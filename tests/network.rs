@@ -196,11 +196,11 @@ fn without_dropout_changes_the_rates_and_nothing_else() {
 
 const JSON: &str = r#"{"input":[13],"layers":[
     {"dropout":{"keep":0.75}},
-    {"dense":{"units":31,"activation":"relu"}},
+    {"dense":31,"activation":"relu"},
     {"dropout":{"keep":0.5}},
-    {"dense":{"units":7,"activation":"identity"}},
-    {"dense":{"units":6,"activation":"tanh","init":"he_normal"}},
-    {"dense":{"units":5,"activation":"sigmoid"}},
+    {"dense":7},
+    {"dense":6,"activation":"tanh","init":"he_normal"},
+    {"dense":5,"activation":"sigmoid"},
     {"dropout":{"keep":0.5,"site":9}}
 ],"loss":"softmax_cross_entropy"}"#;
 
@@ -212,28 +212,43 @@ fn a_network_and_its_json_are_the_same() {
     // A rate survives to the last bit.
     let third = Network::new(1).dropout(Dropout::keep(1.0 / 3.0).unwrap()).dense(Dense::new(1));
     assert_eq!(serde_json::from_str::<Network>(&serde_json::to_string(&third).unwrap()).unwrap(), third);
-    let short = r#"{"input":[2],"layers":[{"dense":{"units":3}}],"loss":"softmax_cross_entropy"}"#;
-    assert_eq!(serde_json::from_str::<Network>(short).unwrap(), Network::new(2).dense(Dense::new(3)));
+    // Both doors, and the mode.
+    let doors = JSON.replacen(r#""keep":0.75"#, r#""drop":0.25"#, 1);
+    assert_eq!(serde_json::from_str::<Network>(&doors).unwrap(), network());
+    let vanilla = Network::new(1).dropout(Dropout::keep(0.5).unwrap().vanilla()).dense(Dense::new(1));
+    let text = serde_json::to_string(&vanilla).unwrap();
+    assert!(text.contains(r#"{"dropout":{"keep":0.5,"mode":"vanilla"}}"#), "{text}");
+    assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), vanilla);
 }
 
 #[test]
 fn keys_and_values_that_mean_nothing_are_refused_by_name() {
     for (from, to, named) in [
         (r#""input""#, r#""inputs":[1],"input""#, "inputs"),
-        (r#""units":31"#, r#""units":31,"unit":2"#, "unit"),
-        (r#""keep":0.75"#, r#""keep":0.75,"drop":0.25"#, "drop"),
-        (r#"{"dense":{"units":7"#, r#"{"conv":{"units":7"#, "conv"),
-        (r#""relu""#, r#""gelu""#, "gelu"),
+        (r#""dense":31"#, r#""dense":31,"unit":2"#, "unit"),
+        (r#"{"dense":7"#, r#"{"conv":7"#, "conv"),
+        (r#""relu""#, r#""celu""#, "celu"),
         (r#""he_normal""#, r#""he""#, "he"),
         (r#""softmax_cross_entropy""#, r#""mse""#, "mse"),
-        (r#""keep":0.75"#, r#""site":3"#, "keep"),
-        (r#""units":31,"#, "", "units"),
-        (r#""units":31"#, r#""units":-1"#, "-1"),
+        (r#""dense":31"#, r#""dense":-1"#, "-1"),
     ] {
         let json = JSON.replacen(from, to, 1);
         assert_ne!(json, JSON, "{from} is not in the text");
         let message = serde_json::from_str::<Network>(&json).unwrap_err().to_string();
         assert!(message.contains(&format!("`{named}`")), "{to}: {message}");
+    }
+    // What is wrong with a layer as a whole.
+    for (from, to, words) in [
+        (r#""keep":0.75"#, r#""keep":0.75,"drop":0.25"#, "either keep"),
+        (r#""keep":0.75"#, r#""site":3"#, "either keep"),
+        (r#"{"dense":7}"#, "{}", "no kind"),
+        (r#"{"dense":7}"#, r#"{"dense":7,"dropout":{"keep":0.5}}"#, "two layers"),
+        (r#"{"dropout":{"keep":0.75}}"#, r#"{"dropout":{"keep":0.75},"activation":"relu"}"#, "neither activation"),
+    ] {
+        let json = JSON.replacen(from, to, 1);
+        assert_ne!(json, JSON, "{from} is not in the text");
+        let message = serde_json::from_str::<Network>(&json).unwrap_err().to_string();
+        assert!(message.contains(words), "{to}: {message}");
     }
 }
 

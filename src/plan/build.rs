@@ -190,7 +190,7 @@ impl<'a> Builder<'a> {
                     let drops = dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
                     if !training && dropout.eval_scale() != 1.0 {
                         let params =
-                            ScaleParams { quads: inputs.div_ceil(4), factor: dropout.eval_scale(), y_stride: x.stride, pad: 0 };
+                            ScaleParams { quads: inputs.div_ceil(4), factor: dropout.eval_scale(), y_stride: x.stride, pad0: 0 };
                         self.push(Scale { params, y: x });
                     }
                     if let (true, true, Some(site)) = (training, drops, sites[layer]) {

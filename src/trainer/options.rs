@@ -69,10 +69,11 @@ impl TrainOptions {
                 return bad(option, value.to_string(), "must be a number from 0 up");
             }
         }
-        for (option, value) in [("batch", self.batch), ("accumulate", self.accumulate)] {
-            if value == 0 {
-                return bad(option, "0".into(), "must be at least 1");
-            }
+        if self.batch == 0 {
+            return bad("batch", "0".into(), "a batch has at least one row");
+        }
+        if self.accumulate == 0 {
+            return bad("accumulate", "0".into(), "an update takes at least one step");
         }
         if let Some(ramp) = self.momentum_ramp {
             let mut optimizer = self.optimizer;
