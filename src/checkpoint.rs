@@ -174,6 +174,18 @@ impl Model {
     }
 }
 
+/// The columns of a weight in a safetensors file, so the inputs of its layer; `None` if it has no such matrix.
+///
+/// # Errors
+/// A file that is missing or no safetensors file.
+pub fn columns_of(path: impl AsRef<Path>, weight: &str) -> Result<Option<u32>> {
+    read_file(path.as_ref(), |bytes| {
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
+        let columns = tensors.tensor(weight).ok().and_then(|tensor| tensor.shape().get(1).copied());
+        Ok(columns.and_then(|columns| u32::try_from(columns).ok()))
+    })
+}
+
 /// Reads a file whole; what is wrong with its content is said with its path.
 fn read_file<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
     let failed = |problem: String| Error::File { path: path.into(), problem };

@@ -95,7 +95,12 @@ impl Failure {
         match self {
             Self::Thinnet(Error::NoAdapter(_)) => 3,
             Self::Thinnet(
-                Error::KeepProb { .. } | Error::Network { .. } | Error::Option { .. } | Error::Data(_) | Error::Limit { .. },
+                Error::KeepProb { .. }
+                | Error::Network { .. }
+                | Error::Option { .. }
+                | Error::Data(_)
+                | Error::File { .. }
+                | Error::Limit { .. },
             ) => 2,
             Self::Usage(_) => 2,
             Self::Thinnet(_) | Self::Other(_) | Self::Output(_) => 1,

@@ -60,6 +60,12 @@ impl Outputs {
         &self.values[row * self.columns..][..self.columns]
     }
 
+    /// The same rows after `f` has changed all values, such as back into their own units.
+    pub fn map(mut self, f: impl FnOnce(&mut [f32])) -> Self {
+        f(&mut self.values);
+        self
+    }
+
     /// All rows, one after the other.
     pub fn values(&self) -> &[f32] {
         &self.values

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thinnet::rng::{Coordinates, Stream, key};
 use thinnet::{
-    Activation, Dataset, Dense, Device, Dropout, Epoch, Error, Model, Network, Optimizer, TrainOptions, Trainer, data,
+    Activation, Dataset, Dense, Device, Dropout, Epoch, Model, Network, Optimizer, TrainOptions, Trainer, data,
 };
 
 use super::output::{Bar, Listener, write_whole};
@@ -48,9 +48,8 @@ impl Outcome {
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let device = cli.device()?;
-    std::fs::create_dir_all(&args.out).map_err(|e| Error::File {
-        path: args.out.clone(),
-        problem: format!("cannot be created: {e}; choose another folder with --out"),
+    std::fs::create_dir_all(&args.out).map_err(|e| {
+        Failure::Other(format!("{}: cannot be created: {e}; choose another folder with --out", args.out.display()))
     })?;
     let (train, test) = split(args.seed)?;
     let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;
@@ -144,7 +143,7 @@ fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
             let points = plot::by_epoch(history.iter().map(|e| percent(if dashed { e.train } else { e.valid })));
             lines.push(Curve { name: format!("{what}, {name} dropout"), color, dashed, points, band: Vec::new() });
         }
-        model.save(folder.join(format!("{name}-dropout.safetensors")))?;
+        model.save(folder.join(format!("{name}-dropout.safetensors"))).map_err(|e| Failure::Other(e.to_string()))?;
     }
     let title = "Accuracy on 500 digits with noisy labels, and on 1,297 others";
     let svg = plot::svg(&Picture { title, x: "epoch", y: "accuracy, %", curves: lines })?;

@@ -27,3 +27,18 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
 }
+
+pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
+    if let Some(out) = &args.out {
+        super::output::refuse_existing(out, args.force)?;
+    }
+    let text = text(args)?;
+    match &args.out {
+        None => Ok(std::io::stdout().lock().write_all(text.as_bytes())?),
+        Some(out) => {
+            super::output::write_whole(out, text.as_bytes())?;
+            let next = out.display();
+            Ok(writeln!(std::io::stdout(), "Written to {next}. Next: thinnet preflight {next}, thinnet train {next}")?)
+        }
+    }
+}

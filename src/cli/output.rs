@@ -4,16 +4,17 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use thinnet::{Error, Progress};
+use thinnet::Progress;
 
 use super::Failure;
 
-fn failed(path: &Path, problem: String) -> Error {
-    Error::File { path: path.into(), problem }
+/// What cannot be written is a failure (exit code 1), not bad input.
+fn failed(path: &Path, problem: String) -> Failure {
+    Failure::Other(format!("{}: {problem}", path.display()))
 }
 
 /// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> thinnet::Result<()> {
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
@@ -56,7 +57,7 @@ impl Folder {
 
     pub(super) fn write(&self, name: &str, content: &str) -> Result<(), Failure> {
         let path = self.file(name);
-        Ok(std::fs::write(&path, content).map_err(|e| failed(&path, format!("cannot be written: {e}")))?)
+        std::fs::write(&path, content).map_err(|e| failed(&path, format!("cannot be written: {e}")))
     }
 
     /// Moves the folder to its place.
@@ -68,9 +69,9 @@ impl Folder {
             std::fs::rename(&self.place, &old).map_err(moved)?;
             std::fs::rename(&self.beside, &self.place).map_err(moved)?;
             let remove = if Path::new(&old).is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
-            return Ok(remove.map_err(|e| failed(Path::new(&old), format!("is the replaced run and cannot be removed: {e}")))?);
+            return remove.map_err(|e| failed(Path::new(&old), format!("is the replaced run and cannot be removed: {e}")));
         }
-        Ok(std::fs::rename(&self.beside, &self.place).map_err(moved)?)
+        std::fs::rename(&self.beside, &self.place).map_err(moved)
     }
 }
 

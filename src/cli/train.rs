@@ -114,7 +114,7 @@ fn write_run(folder: &Folder, config: &Config, history: &[Epoch], model: &Model)
     let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
     folder.write("timing.csv", &format!("epoch,seconds\n{seconds}"))?;
     folder.write("curves.svg", &curves(history)?)?;
-    Ok(model.save(folder.file("model.safetensors"))?)
+    model.save(folder.file("model.safetensors")).map_err(|e| Failure::Other(e.to_string()))
 }
 
 /// One line an epoch, counted from 1; a figure that does not exist is empty.

@@ -1,0 +1,108 @@
+//! `thinnet predict`: the answer for every row.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use thinnet::data::npy;
+use thinnet::{Loss, Model, Outputs};
+
+use super::data::{Asked, Source};
+use super::output::{refuse_existing, write_whole};
+use super::{Cli, Failure};
+
+/// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// File to write, .csv or .npy ([rows, outputs] of f32); CSV on standard output unless given.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The network's output as it is, before softmax or sigmoid, and standardised where the targets were.
+    #[arg(long)]
+    logits: bool,
+    /// Replace a file that is there already.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
+    let extension = args.out.as_deref().and_then(Path::extension).map(|e| e.to_string_lossy().to_lowercase());
+    if let (Some(out), false) = (&args.out, matches!(extension.as_deref(), Some("csv" | "npy"))) {
+        return Err(Failure::Usage(format!("--out {}: the file must end in .csv or .npy", out.display())));
+    }
+    args.out.as_deref().map_or(Ok(()), |out| refuse_existing(out, args.force))?;
+    let (model, Asked { inputs, .. }) = args.source.load()?;
+    let device = cli.device()?;
+    let mut outputs = if args.logits { model.logits(&device, &inputs)? } else { model.predict(&device, &inputs)? };
+    if let (Some(targets), false) = (&model.preprocessing().targets, args.logits) {
+        outputs = outputs.map(|values| targets.invert(values));
+    }
+    let rows = inputs.samples();
+    match (&args.out, extension.as_deref()) {
+        (None, _) if cli.json => json(&model, rows, &outputs, args.logits),
+        (None, _) => Ok(std::io::stdout().lock().write_all(csv(&model, rows, &outputs, args.logits).as_bytes())?),
+        (Some(out), Some("npy")) => {
+            let shape = [outputs.rows() as u64, (outputs.values().len() / outputs.rows()) as u64];
+            write_whole(out, &npy::to_bytes(&shape, outputs.values())?)
+        }
+        (Some(out), _) => write_whole(out, csv(&model, rows, &outputs, args.logits).as_bytes()),
+    }
+}
+
+/// The class of a row of probabilities (or logits), where the network tells classes apart.
+fn class(model: &Model, row: &[f32], logits: bool) -> Option<usize> {
+    match (model.network().loss, row.len()) {
+        (Loss::SoftmaxCrossEntropy, _) => Some((0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best })),
+        (Loss::BinaryCrossEntropy, 1) => Some(usize::from(row[0] > if logits { 0.0 } else { 0.5 })),
+        _ => None,
+    }
+}
+
+fn class_name(model: &Model, class: usize) -> String {
+    model.preprocessing().output_names.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
+
+/// A field as CSV has it: quoted where it must be.
+fn field(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.into(),
+    }
+}
+
+/// `row,label,CLASS,CLASS...` or `row,TARGET...`; rows are numbered as in their file, from 0.
+fn csv(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> String {
+    let columns = outputs.row(0).len();
+    let labelled = class(model, outputs.row(0), logits).is_some();
+    let mut text = String::from(if labelled { "row,label" } else { "row" });
+    for column in 0..columns {
+        let name = match (labelled, columns) {
+            (true, 1) => "probability".into(),
+            (false, _) if model.preprocessing().output_names.is_empty() => format!("y{column}"),
+            _ => class_name(model, column),
+        };
+        text += &format!(",{}", field(&name));
+    }
+    text.push('\n');
+    for (i, row) in rows.iter().enumerate() {
+        let values = outputs.row(i);
+        write!(text, "{row}").expect("a String takes everything");
+        if let Some(class) = class(model, values, logits) {
+            text += &format!(",{}", field(&class_name(model, class)));
+        }
+        values.iter().for_each(|value| write!(text, ",{value}").expect("a String takes everything"));
+        text.push('\n');
+    }
+    text
+}
+
+fn json(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    for (i, row) in rows.iter().enumerate() {
+        let label = class(model, outputs.row(i), logits).map(|class| class_name(model, class));
+        writeln!(out, "{}", serde_json::json!({ "row": row, "label": label, "outputs": outputs.row(i) }))?;
+    }
+    Ok(())
+}
