@@ -7,15 +7,19 @@
 //! dense     z[r,u] = b[u] + sum_i W[u,i] x[r,i],   y = f(z);   g = dL/dy * f'(z)
 //!           dW[u,i] = sum_r g[r,u] x[r,i],   db[u] = sum_r g[r,u],   dx[r,i] = sum_u g[r,u] W[u,i]
 //! dropout   y = x * scale where the unit is kept, 0 where it is dropped; dx likewise from dy (Srivastava et al. 2014)
-//! loss      L_r = log sum_c exp(z[r,c]) - z[r,label_r],   L = mean over the rows of L_r
-//!           dL/dz[r,c] = (softmax(z[r])[c] - [c = label_r]) / rows        (Bishop 2006, section 4.3.4)
 //! ```
 //!
-//! Matrices are row-major. Weights and gradients are one vector per tensor in the order of [`Network::parameters`].
+//! The losses are in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices are row-major. Weights and gradients are one vector per tensor in the order of [`Network::parameters`].
 
-use crate::network::{Activation, KeepProb, Layer, Loss, Network};
+use crate::network::{Activation, Dropout, Layer, Network};
 use crate::rng::{self, Coordinates, Stream};
 use crate::{Error, Result};
+
+mod loss;
+mod optimizer;
+
+pub use loss::{Targets, gradients, loss, numeric_gradients, row_losses};
+pub use optimizer::{Adam, RmsProp, Sgd, adam_step, clip_factor, max_norm, rmsprop_step, sgd_step};
 
 /// Which masks are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub enum Masks<'a> {
         /// The sample number of every row, `[rows]`.
         samples: &'a [u32],
     },
-    /// Evaluation: dropout is absent.
+    /// Evaluation: no mask; vanilla dropout scales every unit.
     None,
 }
 
@@ -68,7 +72,7 @@ fn steps<'a>(network: &Network, weights: &'a [Vec<f64>], inputs: &[f64], masks: 
             }
             Layer::Dropout(dropout) => {
                 let site = site.expect("Network::sites gives every dropout layer a site");
-                Step::Dropout(factors(dropout.keep, site, rows, units, masks))
+                Step::Dropout(factors(dropout, site, rows, units, masks))
             }
         });
     }
@@ -76,14 +80,16 @@ fn steps<'a>(network: &Network, weights: &'a [Vec<f64>], inputs: &[f64], masks: 
 }
 
 /// The factor of every element at one site, `[rows, units]`. It is the f32 of the contract, widened.
-fn factors(keep: KeepProb, site: u32, rows: usize, units: usize, masks: &Masks) -> Vec<Option<f64>> {
-    let Masks::Drawn { seed, pass, samples } = *masks else { return vec![Some(1.0); rows * units] };
+fn factors(dropout: &Dropout, site: u32, rows: usize, units: usize, masks: &Masks) -> Vec<Option<f64>> {
+    let Masks::Drawn { seed, pass, samples } = *masks else {
+        return vec![Some(f64::from(dropout.eval_scale())); rows * units];
+    };
     let mut factors = Vec::new();
     for &sample in samples {
         let at = Coordinates { stream: Stream::TrainingMask, site, pass, sample };
         for unit in 0..units {
-            let kept = keep.keeps(at.word(unit as u32, rng::key(seed)));
-            factors.push(kept.then_some(f64::from(keep.scale())));
+            let kept = dropout.keep.keeps(at.word(unit as u32, rng::key(seed)));
+            factors.push(kept.then_some(f64::from(dropout.train_scale())));
         }
     }
     factors
@@ -94,6 +100,11 @@ fn select(factors: &[Option<f64>], values: &[f64]) -> Vec<f64> {
     factors.iter().zip(values).map(|(factor, value)| factor.map_or(0.0, |scale| scale * value)).collect()
 }
 
+const LEAKY_SLOPE: f64 = 0.01;
+/// Klambauer et al., NeurIPS 2017, to the precision of f64.
+const SELU_LAMBDA: f64 = 1.0507009873554805;
+const SELU_ALPHA: f64 = 1.6732632423543772;
+
 fn activate(activation: Activation, z: f64) -> f64 {
     match activation {
         Activation::Identity => z,
@@ -101,32 +112,50 @@ fn activate(activation: Activation, z: f64) -> f64 {
         Activation::Relu => z,
         Activation::Tanh => z.tanh(),
         Activation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
-        _ => todo!(),
+        Activation::LeakyRelu if z > 0.0 => z,
+        Activation::LeakyRelu => LEAKY_SLOPE * z,
+        Activation::Gelu => z * (1.0 + gelu_argument(z).tanh()) / 2.0,
+        Activation::Selu if z > 0.0 => SELU_LAMBDA * z,
+        Activation::Selu => SELU_LAMBDA * SELU_ALPHA * z.exp_m1(),
     }
 }
 
-/// f'(z), written in terms of y = f(z).
-fn derivative(activation: Activation, y: f64) -> f64 {
+/// What GELU takes the tanh of.
+fn gelu_argument(z: f64) -> f64 {
+    (2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))
+}
+
+/// f'(z).
+fn derivative(activation: Activation, z: f64) -> f64 {
+    let y = activate(activation, z);
     match activation {
         Activation::Identity => 1.0,
-        Activation::Relu if y <= 0.0 => 0.0,
+        Activation::Relu if z <= 0.0 => 0.0,
         Activation::Relu => 1.0,
         Activation::Tanh => 1.0 - y * y,
         Activation::Sigmoid => y * (1.0 - y),
-        _ => todo!(),
+        Activation::LeakyRelu if z > 0.0 => 1.0,
+        Activation::LeakyRelu => LEAKY_SLOPE,
+        Activation::Gelu => {
+            let tanh = gelu_argument(z).tanh();
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044715 * z * z);
+            (1.0 + tanh) / 2.0 + z * (1.0 - tanh * tanh) * inner / 2.0
+        }
+        Activation::Selu if z > 0.0 => SELU_LAMBDA,
+        Activation::Selu => SELU_LAMBDA * SELU_ALPHA * z.exp(),
     }
 }
 
-fn dense_forward(activation: Activation, weight: &[f64], bias: &[f64], x: &[f64]) -> Vec<f64> {
+/// z = x W^T + b.
+fn dense_forward(weight: &[f64], bias: &[f64], x: &[f64]) -> Vec<f64> {
     let inputs = weight.len() / bias.len();
-    let mut y = Vec::new();
+    let mut z = Vec::new();
     for row in x.chunks(inputs) {
         for (w, b) in weight.chunks(inputs).zip(bias) {
-            let z = b + w.iter().zip(row).map(|(w, x)| w * x).sum::<f64>();
-            y.push(activate(activation, z));
+            z.push(b + w.iter().zip(row).map(|(w, x)| w * x).sum::<f64>());
         }
     }
-    y
+    z
 }
 
 /// (dL/dW, dL/db, dL/dx) from g = dL/dz, `[rows, units]`.
@@ -145,17 +174,23 @@ fn dense_backward(weight: &[f64], units: usize, x: &[f64], g: &[f64]) -> (Vec<f6
     (dw, db, dx)
 }
 
-fn run(steps: &[Step], inputs: &[f64]) -> Vec<Vec<f64>> {
-    let mut outputs: Vec<Vec<f64>> = Vec::new();
+/// The output of every layer, and z of every dense one.
+fn run(steps: &[Step], inputs: &[f64]) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let (mut outputs, mut inner): (Vec<Vec<f64>>, _) = (Vec::new(), Vec::new());
     for step in steps {
         let x = outputs.last().map_or(inputs, |x| x);
-        let y = match step {
-            Step::Dense(activation, weight, bias) => dense_forward(*activation, weight, bias, x),
-            Step::Dropout(factors) => select(factors, x),
+        let (z, y) = match step {
+            Step::Dense(activation, weight, bias) => {
+                let z = dense_forward(weight, bias, x);
+                let y = z.iter().map(|&z| activate(*activation, z)).collect();
+                (z, y)
+            }
+            Step::Dropout(factors) => (Vec::new(), select(factors, x)),
         };
+        inner.push(z);
         outputs.push(y);
     }
-    outputs
+    (outputs, inner)
 }
 
 /// The output of every layer, each `[rows, units]`, dense layers after their activation; `inputs` is `[rows, features]`.
@@ -163,7 +198,7 @@ fn run(steps: &[Step], inputs: &[f64]) -> Vec<Vec<f64>> {
 /// # Errors
 /// A network that does not fit together; weights, inputs or sample numbers of another length than it needs; no row.
 pub fn forward(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) -> Result<Vec<Vec<f64>>> {
-    Ok(run(&steps(network, weights, inputs, masks)?, inputs))
+    Ok(run(&steps(network, weights, inputs, masks)?, inputs).0)
 }
 
 /// Gradients of sum(`output_gradient` * output), with respect to every parameter tensor and to the inputs
@@ -179,7 +214,7 @@ pub fn backward(
     masks: &Masks,
 ) -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
     let steps = steps(network, weights, inputs, masks)?;
-    let outputs = run(&steps, inputs);
+    let (outputs, inner) = run(&steps, inputs);
     let elements = outputs.last().map_or(0, Vec::len);
     if output_gradient.len() != elements {
         let given = output_gradient.len();
@@ -191,7 +226,7 @@ pub fn backward(
         let x = if i == 0 { inputs } else { &outputs[i - 1] };
         upstream = match step {
             Step::Dense(activation, weight, bias) => {
-                let g: Vec<f64> = upstream.iter().zip(&outputs[i]).map(|(dy, &y)| dy * derivative(*activation, y)).collect();
+                let g: Vec<f64> = upstream.iter().zip(&inner[i]).map(|(dy, &z)| dy * derivative(*activation, z)).collect();
                 let (dw, db, dx) = dense_backward(weight, bias.len(), x, &g);
                 gradients.extend([db, dw]);
                 dx
@@ -201,148 +236,6 @@ pub fn backward(
     }
     gradients.reverse();
     Ok((gradients, upstream))
-}
-
-/// log sum_c exp(z_c), shifted by the maximum so that nothing overflows.
-fn log_sum_exp(z: &[f64]) -> f64 {
-    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    max + z.iter().map(|z| (z - max).exp()).sum::<f64>().ln()
-}
-
-/// The output of the network, after checking that every row has a label and every label is a class.
-fn logits(network: &Network, w: &[Vec<f64>], inputs: &[f64], labels: &[u32], masks: &Masks) -> Result<(Vec<f64>, usize)> {
-    let Loss::SoftmaxCrossEntropy = network.loss else { todo!() };
-    let classes = network.outputs()? as usize;
-    let z = forward(network, w, inputs, masks)?.pop().unwrap_or_default();
-    if z.len() != labels.len() * classes {
-        return Err(Error::Data(format!("{} labels for {} rows", labels.len(), z.len() / classes)));
-    }
-    if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
-        return Err(Error::Data(format!("label {label} is none of the {classes} classes")));
-    }
-    Ok((z, classes))
-}
-
-/// The softmax cross-entropy of every row, `[rows]`; `labels` is `[rows]`.
-///
-/// # Errors
-/// As [`forward`]; labels that do not fit the rows or the classes.
-pub fn row_losses(network: &Network, weights: &[Vec<f64>], inputs: &[f64], labels: &[u32], masks: &Masks) -> Result<Vec<f64>> {
-    let (z, classes) = logits(network, weights, inputs, labels, masks)?;
-    Ok(z.chunks(classes).zip(labels).map(|(z, &label)| log_sum_exp(z) - z[label as usize]).collect())
-}
-
-/// The mean of [`row_losses`].
-///
-/// # Errors
-/// As [`row_losses`].
-pub fn loss(network: &Network, weights: &[Vec<f64>], inputs: &[f64], labels: &[u32], masks: &Masks) -> Result<f64> {
-    let losses = row_losses(network, weights, inputs, labels, masks)?;
-    Ok(losses.iter().sum::<f64>() / losses.len() as f64)
-}
-
-/// The gradient of [`loss`] with respect to every parameter tensor, a mean over the rows.
-///
-/// # Errors
-/// As [`row_losses`].
-pub fn gradients(
-    network: &Network,
-    weights: &[Vec<f64>],
-    inputs: &[f64],
-    labels: &[u32],
-    masks: &Masks,
-) -> Result<Vec<Vec<f64>>> {
-    let (z, classes) = logits(network, weights, inputs, labels, masks)?;
-    let mut gradient = Vec::new();
-    for (z, &label) in z.chunks(classes).zip(labels) {
-        for (c, &logit) in z.iter().enumerate() {
-            let target = if c == label as usize { 1.0 } else { 0.0 };
-            gradient.push(((logit - log_sum_exp(z)).exp() - target) / labels.len() as f64);
-        }
-    }
-    Ok(backward(network, weights, inputs, &gradient, masks)?.0)
-}
-
-/// [`gradients`] by central differences, `(loss(w + step) - loss(w - step)) / (2 step)` for every single parameter.
-///
-/// The masks are pure functions of their coordinates, so they stand still while a weight moves.
-///
-/// # Errors
-/// As [`row_losses`].
-pub fn numeric_gradients(
-    network: &Network,
-    weights: &[Vec<f64>],
-    inputs: &[f64],
-    labels: &[u32],
-    masks: &Masks,
-    step: f64,
-) -> Result<Vec<Vec<f64>>> {
-    central_differences(weights, step, |moved| loss(network, moved, inputs, labels, masks))
-}
-
-/// The partial derivatives of `f` at `at` by central differences.
-fn central_differences(at: &[Vec<f64>], step: f64, f: impl Fn(&[Vec<f64>]) -> Result<f64>) -> Result<Vec<Vec<f64>>> {
-    let mut moved = at.to_vec();
-    let mut derivatives = at.to_vec();
-    for t in 0..at.len() {
-        for i in 0..at[t].len() {
-            moved[t][i] = at[t][i] + step;
-            let above = f(&moved)?;
-            moved[t][i] = at[t][i] - step;
-            derivatives[t][i] = (above - f(&moved)?) / (2.0 * step);
-            moved[t][i] = at[t][i];
-        }
-    }
-    Ok(derivatives)
-}
-
-/// SGD as `torch.optim.SGD` (no dampening, no Nesterov): g = dw + wd w, v = momentum v + g, w = w - lr v.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sgd {
-    /// lr.
-    pub learning_rate: f64,
-    /// The factor of the old velocity.
-    pub momentum: f64,
-    /// wd, coupled (L2), for every parameter, biases too.
-    pub weight_decay: f64,
-}
-
-/// One step of SGD for one tensor; `velocity` starts at 0.
-pub fn sgd_step(sgd: &Sgd, weight: &mut [f64], velocity: &mut [f64], gradient: &[f64]) {
-    for i in 0..weight.len() {
-        let g = gradient[i] + sgd.weight_decay * weight[i];
-        velocity[i] = sgd.momentum * velocity[i] + g;
-        weight[i] -= sgd.learning_rate * velocity[i];
-    }
-}
-
-/// Adam as `torch.optim.Adam` (Kingma and Ba, ICLR 2015, algorithm 1), with L2 coupled into the gradient:
-/// g = dw + wd w, m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2,
-/// w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Adam {
-    /// lr.
-    pub learning_rate: f64,
-    /// The decay of the mean of gradients.
-    pub beta1: f64,
-    /// The decay of the mean of squared gradients.
-    pub beta2: f64,
-    /// Added to the square root, outside of it.
-    pub epsilon: f64,
-    /// wd, coupled (L2), for every parameter, biases too.
-    pub weight_decay: f64,
-}
-
-/// Step number `t` (the first is 1) of Adam for one tensor; the moments `m` and `v` start at 0.
-pub fn adam_step(adam: &Adam, t: i32, weight: &mut [f64], m: &mut [f64], v: &mut [f64], gradient: &[f64]) {
-    for i in 0..weight.len() {
-        let g = gradient[i] + adam.weight_decay * weight[i];
-        m[i] = adam.beta1 * m[i] + (1.0 - adam.beta1) * g;
-        v[i] = adam.beta2 * v[i] + (1.0 - adam.beta2) * g * g;
-        let mean = m[i] / (1.0 - adam.beta1.powi(t));
-        let square = v[i] / (1.0 - adam.beta2.powi(t));
-        weight[i] -= adam.learning_rate * mean / (square.sqrt() + adam.epsilon);
-    }
 }
 
 #[cfg(test)]

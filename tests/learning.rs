@@ -99,14 +99,19 @@ impl<'a> Training<'a> {
     fn update(&mut self, t: usize, weight_decay: f64, gradient: &[f64]) {
         let [m, v] = &mut self.moments;
         match self.member.optimizer {
-            Optimizer::Sgd { lr, momentum, .. } => {
-                let sgd = reference::Sgd { learning_rate: lr, momentum, weight_decay };
+            Optimizer::Sgd { lr, momentum, nesterov } => {
+                let sgd = reference::Sgd { learning_rate: lr, momentum, weight_decay, nesterov };
                 reference::sgd_step(&sgd, &mut self.weights[t], &mut m[t], gradient);
             }
-            Optimizer::Adam { lr, beta1, beta2, epsilon } => {
-                let adam = reference::Adam { learning_rate: lr, beta1, beta2, epsilon, weight_decay };
+            Optimizer::Adam { lr, beta1, beta2, epsilon } | Optimizer::AdamW { lr, beta1, beta2, epsilon } => {
+                let decoupled = matches!(self.member.optimizer, Optimizer::AdamW { .. });
+                let adam = reference::Adam { learning_rate: lr, beta1, beta2, epsilon, weight_decay, decoupled };
                 let count = self.updates as i32 + i32::from(self.defect == Defect::UpdatesCountFromZero);
                 reference::adam_step(&adam, count, &mut self.weights[t], &mut m[t], &mut v[t], gradient);
+            }
+            Optimizer::RmsProp { lr, alpha, epsilon, momentum } => {
+                let rmsprop = reference::RmsProp { learning_rate: lr, alpha, epsilon, momentum, weight_decay };
+                reference::rmsprop_step(&rmsprop, &mut self.weights[t], &mut m[t], &mut v[t], gradient);
             }
             other => panic!("the reference has no {other:?}"),
         }

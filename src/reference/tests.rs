@@ -1,7 +1,8 @@
 //! Finite differences, and two theorems on dropout that hold exactly.
 
+use super::loss::{central_differences, log_sum_exp};
 use super::*;
-use crate::network::{Dense, Dropout};
+use crate::network::{Dense, KeepProb, Loss};
 
 /// The largest relative error allowed, see [`relative_error`].
 const TOLERANCE: f64 = 1e-7;
@@ -24,16 +25,34 @@ fn random_weights(network: &Network) -> Vec<Vec<f64>> {
     network.parameters().unwrap().iter().enumerate().map(|(t, p)| random(p.len(), 100 + t)).collect()
 }
 
-/// 5-7-6-4 with dropout on the input and on both hidden layers, with every activation in turn.
-fn networks() -> [Network; 4] {
-    use Activation::{Identity, Relu, Sigmoid, Tanh};
+/// 5-7-6-4 with dropout on the input and on both hidden layers, of which one is vanilla, with every activation in turn.
+fn networks() -> [Network; 6] {
+    use Activation::{Gelu, Identity, LeakyRelu, Relu, Selu, Sigmoid, Tanh};
     let dense = |units, activation| Dense::new(units).activation(activation);
     let keep = |keep_prob| Dropout::keep(keep_prob).unwrap();
-    [[Relu, Tanh, Sigmoid], [Tanh, Sigmoid, Relu], [Sigmoid, Relu, Tanh], [Relu, Relu, Identity]].map(|[a, b, c]| {
-        let hidden = Network::new(5).dropout(keep(0.8)).dense(dense(7, a)).dropout(keep(0.5));
+    let activations = [
+        [Relu, Tanh, Sigmoid],
+        [Tanh, Sigmoid, Relu],
+        [Sigmoid, Relu, Tanh],
+        [Relu, Relu, Identity],
+        [Gelu, LeakyRelu, Selu],
+        [Selu, Gelu, LeakyRelu],
+    ];
+    activations.map(|[a, b, c]| {
+        let hidden = Network::new(5).dropout(keep(0.8)).dense(dense(7, a)).dropout(keep(0.5).vanilla());
         hidden.dense(dense(6, b)).dropout(keep(0.7).site(9)).dense(dense(4, c))
     })
 }
+
+/// Targets for five rows of four outputs: labels, or numbers from 0 to 1.
+fn with_targets(loss: Loss, f: impl Fn(Targets)) {
+    match loss {
+        Loss::SoftmaxCrossEntropy => f(Targets::Labels(&[3, 0, 2, 2, 1])),
+        _ => f(Targets::Values(&random(20, 7).into_iter().map(|v| (v + 1.0) / 2.0).collect::<Vec<_>>())),
+    }
+}
+
+const LOSSES: [Loss; 3] = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
 
 /// The largest difference in a tensor over the largest element expected there; the worst tensor counts.
 fn relative_error(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
@@ -48,12 +67,12 @@ fn relative_error(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     errors.fold(0.0, f64::max)
 }
 
-/// Finite differences mean nothing across the kink of ReLU: no pre-activation may lie near it.
+/// Finite differences mean nothing across the kink of a rectifier: no pre-activation may lie near it.
 fn assert_no_kink(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) {
     for i in 0..network.layers.len() {
         let mut without = network.clone();
         if let Layer::Dense(dense) = &mut without.layers[i]
-            && dense.activation == Activation::Relu
+            && matches!(dense.activation, Activation::Relu | Activation::LeakyRelu | Activation::Selu)
         {
             dense.activation = Activation::Identity;
             let z = &forward(&without, weights, inputs, masks).unwrap()[i];
@@ -64,19 +83,20 @@ fn assert_no_kink(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks
 
 #[test]
 fn analytic_gradients_are_the_numeric_ones() {
-    let labels = [3, 0, 2, 2, 1];
-    for network in networks() {
+    for (network, loss) in networks().into_iter().flat_map(|network| LOSSES.map(|loss| (network.clone().loss(loss), loss))) {
         let (weights, inputs) = (random_weights(&network), random(25, 0));
-        for masks in [DRAWN, Masks::None] {
-            assert_no_kink(&network, &weights, &inputs, &masks);
-            let numeric = numeric_gradients(&network, &weights, &inputs, &labels, &masks, STEP).unwrap();
-            let error = relative_error(&gradients(&network, &weights, &inputs, &labels, &masks).unwrap(), &numeric);
-            println!("gradients, {masks:?}: relative error {error:.1e}");
-            assert!(error <= TOLERANCE, "{error}");
-            // The same comparison must see a backward pass that draws the masks of the next epoch.
-            let wrong = relative_error(&gradients(&network, &weights, &inputs, &labels, &WRONG_PASS).unwrap(), &numeric);
-            assert!(wrong > 1e5 * TOLERANCE, "{wrong}");
-        }
+        with_targets(loss, |targets| {
+            for masks in [DRAWN, Masks::None] {
+                assert_no_kink(&network, &weights, &inputs, &masks);
+                let numeric = numeric_gradients(&network, &weights, &inputs, targets, &masks, STEP).unwrap();
+                let error = relative_error(&gradients(&network, &weights, &inputs, targets, &masks).unwrap(), &numeric);
+                println!("gradients, {loss:?}, {masks:?}: relative error {error:.1e}");
+                assert!(error <= TOLERANCE, "{error}");
+                // The same comparison must see a backward pass that draws the masks of the next epoch.
+                let wrong = relative_error(&gradients(&network, &weights, &inputs, targets, &WRONG_PASS).unwrap(), &numeric);
+                assert!(wrong > 1e5 * TOLERANCE, "{wrong}");
+            }
+        });
     }
 }
 
@@ -121,6 +141,39 @@ fn dropout_selects_by_the_words_of_the_contract_and_scales_by_its_f32() {
     let kept = forward(&network.without_dropout(), &weights, &inputs, &DRAWN).unwrap();
     assert_eq!(kept, forward(&network, &weights, &inputs, &Masks::None).unwrap());
     assert_eq!(kept[0], inputs);
+}
+
+/// Srivastava et al. 2014, figure 2: what is present with probability p in training is multiplied by p in evaluation.
+#[test]
+fn vanilla_dropout_scales_in_evaluation_instead_of_in_training() {
+    let inverted = Dropout::keep(0.7).unwrap();
+    let network = |dropout: Dropout| Network::new(11).dropout(dropout).dense(Dense::new(1));
+    let (inverted, vanilla) = (network(inverted), network(inverted.vanilla()));
+    let (weights, inputs) = (random_weights(&vanilla), random(55, 0));
+    let scaled = forward(&inverted, &weights, &inputs, &DRAWN).unwrap().remove(0);
+    let plain = forward(&vanilla, &weights, &inputs, &DRAWN).unwrap().remove(0);
+    for ((scaled, plain), x) in scaled.iter().zip(&plain).zip(&inputs) {
+        assert_eq!((*scaled == 0.0, *plain), (*plain == 0.0, if *scaled == 0.0 { 0.0 } else { *x }));
+    }
+    let factor = f64::from(0.7f32);
+    let evaluated = forward(&vanilla, &weights, &inputs, &Masks::None).unwrap().remove(0);
+    assert_eq!(evaluated, inputs.iter().map(|x| factor * x).collect::<Vec<_>>());
+    assert_eq!(forward(&inverted, &weights, &inputs, &Masks::None).unwrap().remove(0), inputs);
+}
+
+/// Numbers of PyTorch's `leaky_relu`, `gelu(approximate="tanh")` and `selu`.
+#[test]
+fn activations_of_known_numbers() {
+    let known = [
+        (Activation::LeakyRelu, [2.0, -0.01]),
+        (Activation::Gelu, [1.954_597_694_087_775, -0.158_808_009_391_723_24]),
+        (Activation::Selu, [2.101_401_974_710_961, -1.111_330_737_812_562_8]),
+    ];
+    for (activation, expected) in known {
+        for (z, y) in [2.0, -1.0].into_iter().zip(expected) {
+            assert!((activate(activation, z) - y).abs() < 1e-14, "{activation:?}({z}) = {}", activate(activation, z));
+        }
+    }
 }
 
 #[test]
@@ -230,14 +283,30 @@ fn marginalised_dropout_of_linear_regression_is_ridge_regression() {
 #[test]
 fn the_loss_of_known_logits() {
     let network = Network::new(1).dense(Dense::new(3));
-    let of = |bias: [f64; 3], label| loss(&network, &[vec![0.0; 3], bias.to_vec()], &[1.0], &[label], &Masks::None).unwrap();
+    let of = |bias: [f64; 3], label| loss(&network, &[vec![0.0; 3], bias.to_vec()], &[1.0], &[label][..], &Masks::None).unwrap();
     assert!((of([0.0; 3], 1) - 3f64.ln()).abs() < 1e-15);
     assert!((of([0.0, 2f64.ln(), 5f64.ln()], 1) - 4f64.ln()).abs() < 1e-15);
     assert_eq!(of([1000.0, 0.0, -1000.0], 1), 1000.0); // exp(1000) is no f64.
-    let (weights, inputs, labels) = ([vec![1.0, 0.0, -1.0], vec![0.0; 3]], [1.0, 2.0], [0, 2]);
+    let (weights, inputs, labels) = ([vec![1.0, 0.0, -1.0], vec![0.0; 3]], [1.0, 2.0], vec![0u32, 2]);
     let mean = loss(&network, &weights, &inputs, &labels, &Masks::None).unwrap();
     let sum: f64 = row_losses(&network, &weights, &inputs, &labels, &Masks::None).unwrap().iter().sum();
     assert_eq!(2.0 * mean, sum);
+}
+
+/// One row of two outputs, from the definitions: -log s(z) where the target is 1, -log(1 - s(z)) where it is 0.
+#[test]
+fn the_losses_against_known_targets() {
+    let of = |loss_of, bias: [f64; 2], targets: [f64; 2]| {
+        let network = Network::new(1).dense(Dense::new(2)).loss(loss_of);
+        loss(&network, &[vec![0.0; 2], bias.to_vec()], &[1.0], &targets[..], &Masks::None).unwrap()
+    };
+    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+    let expected = (-sigmoid(0.5).ln() - (1.0 - sigmoid(-2.0)).ln()) / 2.0;
+    assert!((of(Loss::BinaryCrossEntropy, [0.5, -2.0], [1.0, 0.0]) - expected).abs() < 1e-15);
+    let mixed = -0.25 * sigmoid(3.0).ln() - 0.75 * (1.0 - sigmoid(3.0)).ln();
+    assert!((of(Loss::BinaryCrossEntropy, [3.0, 3.0], [0.25, 0.25]) - mixed).abs() < 1e-14);
+    assert_eq!(of(Loss::BinaryCrossEntropy, [1000.0, -1000.0], [0.0, 0.0]), 500.0); // exp(1000) is no f64.
+    assert_eq!(of(Loss::MeanSquaredError, [1.0, -2.0], [0.5, 1.0]), (0.25 + 9.0) / 2.0);
 }
 
 #[test]
@@ -253,23 +322,39 @@ fn what_does_not_fit_is_an_error() {
     assert!(forward(&network, &weights, &[1.0, 2.0], &two).is_err());
     assert!(forward(&network, &weights[..1], &[1.0, 2.0], &one).is_err());
     assert!(backward(&network, &weights, &[1.0, 2.0], &[1.0; 2], &one).is_err());
-    assert!(loss(&network, &weights, &[1.0, 2.0], &[2], &one).is_ok());
-    assert!(loss(&network, &weights, &[1.0, 2.0], &[3], &one).is_err());
-    assert!(gradients(&network, &weights, &[1.0, 2.0], &[0, 0], &one).is_err());
+    assert!(loss(&network, &weights, &[1.0, 2.0], &[2u32][..], &one).is_ok());
+    assert!(loss(&network, &weights, &[1.0, 2.0], &[3u32][..], &one).is_err());
+    assert!(gradients(&network, &weights, &[1.0, 2.0], &[0u32, 0][..], &one).is_err());
+    // Each loss takes targets of one kind.
+    let says = |loss_of, targets: Targets, words: &str| {
+        let error = loss(&network.clone().loss(loss_of), &weights, &[1.0, 2.0], targets, &one).unwrap_err().to_string();
+        assert!(error.contains(words), "{error:?} does not say {words:?}");
+    };
+    says(Loss::SoftmaxCrossEntropy, Targets::Values(&[1.0; 3]), "needs labels");
+    says(Loss::BinaryCrossEntropy, Targets::Labels(&[1]), "needs target values");
+    says(Loss::MeanSquaredError, Targets::Labels(&[1]), "needs target values");
+    says(Loss::MeanSquaredError, Targets::Values(&[1.0; 4]), "4 target values for 1 rows of 3");
 }
 
 /// Unrolled by hand for gradients that change: two steps, without and with weight decay.
 #[test]
 fn optimizers_follow_their_recurrences() {
     let (lr, g1, g2): (f64, f64, f64) = (0.1, 0.5, -2.0);
-    let sgd = Sgd { learning_rate: lr, momentum: 0.9, weight_decay: 0.25 };
+    let sgd = Sgd { learning_rate: lr, momentum: 0.9, weight_decay: 0.25, nesterov: false };
     let (mut w, mut velocity) = ([2.0], [0.0]);
     sgd_step(&sgd, &mut w, &mut velocity, &[g1]); // v = 0.5 + 0.25 * 2 = 1
     assert!((w[0] - 1.9).abs() < 1e-15);
     sgd_step(&sgd, &mut w, &mut velocity, &[g2]); // v = 0.9 - 2 + 0.25 * 1.9 = -0.625
     assert!((w[0] - 1.9625).abs() < 1e-15);
 
-    let adam = Adam { learning_rate: lr, beta1: 0.9, beta2: 0.999, epsilon: 0.01, weight_decay: 0.0 };
+    let nesterov = Sgd { nesterov: true, ..sgd };
+    let (mut w, mut velocity) = ([2.0], [0.0]);
+    sgd_step(&nesterov, &mut w, &mut velocity, &[g1]); // v = g = 1, so 1.9 v
+    assert!((w[0] - 1.81).abs() < 1e-15);
+    sgd_step(&nesterov, &mut w, &mut velocity, &[g2]); // g = -2 + 0.25 * 1.81, v = 0.9 + g
+    assert!((w[0] - (1.81 - lr * (1.9 * -1.5475 + 0.81))).abs() < 1e-15);
+
+    let adam = Adam { learning_rate: lr, beta1: 0.9, beta2: 0.999, epsilon: 0.01, weight_decay: 0.0, decoupled: false };
     let (mut w, mut m, mut v) = ([2.0], [0.0], [0.0]);
     adam_step(&adam, 1, &mut w, &mut m, &mut v, &[g1]); // Bias correction makes the first means g and g^2.
     assert!((w[0] - (2.0 - lr * g1 / (g1 + 0.01))).abs() < 1e-12);
@@ -282,4 +367,27 @@ fn optimizers_follow_their_recurrences() {
     let (mut w, mut m, mut v) = ([2.0], [0.0], [0.0]);
     adam_step(&decayed, 1, &mut w, &mut m, &mut v, &[g1]); // Coupled: g = 0.5 + 0.25 * 2 = 1.
     assert!((w[0] - (2.0 - lr * 1.0 / 1.01)).abs() < 1e-12);
+    let (mut w, mut m, mut v) = ([2.0], [0.0], [0.0]);
+    let decoupled = Adam { decoupled: true, ..decayed };
+    adam_step(&decoupled, 1, &mut w, &mut m, &mut v, &[g1]); // The decay is 0.1 * 0.25 of the weight, the gradient 0.5.
+    assert!((w[0] - (1.95 - lr * 0.5 / 0.51)).abs() < 1e-12 && (m[0] - 0.05).abs() < 1e-15);
+
+    let rmsprop = RmsProp { learning_rate: lr, alpha: 0.75, epsilon: 0.5, momentum: 0.5, weight_decay: 0.25 };
+    let (mut w, mut m, mut v) = ([2.0], [0.0], [0.0]);
+    rmsprop_step(&rmsprop, &mut w, &mut m, &mut v, &[g1]); // g = 1, v = 1 / 4, m = 1 / (1 / 2 + 1 / 2)
+    assert!((w[0] - 1.9).abs() < 1e-15 && v[0] == 0.25 && m[0] == 1.0);
+    rmsprop_step(&rmsprop, &mut w, &mut m, &mut v, &[g2]); // g = -2 + 0.25 * 1.9
+    let root = (0.75f64 * 0.25 + 0.25 * 1.525 * 1.525).sqrt();
+    assert!((w[0] - (1.9 - lr * (0.5 - 1.525 / (root + 0.5)))).abs() < 1e-15);
+}
+
+#[test]
+fn norms_are_bounded_by_hand() {
+    let gradients = [vec![3.0, 0.0], vec![-4.0]];
+    assert!((clip_factor(2.5, &gradients) - 2.5 / 5.000_001).abs() < 1e-15);
+    assert_eq!((clip_factor(5.0, &gradients), clip_factor(5.001, &gradients)), (5.0 / 5.000_001, 1.0));
+    assert!(clip_factor(1.0, &[vec![f64::NAN]]).is_nan());
+    let mut weight = [3.0, -4.0, 6.0, 8.0, 0.0, 0.0];
+    max_norm(5.0, &mut weight, 2);
+    assert_eq!(weight, [3.0, -4.0, 3.0, 4.0, 0.0, 0.0]);
 }
