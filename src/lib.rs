@@ -22,6 +22,8 @@ pub mod optimizer;
 pub mod trainer;
 
 pub mod checkpoint;
+#[cfg(feature = "files")]
+pub mod config;
 pub mod data;
 pub mod masks;
 pub mod ops;
@@ -31,6 +33,8 @@ pub mod reference;
 mod error;
 mod pacer;
 
+#[cfg(feature = "files")]
+pub use config::{Config, NetworkOptions, TrainTable};
 pub use data::{Dataset, Inputs, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
