@@ -4,6 +4,8 @@
 
 mod digits;
 #[cfg(feature = "files")]
+pub mod file;
+#[cfg(feature = "files")]
 pub mod idx;
 mod preprocessing;
 

@@ -24,6 +24,8 @@ pub mod sweep;
 pub mod trainer;
 
 pub mod checkpoint;
+#[cfg(feature = "files")]
+pub mod config;
 pub mod data;
 pub mod masks;
 pub mod ops;
@@ -33,6 +35,8 @@ pub mod reference;
 mod error;
 mod pacer;
 
+#[cfg(feature = "files")]
+pub use config::{Config, NetworkOptions, TrainTable};
 pub use data::{Dataset, Inputs, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;

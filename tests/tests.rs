@@ -80,6 +80,10 @@ mod ops;
 /// Devices: which are found, what is said when none is, what happens when one is lost.
 mod device;
 
+/// A network and its training as one TOML file: defaults, round trips, what is refused and in which words.
+#[cfg(feature = "files")]
+mod config;
+
 /// The command line: what it prints, what it writes, how it ends.
 #[cfg(feature = "cli")]
 mod cli;

@@ -1,6 +1,6 @@
 //! Dropout as data: [`KeepProb`], the only place with the threshold and 1 / keep_prob, and the variants' types.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 
@@ -108,27 +108,32 @@ impl DropoutMode {
     }
 }
 
-/// The keys of a dropout layer in a file.
+/// The keys of a dropout layer in a file. Each number is checked at its own key, so that a message names it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { keep = 0.5 }")]
 struct Fields {
-    keep: Option<f64>,
-    drop: Option<f64>,
+    keep: Option<KeepProb>,
+    #[serde(default, deserialize_with = "dropped")]
+    drop: Option<KeepProb>,
     #[serde(default)]
     mode: DropoutMode,
     site: Option<u32>,
+}
+
+/// The keep_prob of a drop_prob.
+fn dropped<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<KeepProb>, D::Error> {
+    let drop_prob = f64::deserialize(deserializer)?;
+    Ok(Some(Dropout::drop(drop_prob).map_err(serde::de::Error::custom)?.keep))
 }
 
 impl TryFrom<Fields> for Dropout {
     type Error = String;
 
     fn try_from(fields: Fields) -> std::result::Result<Self, String> {
-        let dropout = match (fields.keep, fields.drop) {
-            (Some(keep), None) => Self::keep(keep),
-            (None, Some(drop)) => Self::drop(drop),
-            _ => return Err("needs either keep (the share of units that stay) or drop (1 - keep)".into()),
-        };
-        Ok(Self { mode: fields.mode, site: fields.site, ..dropout.map_err(|e| e.to_string())? })
+        match (fields.keep, fields.drop) {
+            (Some(keep), None) | (None, Some(keep)) => Ok(Self { keep, mode: fields.mode, site: fields.site }),
+            _ => Err("needs either keep (the share of units that stay) or drop (1 - keep)".into()),
+        }
     }
 }
 

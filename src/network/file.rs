@@ -6,7 +6,7 @@ use super::{Activation, Dense, Dropout, Init, Layer};
 
 /// All keys that a layer may have, of every kind.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { dense = 128 } or { dropout = { keep = 0.5 } }")]
 pub(super) struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dense: Option<u32>,

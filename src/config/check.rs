@@ -1,0 +1,134 @@
+//! What a configuration must fulfil beyond its types, each complaint with the key's path.
+
+use super::problem::Problem;
+use super::{Config, NetworkOptions, TrainTable};
+use crate::Error;
+use crate::data::file::DataOptions;
+use crate::network::Layer;
+use crate::optimizer::Optimizer;
+
+type Checked = Result<(), Problem>;
+
+pub(super) fn config(config: &Config) -> Checked {
+    data(&config.data)?;
+    network(&config.network)?;
+    train(&config.train)?;
+    if let (Some(patience), None, None) = (config.train.patience, &config.data.valid, config.data.valid_fraction) {
+        let problem = "stopping early needs validation data; give data.valid or data.valid_fraction";
+        return refuse("train.patience", patience, problem);
+    }
+    Ok(())
+}
+
+fn data(data: &DataOptions) -> Checked {
+    if let Some(fraction) = data.valid_fraction {
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return refuse("data.valid_fraction", fraction, "must lie above 0 and below 1");
+        }
+        if data.valid.is_some() {
+            return refuse(
+                "data.valid_fraction",
+                fraction,
+                "data.valid already says which rows are for validation; give only one",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn network(network: &NetworkOptions) -> Checked {
+    if network.input == Some(0) {
+        return refuse("network.input", 0, "must be at least 1");
+    }
+    if network.layers.is_empty() {
+        return Err(problem("network.layers", "is empty; a network needs at least { dense = UNITS }"));
+    }
+    for (i, layer) in network.layers.iter().enumerate() {
+        if let Layer::Dense(dense) = layer
+            && dense.units == 0
+        {
+            return refuse(&format!("network.layers[{i}].dense"), 0, "a layer needs at least 1 unit");
+        }
+    }
+    // Without data the input is not known; 1 is the input that fits whatever follows.
+    let whole = network.over(network.input.unwrap_or(1));
+    whole.shapes().map_err(|error| of_layer(error, ""))?;
+    whole.sites().map_err(|error| of_layer(error, ".site"))?;
+    Ok(())
+}
+
+/// A layer's error, at its path.
+fn of_layer(error: Error, key: &str) -> Problem {
+    match error {
+        Error::Network { place, problem: text } => match place.strip_prefix("layer ").and_then(|rest| rest.split_once(" (")) {
+            Some((layer, kind)) => problem(&format!("network.layers[{layer}].{}{key}", kind.trim_end_matches(')')), &text),
+            None => problem("network.layers", &text),
+        },
+        other => problem("network.layers", &other.to_string()),
+    }
+}
+
+fn train(train: &TrainTable) -> Checked {
+    for (key, value) in [("epochs", train.epochs), ("batch", train.batch), ("accumulate", train.accumulate)] {
+        if value == 0 {
+            return refuse(&format!("train.{key}"), value, "must be at least 1");
+        }
+    }
+    if train.patience == Some(0) {
+        return refuse("train.patience", 0, "must be at least 1; leave it out to train to the last epoch");
+    }
+    let adam = matches!(train.optimizer, Optimizer::Adam { .. } | Optimizer::AdamW { .. });
+    train.optimizer.check().map_err(|error| option(error, &format!("train.optimizer.{}.", name(&train.optimizer))))?;
+    for (key, value) in [("weight_decay", train.weight_decay), ("warmup", train.warmup), ("min_delta", train.min_delta)] {
+        if !(value >= 0.0 && (value as f32).is_finite()) {
+            return refuse(&format!("train.{key}"), value, "must be a number from 0 up");
+        }
+    }
+    for (key, value) in [("clip_norm", train.clip_norm), ("max_norm", train.max_norm)] {
+        if let Some(value) = value
+            && !(f32::MIN_POSITIVE..=f32::MAX).contains(&(value as f32))
+        {
+            return refuse(&format!("train.{key}"), value, "must be a positive number; leave it out for no limit");
+        }
+    }
+    train.schedule.check().map_err(|error| option(error, "train."))?;
+    if let Some(ramp) = train.momentum_ramp {
+        if adam {
+            let text = "Adam has no momentum that could grow; use sgd or rmsprop, or leave it out";
+            return Err(problem("train.momentum_ramp", text));
+        }
+        if !(0.0..1.0).contains(&ramp.from) {
+            return refuse("train.momentum_ramp.from", ramp.from, "must lie from 0 to below 1");
+        }
+        if !(ramp.epochs > 0.0 && ramp.epochs.is_finite()) {
+            return refuse("train.momentum_ramp.epochs", ramp.epochs, "must be a positive number");
+        }
+    }
+    Ok(())
+}
+
+/// An optimizer's key in files.
+fn name(optimizer: &Optimizer) -> &'static str {
+    match optimizer {
+        Optimizer::Sgd { .. } => "sgd",
+        Optimizer::Adam { .. } => "adam",
+        Optimizer::AdamW { .. } => "adamw",
+        Optimizer::RmsProp { .. } => "rmsprop",
+    }
+}
+
+/// The error of an option, at the path that `before` begins.
+fn option(error: Error, before: &str) -> Problem {
+    match error {
+        Error::Option { option, value, problem } => Problem { path: format!("{before}{option}"), value: Some(value), problem },
+        other => problem(before.trim_end_matches('.'), &other.to_string()),
+    }
+}
+
+fn problem(path: &str, problem: &str) -> Problem {
+    Problem { path: path.to_owned(), value: None, problem: problem.to_owned() }
+}
+
+fn refuse(path: &str, value: impl ToString, text: &str) -> Checked {
+    Err(Problem { value: Some(value.to_string()), ..problem(path, text) })
+}

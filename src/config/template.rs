@@ -1,0 +1,128 @@
+//! A file to begin with: every key of `[data]` and `[train]`, those with their default commented out.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::TrainTable;
+
+/// What a network is to predict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// One of so many classes.
+    Classes(u32),
+    /// So many numbers.
+    Values(u32),
+}
+
+/// Key, value, what it means.
+type Line = (&'static str, String, &'static str);
+
+/// A commented TOML file for data at this path, of so many rows, with layers that suit the task.
+///
+/// A key that is commented out has its default, or none, as its line says.
+///
+/// ```
+/// use std::path::Path;
+/// use thinnet::config::{Config, Task, template};
+/// let config = Config::parse(&template(Path::new("digits"), Task::Classes(10), 1797))?;
+/// assert_eq!(config.network.network(64)?.outputs()?, 10);
+/// # Ok::<(), thinnet::Error>(())
+/// ```
+pub fn template(path: &Path, task: Task, rows: u32) -> String {
+    let (part, outputs) = match task {
+        Task::Classes(classes) => ([("256", "0.5"), ("128", "0.5")], classes),
+        Task::Values(columns) => ([("50", "0.9"), ("50", "0.9")], columns),
+    };
+    let mut text = String::from("# A line that is commented out shows the key's default, or an example where there is none.\n");
+    text += "seed = 0                                     # of initial weights, order of the rows, masks; an integer, past 2^63 - 1 a string\n";
+
+    let split = rows - rows / 10;
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    text += "\n[data]\n";
+    // A validation set of no row is none.
+    let fraction = if rows < 20 { "# " } else { "" };
+    for (comment, (key, value, meaning)) in [
+        ("", ("path", quoted(&path.to_string_lossy()), "folder of idx files, .csv, .npy or .npz file, or \"digits\" (embedded)")),
+        ("# ", ("train", quoted(&format!("0..{split}")), "rows to learn from; default: all that are for nothing else")),
+        (
+            "# ",
+            (
+                "valid",
+                quoted(&format!("{split}..{rows}")),
+                "rows that judge each epoch, instead of valid_fraction; default: none",
+            ),
+        ),
+        (
+            fraction,
+            ("valid_fraction", "0.1".into(), "share of the rows, drawn by the seed, that judges each epoch; default: none"),
+        ),
+        ("# ", ("test", quoted(&format!("{split}..{rows}")), "rows that judge the result; default: none")),
+        ("# ", ("target", quoted("label"), "column to predict, or [\"several\", \"columns\"]; default: as the format has it")),
+        ("# ", ("standardize", "false".into(), "mean 0 and deviation 1 over the training rows; default: as the format needs")),
+    ] {
+        line(&mut text, comment, &(key, value, meaning));
+    }
+
+    text += "\n[network]\n";
+    let (comment, loss) = match task {
+        Task::Classes(_) => ("# ", "softmax_cross_entropy"),
+        Task::Values(_) => ("", "mean_squared_error"),
+    };
+    line(&mut text, comment, &("loss", quoted(loss), "softmax_cross_entropy, binary_cross_entropy or mean_squared_error"));
+    line(&mut text, "# ", &("input", "64".into(), "columns of the input; default: those of the data"));
+    text += "layers = [\n";
+    for (units, keep) in part {
+        let _ = writeln!(text, "  {{ dense = {units}, activation = \"relu\" }},");
+        let _ = writeln!(text, "  {{ dropout = {{ keep = {keep} }} }},");
+    }
+    let _ = writeln!(text, "  {{ dense = {outputs} }},\n]");
+
+    text += "\n[train]\n";
+    train().iter().for_each(|one| line(&mut text, "# ", one));
+    text
+}
+
+/// The keys of `[train]`. Taken apart by name, so that a new key cannot be forgotten.
+fn train() -> Vec<Line> {
+    let TrainTable {
+        epochs,
+        batch,
+        optimizer,
+        weight_decay,
+        accumulate,
+        clip_norm: _,
+        max_norm: _,
+        schedule,
+        warmup,
+        momentum_ramp: _,
+        patience: _,
+        min_delta,
+        evaluate_train,
+    } = TrainTable::default();
+    // Never fails: the value of every default is TOML.
+    let of = |value: Result<toml::Value, _>| value.map_or_else(|e: toml::ser::Error| e.to_string(), |value| value.to_string());
+    vec![
+        ("epochs", epochs.to_string(), "how often every row is seen"),
+        ("batch", batch.to_string(), "rows of a batch"),
+        // Adam's other numbers have defaults of their own.
+        (
+            "optimizer",
+            format!("{{ adam = {{ lr = {} }} }}", optimizer.lr()),
+            "or sgd (lr, momentum, nesterov), adamw (lr, ..), rmsprop (lr, alpha, ..)",
+        ),
+        ("weight_decay", of(toml::Value::try_from(weight_decay)), "L2 term added to the gradient; in adamw decoupled"),
+        ("accumulate", accumulate.to_string(), "batches whose gradients make one update"),
+        ("clip_norm", "1.0".into(), "greatest norm of the whole gradient; default: none"),
+        ("max_norm", "3.0".into(), "greatest norm of the weights into a unit; default: none"),
+        ("schedule", of(toml::Value::try_from(schedule)), "or { cosine = { floor = 0.01 } }, step, exponential, inverse_time"),
+        ("warmup", of(toml::Value::try_from(warmup)), "epochs in which the learning rate grows from 0"),
+        ("momentum_ramp", "{ from = 0.5, epochs = 5.0 }".into(), "momentum that grows to that of sgd or rmsprop; default: none"),
+        ("patience", "5".into(), "stop after so many epochs without a better validation loss; default: never"),
+        ("min_delta", of(toml::Value::try_from(min_delta)), "how much lower is better"),
+        ("evaluate_train", evaluate_train.to_string(), "judge the training data without dropout, too, after each epoch"),
+    ]
+}
+
+fn line(text: &mut String, comment: &str, (key, value, meaning): &Line) {
+    let _ = writeln!(text, "{:<44} # {meaning}", format!("{comment}{key} = {value}"));
+}

@@ -1,0 +1,465 @@
+use std::path::Path;
+
+use thinnet::config::{Config, NetworkOptions, Task, TrainTable, template};
+use thinnet::data::file::{DataOptions, Rows, Target};
+use thinnet::network::DropoutMode;
+use thinnet::{Activation, Dense, Dropout, Error, Init, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer};
+
+const EXAMPLE: &str = r#"
+seed = 42
+[data]
+path = "fashion-mnist"
+train = "0..55000"
+valid = "55000..60000"
+[network]
+loss = "softmax_cross_entropy"
+layers = [
+  { dropout = { keep = 0.8 } },
+  { dense = 1024, activation = "relu", init = "he_normal" },
+  { dropout = { keep = 0.5 } },
+  { dense = 10 },
+]
+[train]
+epochs = 5
+batch = 128
+optimizer = { sgd = { lr = 0.1, momentum = 0.95 } }
+weight_decay = 0.0
+"#;
+
+fn dropout(keep: f64) -> Dropout {
+    Dropout::keep(keep).unwrap()
+}
+
+/// A configuration of one dense layer and the defaults.
+fn least() -> Config {
+    Config::parse("[network]\nlayers = [{ dense = 3 }]").unwrap()
+}
+
+#[test]
+fn the_example_has_the_values_it_says() {
+    let expected = Config {
+        seed: 42,
+        data: DataOptions {
+            path: "fashion-mnist".into(),
+            train: Some(Rows(0..55000)),
+            valid: Some(Rows(55000..60000)),
+            ..Default::default()
+        },
+        network: NetworkOptions {
+            input: None,
+            loss: Loss::SoftmaxCrossEntropy,
+            layers: vec![
+                Layer::Dropout(dropout(0.8)),
+                Layer::Dense(Dense::new(1024).activation(Activation::Relu).init(Init::HeNormal)),
+                Layer::Dropout(dropout(0.5)),
+                Layer::Dense(Dense::new(10)),
+            ],
+        },
+        train: TrainTable { epochs: 5, batch: 128, optimizer: Optimizer::momentum(0.1, 0.95), ..Default::default() },
+    };
+    assert_eq!(Config::parse(EXAMPLE).unwrap(), expected);
+    let network = Network::new(784)
+        .dropout(dropout(0.8))
+        .dense(Dense::new(1024).activation(Activation::Relu).init(Init::HeNormal))
+        .dropout(dropout(0.5))
+        .dense(Dense::new(10));
+    assert_eq!(expected.network.network(784).unwrap(), network);
+    let options = expected.train.options(expected.seed);
+    assert_eq!((options.seed, options.batch, options.optimizer), (42, 128, Optimizer::momentum(0.1, 0.95)));
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let Config { seed, data, network, train } = least();
+    assert_eq!((seed, data.path.as_path(), network.loss), (0, Path::new("digits"), Loss::SoftmaxCrossEntropy));
+    assert_eq!((train.epochs, train.batch, train.optimizer), (10, 32, Optimizer::adam(0.001)));
+    assert_eq!((train.weight_decay, train.accumulate, train.schedule, train.warmup), (0.0, 1, LrSchedule::Constant, 0.0));
+    assert_eq!((train.clip_norm, train.max_norm, train.momentum_ramp, train.patience), (None, None, None, None));
+    assert_eq!((train.min_delta, train.evaluate_train), (0.0, false));
+    assert_eq!(train.options(7).optimizer, thinnet::TrainOptions::default().optimizer);
+}
+
+#[test]
+fn a_cosine_without_epochs_ends_with_the_training() {
+    for (written, expected) in [
+        ("cosine = {}", LrSchedule::Cosine { epochs: 7.0, floor: 0.0 }),
+        ("cosine = { floor = 0.01 }", LrSchedule::Cosine { epochs: 7.0, floor: 0.01 }),
+        ("cosine = { epochs = 3.5 }", LrSchedule::Cosine { epochs: 3.5, floor: 0.0 }),
+        ("cosine = { epochs = 4 }", LrSchedule::Cosine { epochs: 4.0, floor: 0.0 }),
+        ("inverse_time = { decay = 1 }", LrSchedule::InverseTime { decay: 1.0 }),
+    ] {
+        let text = format!("[network]\nlayers = [{{ dense = 3 }}]\n[train]\nschedule = {{ {written} }}\nepochs = 7");
+        assert_eq!(Config::parse(&text).unwrap().train.schedule, expected);
+    }
+}
+
+#[test]
+fn seeds_are_any_u64() {
+    for (written, seed) in [
+        ("0", 0),
+        ("9223372036854775807", i64::MAX as u64),
+        ("\"9223372036854775808\"", 1 << 63),
+        ("\"18446744073709551615\"", u64::MAX),
+        ("\"7\"", 7),
+        ("0xff", 255),
+    ] {
+        let text = format!("seed = {written}\n[network]\nlayers = [{{ dense = 3 }}]");
+        assert_eq!(Config::parse(&text).unwrap().seed, seed);
+    }
+}
+
+/// A dozen configurations in which every key has at least two values.
+fn several() -> Vec<Config> {
+    let optimizers = [
+        Optimizer::sgd(0.1),
+        Optimizer::nesterov(1.0 / 3.0, 0.9),
+        Optimizer::adam(1e-3),
+        Optimizer::adamw(3e-4),
+        Optimizer::rmsprop(1e-2),
+        Optimizer::Adam { lr: 1.0, beta1: 0.0, beta2: 1.0 - 1.0 / 1024.0, epsilon: 1e-20 },
+    ];
+    let schedules = [
+        LrSchedule::Constant,
+        LrSchedule::Step { every: 2.5, factor: 0.1 },
+        LrSchedule::Exponential { factor: 0.95 },
+        LrSchedule::Cosine { epochs: 12.0, floor: 1e-3 },
+        LrSchedule::InverseTime { decay: 0.1 + 0.2 },
+    ];
+    let seeds = [0, 1, i64::MAX as u64, 1 << 63, u64::MAX];
+    let losses = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
+    let paths = ["digits", "a \"quoted\" folder/train.csv", "C:\\data\\x.npz", "größe"];
+    let targets = [None, Some(Target::One("price".into())), Some(Target::Several(vec!["a b".into(), "c".into()]))];
+    let at = |i: u32| i as usize;
+    (0..12)
+        .map(|i| {
+            let keep = [0.5, 1.0 / 3.0, 0.1 + 0.2, 1.0, 0.0, 2f64.powi(-33)][at(i) % 6];
+            let site = Dropout { site: (i % 3 == 0).then_some(i + 5), ..dropout(keep) };
+            let dropout = if i % 2 == 0 { site.vanilla() } else { site };
+            let activation = [Activation::Identity, Activation::LeakyRelu, Activation::Selu, Activation::Gelu][at(i) % 4];
+            let some = i % 2 == 1;
+            let optimizer = optimizers[at(i) % 6];
+            Config {
+                seed: seeds[at(i) % 5],
+                data: DataOptions {
+                    path: paths[at(i) % 4].into(),
+                    train: some.then_some(Rows(i..i + 100)),
+                    valid: (i % 4 == 1).then_some(Rows(200..300)),
+                    valid_fraction: (i % 4 == 3).then_some(1.0 / f64::from(i)),
+                    test: (i % 3 == 1).then_some(Rows(400..u32::MAX)),
+                    target: targets[at(i) % 3].clone(),
+                    standardize: [None, Some(true), Some(false)][at(i) % 3],
+                },
+                network: NetworkOptions {
+                    input: (i % 5 == 0).then_some(i + 1),
+                    loss: losses[at(i) % 3],
+                    layers: vec![
+                        Layer::Dropout(dropout),
+                        Layer::Dense(Dense { units: i + 1, activation, init: some.then_some(Init::LecunUniform) }),
+                    ],
+                },
+                train: TrainTable {
+                    epochs: i + 1,
+                    batch: 1 << i,
+                    optimizer,
+                    weight_decay: f64::from(i) * 1e-5,
+                    accumulate: i % 3 + 1,
+                    clip_norm: some.then_some(1.0),
+                    max_norm: (!some).then_some(3.5),
+                    schedule: schedules[at(i) % 5],
+                    warmup: f64::from(i) / 10.0,
+                    momentum_ramp: (i % 6 == 1).then_some(MomentumRamp { from: 0.5, epochs: 0.7 }),
+                    patience: some.then_some(i),
+                    min_delta: f64::from(i) / 7.0,
+                    evaluate_train: some,
+                },
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_configuration_and_its_toml_are_the_same() {
+    let example = Config::parse(EXAMPLE).unwrap();
+    for config in several().into_iter().chain([example, least()]) {
+        config.check().unwrap();
+        let text = config.to_toml();
+        assert_eq!(Config::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}")), config, "{text}");
+        assert_eq!(Config::parse(&text).unwrap().to_toml(), text);
+        for (layer, again) in config.network.layers.iter().zip(&Config::parse(&text).unwrap().network.layers) {
+            if let (Layer::Dropout(layer), Layer::Dropout(again)) = (layer, again) {
+                assert_eq!(layer.keep.get().to_bits(), again.keep.get().to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn toml_is_written_as_one_would() {
+    let written = Config::parse(EXAMPLE).unwrap().to_toml();
+    let layers = EXAMPLE.find("layers = [").unwrap()..EXAMPLE.find("[train]").unwrap();
+    assert!(written.contains(EXAMPLE[layers].trim_end()), "{written}");
+    assert!(written.starts_with("seed = 42\n\n[data]\npath = \"fashion-mnist\"\n"), "{written}");
+    let sgd = "optimizer = { sgd = { lr = 0.1, momentum = 0.95, nesterov = false } }\n";
+    assert!(written.contains(sgd), "{written}");
+}
+
+/// What is changed in the example (the first occurrence), and what the message contains.
+const REFUSED: [(&str, &str, &[&str]); 58] = [
+    // Keys.
+    (
+        "momentum =",
+        "momentun =",
+        &["line 18: train.optimizer.sgd.momentun: unknown key; did you mean \"momentum\"? (expected lr, "],
+    ),
+    ("{ keep = 0.5", "{ kep = 0.5", &["line 12: network.layers[2].dropout.kep: unknown key", "did you mean \"keep\"?"]),
+    ("seed =", "sede =", &["line 2: sede: unknown key; did you mean \"seed\"? (expected seed, data, network or train)"]),
+    ("[train]", "[training]", &["line 15: training: unknown key; did you mean \"train\"?"]),
+    ("batch =", "batch_size =", &["line 17: train.batch_size: unknown key; did you mean \"batch\"?"]),
+    ("batch =", "lr =", &["line 17: train.lr: unknown key; it is a key of the optimizer"]),
+    ("batch =", "zzz =", &["line 17: train.zzz: unknown key; expected epochs, batch, "]),
+    ("valid =", "validation =", &["line 6: data.validation: unknown key; did you mean \"valid\"?"]),
+    ("loss =", "los =", &["line 8: network.los: unknown key; did you mean \"loss\"?"]),
+    ("{ dense = 10 }", "{ dens = 10 }", &["line 13: network.layers[3].dens: unknown key; did you mean \"dense\"?"]),
+    ("{ dense = 10 }", "{ conv = 10 }", &["line 13: network.layers[3].conv: unknown key; expected dense, activation, "]),
+    (
+        "weight_decay = 0.0",
+        "schedule = { step = { evry = 2 } }",
+        &["line 19: train.schedule.step.evry: unknown key; did you mean \"every\"?"],
+    ),
+    (
+        "weight_decay = 0.0",
+        "momentum_ramp = { from = 0.5, epoch = 2 }",
+        &["line 19: train.momentum_ramp.epoch: unknown key; did you mean \"epochs\"?"],
+    ),
+    // Words.
+    ("\"relu\"", "\"Rely\"", &["line 11: network.layers[1].activation = \"Rely\": unknown word; did you mean \"relu\"?"]),
+    ("\"he_normal\"", "\"xavier\"", &["line 11: network.layers[1].init = \"xavier\": unknown word; expected he_uniform, "]),
+    ("\"softmax_cross_entropy\"", "\"cross_entropy\"", &["line 8: network.loss = \"cross_entropy\": unknown word; did you mean"]),
+    ("{ sgd =", "{ sdg =", &["line 18: train.optimizer.sdg: unknown key; did you mean \"sgd\"?"]),
+    (
+        "{ sgd = { lr = 0.1, momentum = 0.95 } }",
+        "\"adm\"",
+        &["line 18: train.optimizer = \"adm\": unknown word; did you mean \"adam\"?"],
+    ),
+    (
+        "keep = 0.5 ",
+        "keep = 0.5, mode = \"inverse\" ",
+        &["line 12: network.layers[2].dropout.mode = \"inverse\": unknown word; did you mean \"inverted\"?"],
+    ),
+    (
+        "weight_decay = 0.0",
+        "schedule = \"cosin\"",
+        &["line 19: train.schedule = \"cosin\": unknown word; did you mean \"cosine\"?"],
+    ),
+    // Types.
+    (
+        "epochs = 5",
+        "epochs = \"5\"",
+        &["line 16: train.epochs: invalid type: string \"5\", expected an integer from 0 to 4294967295"],
+    ),
+    ("epochs = 5", "epochs = 5.5", &["line 16: train.epochs: ", "5.5", "expected an integer"]),
+    ("batch = 128", "batch = -1", &["line 17: train.batch: ", "-1", "expected an integer from 0"]),
+    ("batch = 128", "batch = 4294967296", &["line 17: train.batch: ", "4294967296", "to 4294967295"]),
+    ("lr = 0.1", "lr = true", &["line 18: train.optimizer.sgd.lr: invalid type: boolean `true`, expected a number"]),
+    ("{ dense = 10 }", "{ dense = \"10\" }", &["line 13: network.layers[3].dense: invalid type"]),
+    (
+        "{ dense = 10 }",
+        "10",
+        &["line 13: network.layers[3]: invalid type: integer `10`, expected a table such as { dense = 128 }"],
+    ),
+    ("{ keep = 0.5 }", "0.5", &["line 12: network.layers[2].dropout: invalid type", "expected a table such as { keep = 0.5 }"]),
+    ("seed = 42", "seed = -42", &["line 2: seed: ", "-42", "an integer from 0 to 18446744073709551615"]),
+    ("seed = 42", "seed = \"18446744073709551616\"", &["line 2: seed: ", "18446744073709551616", "decimal digits"]),
+    ("seed = 42", "seed = \"+42\"", &["line 2: seed: ", "decimal digits"]),
+    ("\"0..55000\"", "\"all\"", &["line 5: data.train: ", "\"all\""]),
+    (
+        "{ sgd = { lr = 0.1, momentum = 0.95 } }",
+        "\"adam\"",
+        &["line 18: train.optimizer.adam: ", "needs a table, as in { adam = { lr ="],
+    ),
+    ("{ sgd = { lr = 0.1, momentum = 0.95 } }", "0.1", &["line 18: train.optimizer: "]),
+    // What is missing, doubled, or no TOML.
+    ("lr = 0.1, ", "", &["line 18: train.optimizer.sgd.lr: is missing"]),
+    ("layers", "# layers", &["line 10: "]),
+    ("\"relu\"", "relu", &["line 11: "]),
+    ("batch = 128", "epochs = 6", &["line 17: duplicate key at `epochs`"]),
+    // Values.
+    ("epochs = 5", "epochs = 0", &["line 16: train.epochs = 0: must be at least 1"]),
+    ("batch = 128", "batch = 0", &["line 17: train.batch = 0: must be at least 1"]),
+    ("weight_decay = 0.0", "accumulate = 0", &["line 19: train.accumulate = 0: must be at least 1"]),
+    ("weight_decay = 0.0", "weight_decay = -0.1", &["line 19: train.weight_decay = -0.1: "]),
+    ("weight_decay = 0.0", "weight_decay = nan", &["line 19: train.weight_decay = NaN: "]),
+    ("weight_decay = 0.0", "clip_norm = 0", &["line 19: train.clip_norm = 0: ", "leave it out"]),
+    ("weight_decay = 0.0", "max_norm = -3", &["line 19: train.max_norm = -3: "]),
+    ("weight_decay = 0.0", "warmup = -1", &["line 19: train.warmup = -1: "]),
+    (
+        "weight_decay = 0.0",
+        "schedule = { cosine = { epochs = nan } }",
+        &["line 19: train.schedule.cosine.epochs", "not a number"],
+    ),
+    (
+        "weight_decay = 0.0",
+        "schedule = { step = { every = 0, factor = 0.1 } }",
+        &["line 19: train.schedule.step.every = 0: must be a positive number"],
+    ),
+    ("weight_decay = 0.0", "momentum_ramp = { from = 1, epochs = 2 }", &["line 19: train.momentum_ramp.from = 1: "]),
+    ("momentum = 0.95", "momentum = 1.5", &["line 18: train.optimizer.sgd.momentum = 1.5: must lie from 0 to below 1"]),
+    (
+        "keep = 0.5",
+        "keep = 1.5",
+        &["line 12: network.layers[2].dropout.keep: keep_prob 1.5 is not usable: a probability lies from 0 to 1"],
+    ),
+    ("keep = 0.5", "drop = 50", &["line 12: network.layers[2].dropout.drop: drop_prob 50 is not usable", "percentage"]),
+    ("keep = 0.5", "keep = 0.5, drop = 0.5", &["line 12: network.layers[2].dropout: needs either keep"]),
+    ("{ dense = 10 }", "{ dense = 10, dropout = { keep = 0.5 } }", &["line 13: network.layers[3]: is dense and dropout at once"]),
+    ("{ dense = 10 }", "{ dense = 0 }", &["line 13: network.layers[3].dense = 0: a layer needs at least 1 unit"]),
+    ("keep = 0.5", "keep = 0.5, site = 0", &["line 12: network.layers[2].dropout.site: site 0 is also the site of layer 0"]),
+    ("valid =", "valid_fraction = 0.1\nvalid =", &["line 6: data.valid_fraction = 0.1: data.valid already says"]),
+    ("valid = \"55000..60000\"", "valid_fraction = 1.0", &["line 6: data.valid_fraction = 1: must lie above 0"]),
+];
+
+#[test]
+fn what_is_refused_is_named_by_line_and_key_with_what_was_meant() {
+    for (from, to, said) in REFUSED {
+        let text = EXAMPLE.replacen(from, to, 1);
+        assert_ne!(text, EXAMPLE, "{from} is not in the example");
+        let Err(Error::Data(message)) = Config::parse(&text) else { panic!("{to} was not refused") };
+        println!("{message}");
+        for said in said {
+            assert!(message.contains(said), "{to}: {message}\n  lacks {said}");
+        }
+        // A suggestion is made only where one is expected.
+        let meant = |text: &str| text.contains("did you mean");
+        assert_eq!(meant(&message), said.iter().any(|said| meant(said)), "{to}: {message}");
+    }
+}
+
+#[test]
+fn whole_tables_that_do_not_fit_are_refused() {
+    for (text, said) in [
+        ("", "network: is missing"),
+        ("[network]", "line 1: network.layers: is missing"),
+        ("[network]\nlayers = []", "line 2: network.layers: is empty"),
+        ("[network]\nlayers = [{ dropout = { keep = 0.5 } }]", "line 2: network.layers: has no dense layer"),
+        ("[network]\ninput = 0\nlayers = [{ dense = 1 }]", "line 2: network.input = 0: must be at least 1"),
+        (
+            "[network]\nlayers = [{ dense = 1 }]\n[train]\npatience = 3",
+            "line 4: train.patience = 3: stopping early needs validation",
+        ),
+        ("[network]\nlayers = [{ dense = 1 }]\n[train]\npatience = 0", "line 4: train.patience = 0: must be at least 1"),
+        (
+            "[network]\nlayers = [{ dense = 1 }]\n[train]\nmomentum_ramp = { from = 0.5, epochs = 2 }",
+            "line 4: train.momentum_ramp: Adam has no momentum",
+        ),
+        ("[network]\nlayers = [{ dense = 70000 }, { dense = 70000 }]", "line 2: network.layers[1].dense: units = 70000"),
+        ("[[network.layers]]\ndense = 4\n[[network.layers]]\ndense = 0", "line 4: network.layers[1].dense = 0"),
+        ("[network]\nlayers = [\n{ dense = 1 }\n[train]", "line 4: "),
+    ] {
+        let message = Config::parse(text).unwrap_err().to_string();
+        assert!(message.contains(said), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_network_of_other_columns_is_refused() {
+    let network = NetworkOptions { input: Some(64), ..least().network };
+    assert_eq!(network.network(64).unwrap(), Network::new(64).dense(Dense::new(3)));
+    let message = network.network(65).unwrap_err().to_string();
+    assert!(message.starts_with("network.input = 64: the data have 65 columns"), "{message}");
+}
+
+#[test]
+fn files_are_read_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    let missing = Config::read(&file).unwrap_err();
+    assert!(matches!(&missing, Error::File { path, problem } if *path == file && problem.starts_with("cannot be read")));
+    std::fs::write(&file, EXAMPLE).unwrap();
+    let config = Config::read(&file).unwrap();
+    assert_eq!(config, Config::parse(EXAMPLE).unwrap());
+    std::fs::write(&file, EXAMPLE.replace("batch", "bach")).unwrap();
+    let problem = Config::read(&file).unwrap_err();
+    assert!(matches!(&problem, Error::File { path, problem } if *path == file && problem.starts_with("line 17: train.bach")));
+
+    // Beside the file if it is there, as given if not.
+    assert_eq!(config.data_path(&file), Path::new("fashion-mnist"));
+    std::fs::create_dir(folder.path().join("fashion-mnist")).unwrap();
+    std::fs::create_dir(folder.path().join("digits")).unwrap();
+    assert_eq!(config.data_path(&file), folder.path().join("fashion-mnist"));
+    assert_eq!(least().data_path(&file), Path::new("digits"));
+    assert_eq!(config.data_path(Path::new("run.toml")), Path::new("fashion-mnist"));
+}
+
+#[test]
+fn the_template_is_a_configuration() {
+    for (path, task, rows, loss, keep) in [
+        ("digits", Task::Classes(10), 1797, Loss::SoftmaxCrossEntropy, 0.5),
+        ("a \"b\".csv", Task::Values(2), 3, Loss::MeanSquaredError, 0.9),
+        ("a.csv", Task::Values(1), 1_000_000, Loss::MeanSquaredError, 0.9),
+    ] {
+        let text = template(Path::new(path), task, rows);
+        let config = Config::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let (Task::Classes(outputs) | Task::Values(outputs)) = task;
+        assert_eq!(config.network.network(5).unwrap().outputs().unwrap(), outputs);
+        assert_eq!((config.data.path.as_path(), config.network.loss), (Path::new(path), loss));
+        assert!(config.network.layers.contains(&Layer::Dropout(dropout(keep))));
+        assert_eq!(config.train, TrainTable::default());
+        assert!(text.lines().all(|line| line.chars().count() <= 130), "{text}");
+    }
+}
+
+/// The names of the keys of a table and, with their `#`, of those that are commented out, with what follows.
+fn keys<'a>(text: &'a str, table: &str) -> Vec<(&'a str, &'a str)> {
+    let body = text.split_once(&format!("[{table}]\n")).unwrap().1;
+    let body = body.split_once("\n[").map_or(body, |(body, _)| body);
+    let key = |line: &'a str| line.trim_start_matches("# ").split_once(" = ").map(|(key, rest)| (key, rest));
+    body.lines().filter(|line| !line.starts_with(' ')).filter_map(key).collect()
+}
+
+#[test]
+fn the_template_has_every_key_and_its_default() {
+    let text = template(Path::new("digits"), Task::Classes(10), 1797);
+    let full = Config {
+        data: DataOptions {
+            train: Some(Rows(0..1)),
+            valid: Some(Rows(0..1)),
+            valid_fraction: Some(0.1),
+            test: Some(Rows(0..1)),
+            target: Some(Target::One("x".into())),
+            standardize: Some(true),
+            ..DataOptions::default()
+        },
+        network: NetworkOptions { input: Some(1), ..least().network },
+        train: TrainTable {
+            clip_norm: Some(1.0),
+            max_norm: Some(1.0),
+            momentum_ramp: Some(MomentumRamp { from: 0.5, epochs: 1.0 }),
+            patience: Some(1),
+            ..TrainTable::default()
+        },
+        ..least()
+    };
+    let full = full.to_toml();
+    let names = |text: &str, table: &str| {
+        let mut names: Vec<String> = keys(text, table).into_iter().map(|(key, _)| key.to_owned()).collect();
+        names.sort();
+        names
+    };
+    for table in ["data", "network", "train"] {
+        assert_eq!(names(&text, table), names(&full, table), "{table}\n{text}");
+    }
+    // Each line of [train] can be used as it is, and those with a default change nothing.
+    for (key, rest) in keys(&text, "train") {
+        let sgd = if key == "momentum_ramp" { "optimizer = { sgd = { lr = 0.1 } }\n" } else { "" };
+        let layers = "[network]\nlayers = [{ dense = 1 }]\n[data]\nvalid_fraction = 0.1\n[train]";
+        let config = Config::parse(&format!("{layers}\n{sgd}{key} = {rest}")).unwrap_or_else(|e| panic!("{key}: {e}"));
+        assert_eq!(config.train == TrainTable::default(), !rest.contains("default: "), "{key} = {rest}");
+    }
+}
+
+#[test]
+fn modes_and_sites_are_read() {
+    let text = "[network]\nlayers = [{ dropout = { drop = 0.25, mode = \"vanilla\", site = 9 } }, { dense = 1 }]";
+    let Layer::Dropout(read) = Config::parse(text).unwrap().network.layers.remove(0) else { panic!("no dropout") };
+    assert_eq!((read.keep.get(), read.mode, read.site), (0.75, DropoutMode::Vanilla, Some(9)));
+}
