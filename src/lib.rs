@@ -31,7 +31,7 @@ pub mod reference;
 mod error;
 mod pacer;
 
-pub use data::{Dataset, Inputs, Targets};
+pub use data::{Dataset, Inputs, Preprocessing, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};
