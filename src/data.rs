@@ -1,4 +1,4 @@
-//! Samples and labels in the host's memory, checked when they are made; [`digits`] needs no file, `idx` reads MNIST's format.
+//! Samples and labels in the host's memory, checked when they are made; [`digits`] needs no file, `file` reads what users have.
 //!
 //! Invariant: a value of these types never disagrees with itself, so nothing behind it has to check counts again.
 
@@ -10,7 +10,9 @@ pub mod idx;
 mod preprocessing;
 
 pub use digits::digits;
-pub use preprocessing::Preprocessing;
+#[cfg(feature = "files")]
+pub use file::{DataOptions, Portion, Rows, Sets, Target, Task};
+pub use preprocessing::{Preprocessing, Standardization};
 
 use std::ops::Range;
 

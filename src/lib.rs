@@ -37,7 +37,7 @@ mod pacer;
 
 #[cfg(feature = "files")]
 pub use config::{Config, NetworkOptions, TrainTable};
-pub use data::{Dataset, Inputs, Targets};
+pub use data::{Dataset, Inputs, Preprocessing, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::file::{self, Rows, Sets};
+use thinnet::data::{Portion, Rows, Sets, Task, file};
 use thinnet::{Dataset, Error, Inputs, Model};
 
 use super::{Failure, range};
@@ -25,27 +25,60 @@ pub(crate) struct Source {
     rows: Option<Range<u32>>,
 }
 
-/// The rows that were asked for, with their targets where there are any.
-pub(super) struct Asked {
-    pub(super) inputs: Inputs,
-    pub(super) dataset: Option<Dataset>,
-    /// What they are, for messages.
+/// The rows that were asked for, and what they are, for messages.
+pub(super) struct Asked<T> {
+    pub(super) rows: T,
     pub(super) what: String,
 }
 
 impl Source {
-    /// The weights, and the rows to ask them about.
-    pub(super) fn load(&self) -> Result<(Model, Asked), Failure> {
+    /// The weights, and the rows to judge them by.
+    pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
         let (model, config) = self.model()?;
-        let asked = match (&self.data, config) {
-            (Some(path), config) => self.data(path, &model, config.as_ref())?,
-            (None, Some(config)) => of_run(&config)?,
-            (None, None) => {
-                let message = format!("{} is weights alone; say with --data what to ask them about", self.model.display());
-                return Err(Failure::Usage(message));
-            }
+        let Some(path) = &self.data else { return Ok((model, self.of_run(config)?)) };
+        let (target, portion) = (config.as_ref().and_then(|config| config.data.target.as_ref()), self.portion(path)?);
+        let task = Task::from(model.network().loss);
+        let rows = file::load_for(path, &portion, target, model.preprocessing(), task)?;
+        Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
+    }
+
+    /// The weights, and the rows to answer for, which may have no targets.
+    pub(super) fn asked(&self) -> Result<(Model, Asked<Inputs>), Failure> {
+        let (model, config) = self.model()?;
+        let Some(path) = &self.data else {
+            let Asked { rows, what } = self.of_run(config)?;
+            return Ok((model, Asked { rows: rows.inputs().clone(), what }));
         };
-        Ok((model, asked))
+        let (target, portion) = (config.as_ref().and_then(|config| config.data.target.as_ref()), self.portion(path)?);
+        let rows = file::inputs_for(path, &portion, target, model.preprocessing())?;
+        Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
+    }
+
+    /// The rows of --rows; of a folder the test part, if it has one.
+    fn portion(&self, path: &Path) -> Result<Portion, Failure> {
+        Ok(match &self.rows {
+            Some(rows) => Portion::Rows(Rows(rows.clone())),
+            None if path.is_dir() && path.join("t10k-images-idx3-ubyte").exists() => Portion::Test,
+            None if path.is_dir() && path.join("t10k-images-idx3-ubyte.gz").exists() => Portion::Test,
+            None => Portion::All,
+        })
+    }
+
+    /// The test rows of a run, or its validation rows.
+    fn of_run(&self, config: Option<Config>) -> Result<Asked<Dataset>, Failure> {
+        let Some(config) = config else {
+            let message = format!("{} is weights alone; say with --data what to ask them about", self.model.display());
+            return Err(Failure::Usage(message));
+        };
+        let Sets { valid, test, .. } = config.data.load(Task::from(config.network.loss), config.seed)?;
+        match (test, valid) {
+            (Some(rows), _) => Ok(Asked { rows, what: "test rows".into() }),
+            (None, Some(rows)) => Ok(Asked { rows, what: "validation rows".into() }),
+            (None, None) => {
+                let problem = "the run has neither test nor validation rows; say with --data what to ask it about".into();
+                Err(Error::Data(problem).into())
+            }
+        }
     }
 
     fn model(&self) -> Result<(Model, Option<Config>), Failure> {
@@ -57,7 +90,8 @@ impl Source {
             return Ok((Model::load(self.model.join("model.safetensors"))?, Some(config)));
         }
         let Some(file) = &self.network else { return Ok((Model::load(&self.model)?, None)) };
-        let config = Config::read(file)?;
+        let mut config = Config::read(file)?;
+        config.data.path = config.data_path(file);
         // The width of the input is in the weights, unless the file says it.
         let layers = config.network.network(config.network.input.unwrap_or(1))?;
         let first = &layers.parameters()?[0].name;
@@ -68,26 +102,4 @@ impl Source {
         let model = Model::load_weights(&self.model, &config.network.network(inputs)?)?;
         Ok((model, Some(config)))
     }
-
-    fn data(&self, path: &Path, model: &Model, config: Option<&Config>) -> Result<Asked, Failure> {
-        let rows = self.rows.clone().map(Rows);
-        let target = config.and_then(|config| config.data.target.as_ref());
-        let task = thinnet::config::task(model.network().loss);
-        let (inputs, dataset) = file::load_for(path, rows, target, model.preprocessing(), task)?;
-        Ok(Asked { inputs, dataset, what: format!("rows of {}", path.display()) })
-    }
-}
-
-/// The test rows of a run, or its validation rows.
-fn of_run(config: &Config) -> Result<Asked, Failure> {
-    let Sets { valid, test, .. } = config.data.load(config.task(), config.seed)?;
-    let (dataset, what) = match (test, valid) {
-        (Some(test), _) => (test, "test rows"),
-        (None, Some(valid)) => (valid, "validation rows"),
-        (None, None) => {
-            let problem = "the run has neither test nor validation rows; say with --data what to ask it about".into();
-            return Err(Error::Data(problem).into());
-        }
-    };
-    Ok(Asked { inputs: dataset.inputs().clone(), dataset: Some(dataset), what: what.into() })
 }

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use thinnet::Error;
-
 use super::data::{Asked, Source};
 use super::{Cli, Failure};
 
@@ -15,18 +13,15 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
-    let (model, Asked { dataset, what, .. }) = args.source.load()?;
-    let dataset = dataset.ok_or_else(|| {
-        Error::Data(format!("the {what} have no targets to judge by; add the target column, or use thinnet predict"))
-    })?;
-    let metrics = model.evaluate(&cli.device()?, &dataset)?;
+    let (model, Asked { rows, what }) = args.source.judged()?;
+    let metrics = model.evaluate(&cli.device()?, &rows)?;
     let mut out = std::io::stdout().lock();
     if cli.json {
-        let row = serde_json::json!({ "loss": metrics.loss, "accuracy": metrics.accuracy, "rows": dataset.rows() });
+        let row = serde_json::json!({ "loss": metrics.loss, "accuracy": metrics.accuracy, "rows": rows.rows() });
         writeln!(out, "{row}")?;
     } else {
         let accuracy = metrics.accuracy.map_or(String::new(), |a| format!(", accuracy {:.2} %", 100.0 * a));
-        writeln!(out, "{} {what}: loss {:.4}{accuracy}", dataset.rows(), metrics.loss)?;
+        writeln!(out, "{} {what}: loss {:.4}{accuracy}", rows.rows(), metrics.loss)?;
     }
     Ok(())
 }

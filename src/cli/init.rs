@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use thinnet::config::{Task as Outputs, template};
+use thinnet::data::{DataOptions, Task};
 use thinnet::Targets;
-use thinnet::config::template;
 
 use super::{Cli, Failure};
 
@@ -41,4 +42,16 @@ pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
             Ok(writeln!(std::io::stdout(), "Written to {next}. Next: thinnet preflight {next}, thinnet train {next}")?)
         }
     }
+}
+
+fn text(args: &Args) -> Result<String, Failure> {
+    let target = (!args.target.is_empty()).then(|| args.target.clone().into());
+    let data = DataOptions { target, ..DataOptions::new(&args.data) };
+    let task = if args.regression { Task::Values } else { Task::Classes };
+    let train = data.load(task, 0)?.train;
+    let outputs = match train.targets() {
+        Targets::Classes { classes, .. } => Outputs::Classes(*classes),
+        Targets::Values { columns, .. } => Outputs::Values(*columns),
+    };
+    Ok(template(&args.data, outputs, train.rows()))
 }

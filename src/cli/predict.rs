@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use thinnet::data::npy;
 use thinnet::{Loss, Model, Outputs};
 
 use super::data::{Asked, Source};
@@ -33,7 +32,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("--out {}: the file must end in .csv or .npy", out.display())));
     }
     args.out.as_deref().map_or(Ok(()), |out| refuse_existing(out, args.force))?;
-    let (model, Asked { inputs, .. }) = args.source.load()?;
+    let (model, Asked { rows: inputs, .. }) = args.source.asked()?;
     let device = cli.device()?;
     let mut outputs = if args.logits { model.logits(&device, &inputs)? } else { model.predict(&device, &inputs)? };
     if let (Some(targets), false) = (&model.preprocessing().targets, args.logits) {
@@ -44,8 +43,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         (None, _) if cli.json => json(&model, rows, &outputs, args.logits),
         (None, _) => Ok(std::io::stdout().lock().write_all(csv(&model, rows, &outputs, args.logits).as_bytes())?),
         (Some(out), Some("npy")) => {
-            let shape = [outputs.rows() as u64, (outputs.values().len() / outputs.rows()) as u64];
-            write_whole(out, &npy::to_bytes(&shape, outputs.values())?)
+            let shape = [outputs.rows(), outputs.values().len() / outputs.rows()];
+            write_whole(out, &npy(shape, outputs.values()))
         }
         (Some(out), _) => write_whole(out, csv(&model, rows, &outputs, args.logits).as_bytes()),
     }
@@ -96,6 +95,19 @@ fn csv(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> String {
         text.push('\n');
     }
     text
+}
+
+/// An npy file, version 1.0: magic, version, length of the header, a header padded to a multiple of 64 bytes, the values.
+fn npy([rows, columns]: [usize; 2], values: &[f32]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let fill = (10 + header.len() + 1).next_multiple_of(64) - (10 + header.len() + 1);
+    header.extend(std::iter::repeat_n(' ', fill));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
 }
 
 fn json(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::file::Sets;
+use thinnet::data::{Sets, Task};
 use thinnet::{EarlyStopping, Epoch, Metrics, Model, Network, TrainOptions, Trainer};
 
 use super::output::{Bar, Folder, Listener};
@@ -42,10 +42,10 @@ pub(super) struct Experiment {
 impl Experiment {
     pub(super) fn read(file: &Path, data: Option<&Path>) -> Result<Self, Failure> {
         let mut config = Config::read(file)?;
-        if let Some(path) = data {
-            config.data.path = path.into();
-        }
-        let sets = config.data.load(config.task(), config.seed)?;
+        let path = data.map_or_else(|| config.data_path(file), Path::to_path_buf);
+        // Absolute, so that the run finds its data from wherever it is asked; `digits` is no file.
+        config.data.path = if path == Path::new("digits") { path } else { path.canonicalize().unwrap_or(path) };
+        let sets = config.data.load(Task::from(config.network.loss), config.seed)?;
         let network = config.network.network(sets.train.columns())?;
         let options = config.train.options(config.seed);
         options.check()?;

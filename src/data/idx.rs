@@ -33,6 +33,15 @@ pub enum Part {
     Test,
 }
 
+impl Part {
+    fn prefix(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Test => "t10k",
+        }
+    }
+}
+
 /// Reads one part of a folder in MNIST's layout: MNIST, Fashion-MNIST, KMNIST.
 ///
 /// The file names are those of [`Part`], or the same with `.gz`; where both exist, the one without `.gz` is read.
@@ -40,12 +49,8 @@ pub enum Part {
 /// # Errors
 /// [`Error::File`] if one of the files is in the folder under neither name; otherwise as [`read`].
 pub fn read_folder(folder: &Path, part: Part) -> Result<Dataset> {
-    let prefix = match part {
-        Part::Train => "train",
-        Part::Test => "t10k",
-    };
-    let images = find(folder, &format!("{prefix}-images-idx3-ubyte"))?;
-    let labels = find(folder, &format!("{prefix}-labels-idx1-ubyte"))?;
+    let images = images_of(folder, part)?;
+    let labels = find(folder, &format!("{}-labels-idx1-ubyte", part.prefix()))?;
     read(&images, &labels)
 }
 
@@ -71,6 +76,20 @@ pub fn read(images: &Path, labels: &Path) -> Result<Dataset> {
     let bytes = image_file.elements()?;
     let classes = labels.iter().max().map_or(2, |&largest| (largest + 1).max(2));
     Dataset::new(Inputs::from_u8(image_file.columns, bytes, 1.0 / 255.0)?, labels, classes)
+}
+
+/// Reads an image file alone, for predictions.
+///
+/// # Errors
+/// As [`read`], of the image file.
+pub fn read_images(images: &Path) -> Result<Inputs> {
+    let mut file = Source::open(images, Kind::Images)?;
+    Inputs::from_u8(file.columns, file.elements()?, 1.0 / 255.0)
+}
+
+/// The path of the images of one part of a folder, as in [`read_folder`].
+pub(super) fn images_of(folder: &Path, part: Part) -> Result<PathBuf> {
+    find(folder, &format!("{}-images-idx3-ubyte", part.prefix()))
 }
 
 /// What a file is read as.

@@ -1,17 +1,106 @@
-//! TEMPORARY, replaced by the data branch.
+//! What happens to a source's values before the network sees them.
+
 use serde::{Deserialize, Serialize};
+
 /// What was done to the source's values before the network saw them, and what its outputs are called; kept with the weights.
+///
+/// The default says that nothing was done and nothing has a name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Preprocessing {
-    /// Names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// How the inputs were standardised, column by column; `None` means not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Standardization>,
+    /// How the targets were standardised: what the network answers is in these units until it is inverted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Standardization>,
+    /// What the columns of the inputs are called, in the network's order; empty where the source gives no names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input_names: Vec<String>,
+    /// What the outputs are called: names of classes, by class, or of target columns; empty where classes are numbers from 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output_names: Vec<String>,
 }
 
 impl Preprocessing {
-    /// Whether nothing was done.
+    /// Whether nothing was done and nothing is named.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// `value = (raw - mean) / deviation`, column by column. Raw values of bytes are the bytes times their scale.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standardization {
+    /// Mean of each column.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each column, 1 where the column is constant; as many as there are means.
+    pub deviation: Vec<f64>,
+}
+
+impl Standardization {
+    /// Mean and standard deviation of the population (divided by the rows, not by one less), in f64 and two passes.
+    ///
+    /// A column whose values are all the same gets that value and deviation 1, so that it becomes exactly 0.
+    ///
+    /// ```
+    /// use thinnet::data::Standardization;
+    /// let fitted = Standardization::fit(2, &[1.0, 7.0, 3.0, 7.0]);
+    /// assert_eq!((fitted.mean, fitted.deviation), (vec![2.0, 7.0], vec![1.0, 1.0]));
+    /// ```
+    ///
+    /// # Panics
+    /// If `values` are not at least one whole row of at least one column.
+    pub fn fit(columns: u32, values: &[f32]) -> Self {
+        let columns = columns as usize;
+        assert!(columns > 0 && !values.is_empty() && values.len().is_multiple_of(columns), "whole rows of {columns} columns");
+        let rows = (values.len() / columns) as f64;
+        let mut mean = vec![0.0; columns];
+        for row in values.chunks_exact(columns) {
+            mean.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+        }
+        mean.iter_mut().for_each(|sum| *sum /= rows);
+        let mut deviation = vec![0.0; columns];
+        let mut constant = vec![true; columns];
+        for row in values.chunks_exact(columns) {
+            for (column, &value) in row.iter().enumerate() {
+                deviation[column] += (f64::from(value) - mean[column]).powi(2);
+                constant[column] &= value == values[column];
+            }
+        }
+        deviation.iter_mut().for_each(|squares| *squares = (*squares / rows).sqrt());
+        // The mean of equal values is rounded, so their computed deviation is tiny and not 0; dividing by it would make noise.
+        for column in (0..columns).filter(|&column| constant[column]) {
+            (mean[column], deviation[column]) = (f64::from(values[column]), 1.0);
+        }
+        Self { mean, deviation }
+    }
+
+    /// Raw values become standardised ones, row by row, computed in f64 and rounded once.
+    ///
+    /// # Panics
+    /// If `values` are not whole rows of as many columns as there are means.
+    pub fn apply(&self, values: &mut [f32]) {
+        self.each(values, |value, mean, deviation| (value - mean) / deviation);
+    }
+
+    /// Standardised values become raw ones: undoes [`apply`](Self::apply) up to rounding.
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    pub fn invert(&self, values: &mut [f32]) {
+        self.each(values, |value, mean, deviation| value * deviation + mean);
+    }
+
+    fn each(&self, values: &mut [f32], f: impl Fn(f64, f64, f64) -> f64) {
+        let columns = self.mean.len();
+        assert!(self.deviation.len() == columns, "{columns} means and {} deviations", self.deviation.len());
+        assert!(columns > 0 && values.len().is_multiple_of(columns), "{} values in {columns} columns", values.len());
+        for row in values.chunks_exact_mut(columns) {
+            for ((value, &mean), &deviation) in row.iter_mut().zip(&self.mean).zip(&self.deviation) {
+                *value = f(f64::from(*value), mean, deviation) as f32;
+            }
+        }
     }
 }

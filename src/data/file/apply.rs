@@ -1,0 +1,109 @@
+//! What is done to rows that were read: checked against the loss, selected, standardised.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::{Task, source};
+use crate::Result;
+use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets, Values};
+
+/// The targets, in the range of the loss.
+pub(super) fn checked(targets: Option<Targets>, task: Task, path: &Path) -> Result<Targets> {
+    let targets = targets.ok_or_else(|| source::bad(path, "has no targets; name them with `target`"))?;
+    if let (Task::Either, Targets::Values { columns, values }) = (task, &targets)
+        && let Some(at) = values.iter().position(|value| !(0.0..=1.0).contains(value))
+    {
+        let (row, column, value) = (at / *columns as usize, at % *columns as usize, values[at]);
+        let remedy = "binary cross-entropy needs 0..=1; scale the targets or train with mean_squared_error";
+        return Err(source::bad(path, format!("row {row}, target {column} is {value}; {remedy}")));
+    }
+    Ok(targets)
+}
+
+pub(super) fn check_widths(train: &Dataset, test: Option<&Dataset>, path: &Path) -> Result<()> {
+    let width = |targets: &Targets| match targets {
+        Targets::Classes { .. } => 0,
+        Targets::Values { columns, .. } => *columns,
+    };
+    let Some(test) = test else { return Ok(()) };
+    for (what, found, expected) in [
+        ("columns", test.columns(), train.columns()),
+        ("target columns (0 are classes)", width(&test.targets), width(&train.targets)),
+    ] {
+        if found != expected {
+            let problem = format!("the test set found with it has {found} {what}, the training set {expected}; make them alike");
+            return Err(source::bad(path, problem));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn apply(preprocessing: &Preprocessing, data: &mut Dataset, path: &Path) -> Result<()> {
+    standardized(preprocessing.inputs.as_ref(), &mut data.inputs, path)?;
+    match (&preprocessing.targets, &mut data.targets) {
+        (Some(standardization), Targets::Values { columns, values }) => {
+            fits(standardization, *columns, "targets", path)?;
+            standardization.apply(values);
+            finite(values, *columns, "target", &data.inputs.samples, path)
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn standardized(standardization: Option<&Standardization>, inputs: &mut Inputs, path: &Path) -> Result<()> {
+    let Some(standardization) = standardization else { return Ok(()) };
+    fits(standardization, inputs.columns, "inputs", path)?;
+    if let Values::U8 { .. } = inputs.values {
+        inputs.values = Values::F32(as_f32(inputs).into_owned());
+    }
+    if let Values::F32(values) = &mut inputs.values {
+        standardization.apply(values);
+        finite(values, inputs.columns, "column", &inputs.samples, path)?;
+    }
+    Ok(())
+}
+
+fn fits(standardization: &Standardization, columns: u32, what: &str, path: &Path) -> Result<()> {
+    let (means, deviations) = (standardization.mean.len(), standardization.deviation.len());
+    if means == columns as usize && deviations == means {
+        return Ok(());
+    }
+    let problem = format!("has {columns} columns of {what}, but the preprocessing has {means} means and {deviations} deviations");
+    Err(source::bad(path, problem + "; use the columns that the model was trained on"))
+}
+
+fn finite(values: &[f32], columns: u32, what: &str, samples: &[u32], path: &Path) -> Result<()> {
+    let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let (row, column) = (samples[at / columns as usize], at % columns as usize);
+    let problem = format!("row {row}, {what} {column} is beyond f32 when standardised: it is far from all training rows");
+    Err(source::bad(path, problem + "; check or remove it"))
+}
+
+/// The values as the device sees them.
+pub(super) fn as_f32(inputs: &Inputs) -> Cow<'_, [f32]> {
+    match &inputs.values {
+        Values::U8 { bytes, scale } => bytes.iter().map(|&byte| f32::from(byte) * scale).collect(),
+        Values::F32(values) => Cow::Borrowed(values),
+    }
+}
+
+/// Keeps some rows, ascending, in place: a copy would double the memory.
+pub(super) fn keep_rows(data: &mut Dataset, rows: &[u32]) {
+    fn keep<T: Copy>(values: &mut Vec<T>, columns: u32, rows: &[u32]) {
+        let columns = columns as usize;
+        for (to, &from) in rows.iter().enumerate() {
+            values.copy_within(from as usize * columns..(from as usize + 1) * columns, to * columns);
+        }
+        values.truncate(rows.len() * columns);
+    }
+    let columns = data.inputs.columns;
+    match &mut data.inputs.values {
+        Values::U8 { bytes, .. } => keep(bytes, columns, rows),
+        Values::F32(values) => keep(values, columns, rows),
+    }
+    keep(&mut data.inputs.samples, 1, rows);
+    match &mut data.targets {
+        Targets::Classes { labels, .. } => keep(labels, 1, rows),
+        Targets::Values { columns, values } => keep(values, *columns, rows),
+    }
+}
