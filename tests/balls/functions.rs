@@ -1,9 +1,11 @@
 //! Losses and activations in balls.
 
 use thinnet::kernels::{exp_error, gamma};
-use thinnet::network::{Activation, Loss};
+use thinnet::network::{Activation, Dense, Dropout, Loss, Network};
+use thinnet::reference::{self, Masks, Targets};
 
-use super::{Ball, TINY, ULP, sum};
+use super::{Ball, Step, TINY, ULP, sum};
+use crate::common::numbers;
 
 /// What a row contributes: its loss, the gradient of the batch's with respect to its outputs, and whether it certainly is, and
 /// may be, correct.
@@ -152,5 +154,45 @@ pub(super) fn derivative(activation: Activation, y: Ball, z: Ball) -> Ball {
             Ball { mid: share + bend, rad }.ulps(2.0)
         }
         other => panic!("balls know nothing of {other:?}"),
+    }
+}
+
+/// What no plan computes cannot be compared with a device: the formulas are compared with the reference alone.
+#[test]
+fn the_midpoints_are_the_values_of_the_reference() {
+    use Activation::{Gelu, LeakyRelu, Relu, Selu, Sigmoid, Tanh};
+    let keep = |keep| Dropout::keep(keep).unwrap();
+    let layer = |units, activation| Dense::new(units).activation(activation);
+    let (inputs, values): (Vec<f64>, Vec<f64>) = (
+        numbers(6 * 5, 1).into_iter().map(f64::from).collect(),
+        numbers(6 * 4, 2).into_iter().map(|v| f64::from(v.abs())).collect(),
+    );
+    let (labels, samples) = (vec![3, 0, 2, 2, 1, 0], [9, 1, 4, 4_000_000_000, 5, 2]);
+    for (activations, loss) in [
+        ([Gelu, Selu], Loss::SoftmaxCrossEntropy),
+        ([LeakyRelu, Gelu], Loss::BinaryCrossEntropy),
+        ([Selu, LeakyRelu], Loss::MeanSquaredError),
+        ([Relu, Sigmoid], Loss::BinaryCrossEntropy),
+        ([Tanh, Gelu], Loss::MeanSquaredError),
+    ] {
+        let network = Network::new(5).dropout(keep(0.8)).dense(layer(9, activations[0])).dropout(keep(0.6).vanilla());
+        let network = network.dense(layer(7, activations[1])).dense(Dense::new(4)).loss(loss);
+        let parameters = network.parameters().unwrap();
+        let weights: Vec<Vec<f64>> =
+            (10..).zip(&parameters).map(|(t, p)| numbers(p.len(), t).into_iter().map(f64::from).collect()).collect();
+        let balls: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
+        let targets = if loss == Loss::SoftmaxCrossEntropy { Targets::from(&labels) } else { Targets::from(&values) };
+        for masks in [Masks::Drawn { seed: 3, pass: 2, samples: &samples }, Masks::None] {
+            let run = Step { network: &network, weights: &balls, inputs: &inputs, targets, masks }.run();
+            assert!(run.kink > 0.0, "a rectifier is undecided");
+            let mut expected = reference::gradients(&network, &weights, &inputs, targets, &masks).unwrap();
+            expected.push(reference::row_losses(&network, &weights, &inputs, targets, &masks).unwrap());
+            let mut found = run.gradients;
+            found.push(run.losses);
+            for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                let near = (found.mid - expected).abs() < 1e-12 && found.rad > 0.0 && found.rad < 1e-3;
+                assert!(near || *expected == 0.0, "{activations:?}, {loss:?}: {found:?}, expected {expected}");
+            }
+        }
     }
 }
