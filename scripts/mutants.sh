@@ -76,7 +76,8 @@ mutant last-workgroup-skipped killed 'kernels::' src/kernels.rs 'invocations.div
 mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[id.z * (p.bias_stride / 4u) + id.x];' 'sums[r] = vec4<f32>();'
 
 # Loss and backward.
-mutant loss-not-divided-by-batch killed 'kernels::' shaders/loss.wgsl '(probability - wanted) / f32(valid)' '(probability - wanted)'
+mutant loss-not-divided-by-batch killed 'kernels::' shaders/loss.wgsl '(probability - wanted) / batch' '(probability - wanted)'
+mutant loss-divided-by-the-part killed 'kernels::' shaders/loss.wgsl 'f32(step.batch_rows)' 'f32(step.rows)'
 mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum = 0.0;' 'largest = 0.0;
     var sum = 0.0;'
 mutant dy-ignored killed 'kernels:: gradients::' shaders/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
@@ -86,6 +87,28 @@ mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutPa
     '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
 mutant dropout-left-out-of-backward killed 'gradients::' src/plan/build.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
                     dy = dx;' 'let _ = (params, samples, dx);'
+
+# Activations, losses on targets, optimizers and norms.
+mutant selu-without-lambda killed 'kernels::' shaders/activation.wgsl 'LAMBDA_ALPHA * power_less_one(z), LAMBDA * z,' 'LAMBDA_ALPHA * power_less_one(z), z,'
+mutant selu-near-zero-cancels killed 'kernels::' shaders/activation.wgsl 'b > vec4<f32>(-0.25)' 'b > vec4<f32>(0.25)'
+mutant leaky-slope-in-backward-forgotten killed 'kernels::' shaders/activation.wgsl 'select(SLOPE * d, d, f' 'select(vec4<f32>(), d, f'
+mutant gelu-bend-forgotten killed 'kernels::' shaders/activation.wgsl 'share + share * (1.0 - share)' 'share + 0.0 * share * (1.0 - share)'
+mutant logistic-loss-by-log killed 'kernels::' shaders/targets.wgsl 'log_one_plus(exp(-abs(logit)))' 'log(1.0 + exp(-abs(logit)))'
+mutant targets-of-the-batch-row killed 'kernels::' shaders/targets.wgsl 'return rows[member * p.rows_stride + row] * p.row_stride;' 'return (row + 0u * rows[member * p.rows_stride]) * p.row_stride;'
+mutant squared-error-not-a-mean-of-outputs killed 'kernels::' shaders/targets.wgsl '2.0 * (logits[z + c] - targets[t + c]) / count' '2.0 * (logits[z + c] - targets[t + c]) / f32(step.batch_rows)'
+mutant targets-divided-by-the-part killed 'kernels::' shaders/targets.wgsl 'f32(p.classes) * f32(step.batch_rows)' 'f32(p.classes) * f32(step.rows)'
+mutant hit-of-one-output killed 'kernels::' shaders/targets.wgsl 'right = right && ' 'right = '
+mutant nesterov-forgotten killed 'kernels::' shaders/optimizer.wgsl 'o.nesterov == 1u' 'o.nesterov == 2u'
+mutant decoupled-decay-forgotten killed 'kernels::' shaders/optimizer.wgsl 'old - o.decoupled_decay * old' 'old'
+mutant rmsprop-momentum-forgotten killed 'kernels::' shaders/optimizer.wgsl 'o.beta1 * m[at] + g / (' 'g / ('
+mutant sum-not-overwritten killed 'kernels::' shaders/gradients.wgsl 'step.accumulated == 0u' 'step.accumulated == 1000000u'
+mutant norm-of-half-the-gradients killed 'kernels::' shaders/gradients.wgsl 'min((group.x + 1u) * range, p.quads)' 'min((group.x + 1u) * range, p.quads / 2u)'
+mutant clip-without-the-small-number killed 'kernels::' shaders/clip.wgsl ' + 1e-6' ''
+mutant clip-lets-nan-pass killed 'kernels::' shaders/clip.wgsl 'limit < norm || nan' 'limit < norm'
+mutant max-norm-scales-up killed 'kernels::' shaders/max_norm.wgsl 'norm > limit' 'norm > 0.0'
+mutant max-norm-of-a-spare-workgroup killed 'kernels::' shaders/max_norm.wgsl 'row < p.rows' 'row < p.rows + 1u'
+mutant reference-gelu-without-its-bend killed 'reference::' src/reference.rs '(1.0 + tanh) / 2.0 + z' '(1.0 + tanh) / 2.0 + 0.0 * z'
+mutant reference-vanilla-forgotten killed 'reference::' src/reference.rs 'dropout.eval_scale()' '1.0f32'
 
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'

@@ -8,17 +8,22 @@
 //! sum of n       gamma(2n) * sum |a| |b| in any order, fused or not
 //! / sqrt log     2.5 ULP; 1 / inverseSqrt of 2 + 2.5 ULP; 2^-21 absolute in [0.5, 2] and 3 ULP elsewhere
 //! exp tanh       (3 + 2 |x|) ULP; 1e-5 absolute
-//! relu           1-Lipschitz; its derivative is any of 0 and 1 where the ball of the pre-activation contains 0
+//! relu           1-Lipschitz; its derivative is any of 0 and 1 where the ball of the pre-activation contains 0;
+//!                leaky ReLU and SELU likewise
 //! ```
 //!
 //! The midpoints serve nobody as an oracle: the tests compare with `thinnet::reference` and take the radii from here.
 //! Rounding in f64 is 2^-29 of rounding in f32 and lies far inside the slack of these bounds.
 
 use thinnet::Optimizer;
-use thinnet::kernels::{EPS, exp_error, gamma};
-use thinnet::network::{Activation, Layer, Network};
-use thinnet::reference::Masks;
+use thinnet::kernels::{EPS, gamma};
+use thinnet::network::{Activation, Dropout, Layer, Network};
+use thinnet::reference::{Masks, Targets};
 use thinnet::rng::{self, Coordinates, Stream};
+
+mod functions;
+
+use functions::{RowLoss, activate, against_values, derivative, softmax_cross_entropy};
 
 const ULP: f64 = 2.0 * EPS;
 
@@ -102,7 +107,7 @@ pub(crate) struct Step<'a> {
     pub(crate) weights: &'a [Vec<Ball>],
     /// What the device sees, which f32 holds exactly.
     pub(crate) inputs: &'a [f64],
-    pub(crate) labels: &'a [u32],
+    pub(crate) targets: Targets<'a>,
     pub(crate) masks: Masks<'a>,
 }
 
@@ -110,127 +115,121 @@ pub(crate) struct Step<'a> {
 pub(crate) struct Outcome {
     /// By row.
     pub(crate) losses: Vec<Ball>,
-    /// `[rows, classes]`.
+    /// `[rows, outputs]`.
     pub(crate) logits: Vec<Ball>,
+    /// The fewest and the most rows that may count as correct.
+    pub(crate) hits: (u32, u32),
     /// One vector per parameter tensor.
     pub(crate) gradients: Vec<Vec<Ball>>,
-    /// How far the pre-activations of ReLUs stay away from 0; negative where a ball contains 0.
+    /// How far the pre-activations of rectifiers stay away from 0; negative where a ball contains 0.
     pub(crate) kink: f64,
 }
 
-impl Outcome {
-    /// The fewest and the most rows that may count as correct.
-    pub(crate) fn hits(&self, labels: &[u32]) -> (u32, u32) {
-        let classes = self.logits.len() / labels.len();
-        let mut hits = (0, 0);
-        for (z, &label) in self.logits.chunks(classes).zip(labels) {
-            let own = z[label as usize];
-            let others = || (0..classes).filter(|&c| c != label as usize).map(|c| z[c]);
-            hits.0 += u32::from(others().all(|z| own.mid - own.rad > z.mid + z.rad));
-            hits.1 += u32::from(others().all(|z| own.mid + own.rad >= z.mid - z.rad));
-        }
-        hits
-    }
+/// What the forward pass leaves to the backward pass.
+struct Forward {
+    /// The input and the output of every layer.
+    outputs: Vec<Vec<Ball>>,
+    /// The pre-activations of every dense layer.
+    inner: Vec<Vec<Ball>>,
+    kink: f64,
 }
 
 impl Step<'_> {
     pub(crate) fn run(&self) -> Outcome {
-        let mut kink = f64::INFINITY;
-        let outputs = self.forward(&mut kink);
-        let (losses, dlogits) = self.loss(&outputs[outputs.len() - 1]);
-        Outcome { losses, gradients: self.backward(&outputs, dlogits), logits: outputs[outputs.len() - 1].clone(), kink }
+        let forward = self.forward();
+        let logits = forward.outputs[forward.outputs.len() - 1].clone();
+        let (mut losses, mut dlogits, mut hits) = (Vec::new(), Vec::new(), (0, 0));
+        for r in 0..self.rows() {
+            let (loss, gradient, [least, most]) =
+                self.loss(r, &logits[r * logits.len() / self.rows()..][..logits.len() / self.rows()]);
+            losses.push(loss);
+            dlogits.extend(gradient);
+            hits = (hits.0 + u32::from(least), hits.1 + u32::from(most));
+        }
+        Outcome { losses, logits, hits, gradients: self.backward(&forward, dlogits), kink: forward.kink }
     }
 
-    /// The input and the output of every layer.
-    fn forward(&self, kink: &mut f64) -> Vec<Vec<Ball>> {
-        let mut outputs = vec![self.inputs.iter().copied().map(Ball::exact).collect::<Vec<_>>()];
+    fn rows(&self) -> usize {
+        self.inputs.len() / self.network.input.0[0] as usize
+    }
+
+    fn forward(&self) -> Forward {
+        let inputs = self.inputs.iter().copied().map(Ball::exact).collect::<Vec<_>>();
+        let mut forward = Forward { outputs: vec![inputs], inner: Vec::new(), kink: f64::INFINITY };
         let mut tensor = 0;
         for (i, layer) in self.network.layers.iter().enumerate() {
-            let x = &outputs[i];
-            outputs.push(match layer {
+            let x = &forward.outputs[i];
+            let (z, y) = match layer {
                 Layer::Dense(dense) => {
                     let (weight, bias) = (&self.weights[tensor], &self.weights[tensor + 1]);
                     tensor += 2;
-                    let mut y = Vec::new();
+                    let mut z = Vec::new();
                     for row in x.chunks(weight.len() / bias.len()) {
                         for (w, b) in weight.chunks(row.len()).zip(bias) {
                             let terms = w.iter().copied().zip(row.iter().copied());
-                            let z = dot(terms.chain([(*b, Ball::exact(1.0))]));
-                            if dense.activation == Activation::Relu {
-                                *kink = kink.min(z.mid.abs() - z.rad);
-                            }
-                            y.push(activate(dense.activation, z));
+                            z.push(dot(terms.chain([(*b, Ball::exact(1.0))])));
                         }
                     }
-                    y
+                    if matches!(dense.activation, Activation::Relu | Activation::LeakyRelu | Activation::Selu) {
+                        forward.kink = z.iter().fold(forward.kink, |kink, z| kink.min(z.mid.abs() - z.rad));
+                    }
+                    let y = z.iter().map(|&z| activate(dense.activation, z)).collect();
+                    (z, y)
                 }
-                Layer::Dropout(_) => self.drop_out(i, x),
+                Layer::Dropout(dropout) => (Vec::new(), self.drop_out(i, dropout, x)),
                 other => panic!("balls know nothing of {other:?}"),
-            });
+            };
+            forward.inner.push(z);
+            forward.outputs.push(y);
         }
-        outputs
+        forward
     }
 
     /// Dropout of layer `i` in either direction.
-    fn drop_out(&self, i: usize, x: &[Ball]) -> Vec<Ball> {
-        let (Layer::Dropout(dropout), Masks::Drawn { seed, pass, samples }) = (&self.network.layers[i], self.masks) else {
-            return x.to_vec();
+    fn drop_out(&self, i: usize, dropout: &Dropout, x: &[Ball]) -> Vec<Ball> {
+        let scaled = |x: &Ball, scale: f32| x.times(Ball::exact(f64::from(scale)));
+        let Masks::Drawn { seed, pass, samples } = self.masks else {
+            let scale = dropout.eval_scale();
+            return x.iter().map(|x| if scale == 1.0 { *x } else { scaled(x, scale) }).collect();
         };
         let site = self.network.sites().unwrap()[i].unwrap();
         let units = x.len() / samples.len();
-        let (keep, scale) = (dropout.keep, Ball::exact(f64::from(dropout.keep.scale())));
         let kept = |e: usize| {
             let at = Coordinates { stream: Stream::TrainingMask, site, pass, sample: samples[e / units] };
-            keep.keeps(at.word((e % units) as u32, rng::key(seed)))
+            dropout.keep.keeps(at.word((e % units) as u32, rng::key(seed)))
         };
-        (0..x.len()).map(|e| if kept(e) { x[e].times(scale) } else { Ball::default() }).collect()
+        (0..x.len()).map(|e| if kept(e) { scaled(&x[e], dropout.train_scale()) } else { Ball::default() }).collect()
     }
 
-    /// The loss of every row and the gradient of their mean with respect to the logits.
-    fn loss(&self, logits: &[Ball]) -> (Vec<Ball>, Vec<Ball>) {
-        let (mut losses, mut gradient) = (Vec::new(), Vec::new());
-        let (batch, classes) = (self.labels.len() as f64, logits.len() / self.labels.len());
-        for (z, &label) in logits.chunks(classes).zip(self.labels) {
-            let largest = z.iter().fold(f64::NEG_INFINITY, |a, z| a.max(z.mid));
-            let off = z.iter().fold(0.0, |a: f64, z| a.max(z.rad));
-            let powers: Vec<f64> = z.iter().map(|z| (z.mid - largest).exp()).collect();
-            let total: f64 = powers.iter().sum();
-            // Errors relative to a power: the shift rounds once, exp has WGSL's error at the shifted logit.
-            let own = |c: usize| {
-                let shifted = largest - z[c].mid + 2.0 * off;
-                exp_error(shifted) + ULP * shifted
-            };
-            let of_sum = 1.01 * (0..classes).map(|c| powers[c] / total * own(c)).sum::<f64>() + gamma(2 * classes);
-            let margin = largest - z[label as usize].mid;
-            let log = total.ln();
-            // The loss changes by at most 2 |dz| with the logits: the 1-norm of softmax - onehot is at most 2.
-            let own_log = f64::from(1u32 << 21).recip() + 3.0 * ULP * log + of_sum;
-            losses.push(Ball { mid: log + margin, rad: 2.0 * off + own_log + 3.0 * ULP * (log + margin + 2.0 * off) });
-            for (c, power) in powers.iter().enumerate() {
-                let p = power / total;
-                // Logits off by `off` change a probability by a factor of at most e^(2 off).
-                let rad = p * (2.0 * off + own(c) + 1.01 * of_sum + 2.5 * ULP).exp_m1() + TINY;
-                let wanted = if c == label as usize { 1.0 } else { 0.0 };
-                let difference = Ball { mid: p, rad }.minus(Ball::exact(wanted));
-                gradient.push(difference.over(Ball::exact(batch), batch));
+    /// The loss of row `r`, whose outputs are `z`.
+    fn loss(&self, r: usize, z: &[Ball]) -> RowLoss {
+        match self.targets {
+            Targets::Labels(labels) => softmax_cross_entropy(z, labels[r] as usize, self.rows() as f64),
+            Targets::Values(values) => {
+                let t = &values[r * z.len()..][..z.len()];
+                against_values(self.network.loss, z, t, self.rows() as f64)
             }
         }
-        (losses, gradient)
     }
 
-    fn backward(&self, outputs: &[Vec<Ball>], dlogits: Vec<Ball>) -> Vec<Vec<Ball>> {
+    fn backward(&self, Forward { outputs, inner, .. }: &Forward, dlogits: Vec<Ball>) -> Vec<Vec<Ball>> {
         let mut gradients = Vec::new();
         let (mut dy, mut tensor) = (dlogits, self.weights.len());
         for (i, layer) in self.network.layers.iter().enumerate().rev() {
-            let Layer::Dense(dense) = layer else {
-                dy = self.drop_out(i, &dy);
-                continue;
+            let dense = match layer {
+                Layer::Dense(dense) => dense,
+                Layer::Dropout(dropout) => {
+                    dy = self.drop_out(i, dropout, &dy);
+                    continue;
+                }
+                other => panic!("balls know nothing of {other:?}"),
             };
             tensor -= 2;
             let (weight, units, x) = (&self.weights[tensor], self.weights[tensor + 1].len(), &outputs[i]);
             let inputs = weight.len() / units;
-            let rows = 0..self.labels.len();
-            let g: Vec<Ball> = dy.iter().zip(&outputs[i + 1]).map(|(&d, &y)| d.times(derivative(dense.activation, y))).collect();
+            let rows = 0..self.rows();
+            let slopes = outputs[i + 1].iter().zip(&inner[i]).map(|(&y, &z)| derivative(dense.activation, y, z));
+            let g: Vec<Ball> = dy.iter().zip(slopes).map(|(&d, slope)| d.times(slope)).collect();
             let column = |u: usize| rows.clone().map(move |r| r * units + u);
             let at = |u: usize, j: usize| dot(column(u).zip(rows.clone()).map(|(e, r)| (g[e], x[r * inputs + j])));
             let back = |r: usize, j: usize| dot((0..units).map(|u| (g[r * units + u], weight[u * inputs + j])));
@@ -240,35 +239,6 @@ impl Step<'_> {
         }
         gradients.reverse();
         gradients
-    }
-}
-
-fn activate(activation: Activation, z: Ball) -> Ball {
-    match activation {
-        Activation::Identity => z,
-        Activation::Relu if z.mid < -z.rad => Ball::exact(0.0),
-        Activation::Relu => Ball { mid: z.mid.max(0.0), ..z },
-        Activation::Tanh => Ball { mid: z.mid.tanh(), rad: z.rad + 1e-5 + 8.0 * ULP },
-        // The derivative is at most 1/4; an addition and a division follow exp.
-        Activation::Sigmoid => {
-            let mid = 1.0 / (1.0 + (-z.mid).exp());
-            Ball { mid, rad: 0.25 * (z.rad + exp_error(z.size())) }.ulps(4.0)
-        }
-        other => panic!("balls know nothing of {other:?}"),
-    }
-}
-
-/// f'(z) from y = f(z).
-fn derivative(activation: Activation, y: Ball) -> Ball {
-    let one = Ball::exact(1.0);
-    match activation {
-        Activation::Identity => one,
-        Activation::Relu if y.mid > y.rad => one,
-        Activation::Relu if y.size() == 0.0 => Ball::exact(0.0),
-        Activation::Relu => Ball { mid: if y.mid > 0.0 { 1.0 } else { 0.0 }, rad: 1.0 },
-        Activation::Tanh => one.minus(y.times(y)),
-        Activation::Sigmoid => y.times(one.minus(y)),
-        other => panic!("balls know nothing of {other:?}"),
     }
 }
 
@@ -284,21 +254,31 @@ pub(crate) fn update(
     gradient: &[Ball],
 ) {
     let r = Ball::rounded;
+    let decoupled = matches!(optimizer, Optimizer::AdamW { .. });
     for i in 0..weight.len() {
-        let g = gradient[i].plus(r(weight_decay).times(weight[i]));
+        let g = gradient[i].plus(r(if decoupled { 0.0 } else { weight_decay }).times(weight[i]));
         let change = match *optimizer {
-            Optimizer::Sgd { lr, momentum, nesterov: false } => {
+            Optimizer::Sgd { lr, momentum, nesterov } => {
                 m[i] = r(momentum).times(m[i]).plus(g);
-                r(lr).times(m[i])
+                r(lr).times(if nesterov { g.plus(r(momentum).times(m[i])) } else { m[i] })
             }
-            Optimizer::Adam { lr, beta1, beta2, epsilon } => {
+            Optimizer::Adam { lr, beta1, beta2, epsilon } | Optimizer::AdamW { lr, beta1, beta2, epsilon } => {
                 m[i] = r(beta1).times(m[i]).plus(r(1.0 - beta1).times(g));
                 v[i] = r(beta2).times(v[i]).plus(r(1.0 - beta2).times(g.times(g)));
                 let bias = r((1.0 - beta2.powi(t as i32)).sqrt());
                 let root = v[i].root().over(bias, bias.mid - bias.rad);
                 let rate = r(lr / (1.0 - beta1.powi(t as i32)));
                 // The root is not negative, whatever its ball says.
-                rate.times(m[i]).over(root.plus(r(epsilon)), epsilon * (1.0 - 4.0 * ULP))
+                let update = rate.times(m[i]).over(root.plus(r(epsilon)), epsilon * (1.0 - 4.0 * ULP));
+                let decay = r(if decoupled { lr * weight_decay } else { 0.0 });
+                weight[i] = weight[i].minus(decay.times(weight[i]));
+                update
+            }
+            Optimizer::RmsProp { lr, alpha, epsilon, momentum } => {
+                v[i] = r(alpha).times(v[i]).plus(r(1.0 - alpha).times(g.times(g)));
+                let update = g.over(v[i].root().plus(r(epsilon)), epsilon * (1.0 - 4.0 * ULP));
+                m[i] = r(momentum).times(m[i]).plus(update);
+                r(lr).times(m[i])
             }
             other => panic!("balls know nothing of {other:?}"),
         };

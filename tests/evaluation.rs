@@ -28,7 +28,7 @@ fn evaluation_agrees_with_the_reference_without_masks() {
                 let weights = widen(member.model.weights());
                 let exact: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
                 let (network, inputs, labels) = (member.model.network(), &inputs, &labels);
-                let balls = balls::Step { network, weights: &exact, inputs, labels, masks: Masks::None }.run();
+                let balls = balls::Step { network, weights: &exact, inputs, targets: labels.into(), masks: Masks::None }.run();
                 let losses = |masks| vec![reference::row_losses(network, &weights, inputs, labels, &masks).unwrap()];
                 let read = |name| executor.read(executor.plans().plans[EVAL].tensor(name), m as u32).unwrap();
                 let bits = &read("batch.loss")[..labels.len()];
@@ -39,7 +39,7 @@ fn evaluation_agrees_with_the_reference_without_masks() {
                 let drawn = Masks::Drawn { seed: member.seed, pass: 0, samples: &samples };
                 assert!(ratio(&found, &losses(drawn), bounds) >= 10.0, "the bounds admit dropout");
                 let hits: u32 = read("batch.correct")[..labels.len()].iter().sum();
-                let (least, most) = balls.hits(labels);
+                let (least, most) = balls.hits;
                 assert!((least..=most).contains(&hits), "{hits} hits, the reference has {least} to {most}");
                 decided += usize::from(least == most);
             }
@@ -57,7 +57,7 @@ fn logits_of_thousands_have_the_losses_of_the_reference() {
     let (inputs, labels, _) = batch_of(&data, &(0..17).collect::<Vec<_>>());
     let weights: Vec<Vec<Ball>> = widen(model.weights()).into_iter().map(|w| w.into_iter().map(Ball::exact).collect()).collect();
     let (inputs, labels) = (&inputs, &labels);
-    let balls = balls::Step { network: &network, weights: &weights, inputs, labels, masks: Masks::None }.run();
+    let balls = balls::Step { network: &network, weights: &weights, inputs, targets: labels.into(), masks: Masks::None }.run();
     let spread = |z: &[Ball]| z.iter().fold(0.0, |a: f64, z| a.max(z.mid)) - z.iter().fold(0.0, |a: f64, z| a.min(z.mid));
     assert!(balls.logits.chunks(5).any(|z| spread(z) > 2000.0), "e^z would not overflow");
     let expected = reference::loss(&network, &widen(model.weights()), inputs, labels, &Masks::None).unwrap();

@@ -165,7 +165,7 @@ impl OnDevice {
     fn balls(&self) -> Outcome {
         let weights: Vec<Vec<Ball>> = self.weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
         let (inputs, labels) = (&self.inputs, &self.labels);
-        balls::Step { network: &self.network, weights: &weights, inputs, labels, masks: self.masks() }.run()
+        balls::Step { network: &self.network, weights: &weights, inputs, targets: labels.into(), masks: self.masks() }.run()
     }
 }
 

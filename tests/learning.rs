@@ -72,10 +72,9 @@ impl<'a> Training<'a> {
         if step.position == 0 {
             (self.losses, self.hits) = (Vec::new(), (0, 0));
         }
-        let ball_step = balls::Step { network, weights: &self.balls, inputs: &inputs, labels: &labels, masks };
-        let Outcome { gradients: ball_gradients, mut losses, logits, kink } = ball_step.run();
-        let outcome = Outcome { gradients: Vec::new(), losses: Vec::new(), logits, kink };
-        let hits = outcome.hits(&labels);
+        let targets = (&labels).into();
+        let ball_step = balls::Step { network, weights: &self.balls, inputs: &inputs, targets, masks };
+        let Outcome { gradients: ball_gradients, mut losses, hits, .. } = ball_step.run();
         self.hits = (self.hits.0 + hits.0, self.hits.1 + hits.1);
         let exact = reference::row_losses(network, &self.weights, &inputs, &labels, &masks).unwrap();
         losses.iter_mut().zip(exact).for_each(|(ball, exact)| ball.mid = exact);
@@ -131,8 +130,10 @@ impl<'a> Training<'a> {
 }
 
 /// Adam's epsilon is large so that its update is no sign function of gradients near 0, which no bound could follow.
-fn optimizers() -> [Optimizer; 2] {
-    [Optimizer::momentum(0.05, 0.9), Optimizer::Adam { lr: 0.02, beta1: 0.9, beta2: 0.99, epsilon: 0.1 }]
+fn optimizers() -> [Optimizer; 4] {
+    let (lr, beta1, beta2, epsilon) = (0.02, 0.9, 0.99, 0.1);
+    let adam = Optimizer::Adam { lr, beta1, beta2, epsilon };
+    [Optimizer::momentum(0.05, 0.9), Optimizer::nesterov(0.05, 0.9), adam, Optimizer::AdamW { lr, beta1, beta2, epsilon }]
 }
 
 /// Trains on the device and returns, by step, the weights and the snapshot.
@@ -183,7 +184,7 @@ fn check_metrics(right: &Training, step: &Step, snapshot: &Snapshot) {
 }
 
 fn reject_defects(member: &Member, data: &thinnet::Dataset, steps: &[(Step, Vec<Vec<f32>>, Snapshot)]) {
-    let adam = matches!(member.optimizer, Optimizer::Adam { .. });
+    let adam = matches!(member.optimizer, Optimizer::Adam { .. } | Optimizer::AdamW { .. });
     let defects = [Defect::NextPass, Defect::NoWeightDecay, Defect::DecayOfWeightsOnly, Defect::FileOrder];
     for defect in defects.into_iter().chain(adam.then_some(Defect::UpdatesCountFromZero)) {
         let mut wrong = Training::new(member, defect);

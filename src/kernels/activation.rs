@@ -95,13 +95,7 @@ fn forward_error(kind: u32, x: f32) -> f64 {
             let y = 1.0 / (1.0 + libm::exp(-f64::from(x)));
             y * (1.0 - y) * exp_error(f64::from(x).clamp(-80.0, 80.0)) + 8.0 * EPS * y + 2e-35
         }
-        4 if x > 0.0 => {
-            if x.is_subnormal() {
-                FLUSH
-            } else {
-                0.0
-            }
-        }
+        4 if x > 0.0 => FLUSH * f64::from(u8::from(x.is_subnormal())),
         4 => 3.0 * EPS * SLOPE * f64::from(x).abs() + FLUSH,
         5 if x > 0.0 => 3.0 * EPS * LAMBDA * f64::from(x) + 2.0 * FLUSH,
         5 if x > -0.25 => 8.0 * EPS * LAMBDA_ALPHA * f64::from(x).abs() + 4.0 * FLUSH,
