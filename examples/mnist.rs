@@ -36,11 +36,20 @@ fn main() -> Result<()> {
         for epoch in &progress.history[shown..] {
             let valid = epoch.valid.expect("there are validation data");
             let accuracy = 100.0 * valid.accuracy.unwrap_or(f64::NAN);
-            println!("epoch {:2}: loss {:.4} with dropout, validation {:.4} and {accuracy:.2} %", epoch.epoch + 1, epoch.running.loss, valid.loss);
+            println!(
+                "epoch {:2}: loss {:.4} with dropout, validation {:.4} and {accuracy:.2} %",
+                epoch.epoch + 1,
+                epoch.running.loss,
+                valid.loss
+            );
         }
         shown = progress.history.len();
     })?;
     let judged = best.model.evaluate(&device, &test)?;
-    println!("epoch {} was best: {:.2} % of the test images right", best.epoch.epoch + 1, 100.0 * judged.accuracy.unwrap_or(f64::NAN));
+    println!(
+        "epoch {} was best: {:.2} % of the test images right",
+        best.epoch.epoch + 1,
+        100.0 * judged.accuracy.unwrap_or(f64::NAN)
+    );
     Ok(())
 }

@@ -4,9 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use thinnet::rng::{Coordinates, Stream, key};
-use thinnet::{
-    Activation, Dataset, Dense, Device, Dropout, Epoch, Model, Network, Optimizer, TrainOptions, Trainer, data,
-};
+use thinnet::{Activation, Dataset, Dense, Device, Dropout, Epoch, Model, Network, Optimizer, TrainOptions, Trainer, data};
 
 use super::output::{Bar, Listener, write_whole};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};

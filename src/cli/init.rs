@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use thinnet::Targets;
 use thinnet::config::{Task as Outputs, template};
 use thinnet::data::{DataOptions, Task};
-use thinnet::Targets;
 
 use super::{Cli, Failure};
 

@@ -26,7 +26,10 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
 /// Refuses what is there already, unless it may be replaced.
 pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
     match path.exists() && !force {
-        true => Err(Failure::Usage(format!("{} exists already; choose another place with --out, or replace it with --force", path.display()))),
+        true => Err(Failure::Usage(format!(
+            "{} exists already; choose another place with --out, or replace it with --force",
+            path.display()
+        ))),
         false => Ok(()),
     }
 }
@@ -62,7 +65,8 @@ impl Folder {
 
     /// Moves the folder to its place.
     pub(super) fn complete(self) -> Result<(), Failure> {
-        let moved = |e: std::io::Error| failed(&self.place, format!("cannot be put in place: {e}; it is in {}", self.beside.display()));
+        let moved =
+            |e: std::io::Error| failed(&self.place, format!("cannot be put in place: {e}; it is in {}", self.beside.display()));
         if self.place.exists() {
             let mut old = self.beside.clone().into_os_string();
             old.push("-old");

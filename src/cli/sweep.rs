@@ -21,7 +21,13 @@ pub(crate) struct Args {
     /// The network and its training, as TOML.
     file: PathBuf,
     /// Rates to compare: shares of units that are kept.
-    #[arg(long, value_name = "P,P,...", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.9,1.0", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "P,P,...",
+        value_delimiter = ',',
+        default_value = "0.3,0.5,0.7,0.9,1.0",
+        allow_negative_numbers = true
+    )]
     keep: Vec<f64>,
     /// How many seeds: the file's and those after it.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -60,12 +66,13 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let bar = Bar::new("sweep");
     let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
     let (mut done, mut current) = (0, None);
-    let runs = sweep(&device, &network, (&sets.train, valid), &options, epochs, (&layers, &keeps), &seeds, |keep, seed, progress| {
-        if current.replace((keep.to_bits(), seed)).is_some_and(|before| before != (keep.to_bits(), seed)) {
-            done += 1;
-        }
-        bar.show_part(&format!("keep {keep}, seed {seed}"), progress, done, count);
-    })?;
+    let runs =
+        sweep(&device, &network, (&sets.train, valid), &options, epochs, (&layers, &keeps), &seeds, |keep, seed, progress| {
+            if current.replace((keep.to_bits(), seed)).is_some_and(|before| before != (keep.to_bits(), seed)) {
+                done += 1;
+            }
+            bar.show_part(&format!("keep {keep}, seed {seed}"), progress, done, count);
+        })?;
     bar.finish();
 
     let rates: Vec<Rate> = keeps.iter().map(|keep| Rate::of(keep.get(), &runs)).collect();

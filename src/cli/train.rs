@@ -181,7 +181,11 @@ fn report(
         }
         return Ok(());
     }
-    writeln!(out, "\n{:>5} {:>11} {:>10} {:>11} {:>10} {:>9}", "epoch", "train loss", "accuracy", "valid loss", "accuracy", "seconds")?;
+    writeln!(
+        out,
+        "\n{:>5} {:>11} {:>10} {:>11} {:>10} {:>9}",
+        "epoch", "train loss", "accuracy", "valid loss", "accuracy", "seconds"
+    )?;
     let percent = |accuracy: Option<f64>| accuracy.map_or("-".into(), |a| format!("{:.2} %", 100.0 * a));
     let shown = |i: usize| i < 3 || i + 5 > history.len() || Some(history[i].epoch) == best;
     for (i, epoch) in history.iter().enumerate() {
