@@ -277,10 +277,10 @@ fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<L
 
 fn train_table<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TrainTable, D::Error> {
     let mut table = TrainTable::deserialize(deserializer)?;
-    if let LrSchedule::Cosine { epochs, .. } = &mut table.schedule {
-        if epochs.is_nan() {
-            *epochs = f64::from(table.epochs);
-        }
+    if let LrSchedule::Cosine { epochs, .. } = &mut table.schedule
+        && epochs.is_nan()
+    {
+        *epochs = f64::from(table.epochs);
     }
     Ok(table)
 }
