@@ -131,7 +131,7 @@ fn several() -> Vec<Config> {
     let seeds = [0, 1, i64::MAX as u64, 1 << 63, u64::MAX];
     let losses = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
     let paths = ["digits", "a \"quoted\" folder/train.csv", "C:\\data\\x.npz", "größe"];
-    let targets = [None, Some(Target::One("price".into())), Some(Target::Several(vec!["a b".into(), "c".into()]))];
+    let targets = [None, Some(Target::One("price".into())), Some(Target::Many(vec!["a b".into(), "c".into()]))];
     let at = |i: u32| i as usize;
     (0..12)
         .map(|i| {
