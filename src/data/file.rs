@@ -65,7 +65,7 @@ use source::{Ask, Place, Source};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataOptions {
-    /// A file, a folder or `digits`, see [the module](self).
+    /// A file, a folder or `digits`, see [the module](self); relative to the working folder.
     pub path: PathBuf,
     /// The rows to learn from; all that are neither valid nor test unless given.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! Tables as text: comma-separated values under a header line, plain or gzipped. Read row by row, never as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord, Trim};
@@ -34,17 +35,17 @@ struct Layout {
 }
 
 pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(open(path, "a csv file with a header line")?);
+    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text(path)?);
     let names = header(path, &mut reader)?;
     let layout = Layout::new(path, names, ask)?;
     let width = layout.inputs.len();
     // Labels are read as text: what they are is known when all of them have been seen.
     let as_text = ask.task != Task::Values && layout.targets.len() == 1 && !names_targets(ask, &layout.targets);
-    let (mut inputs, mut numbers, mut text) = (Vec::new(), Vec::new(), TextColumn::default());
+    let (mut inputs, mut numbers, mut column) = (Vec::new(), Vec::new(), TextColumn::default());
     let mut ids = HashMap::new();
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| malformed(path, &error, &layout.names))? {
-        let line = line(&record);
+        let place = record.position().map_or(0, |position| position.byte());
         let start = inputs.len();
         inputs.resize(start + width, 0.0);
         let first_number = numbers.len();
@@ -53,20 +54,20 @@ pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
         }
         for ((cell, &role), name) in record.iter().zip(&layout.roles).zip(&layout.names) {
             match role {
-                Role::Input(column) => inputs[start + column] = number(path, line, name, cell, FEATURE)?,
+                Role::Input(column) => inputs[start + column] = number(path, place, name, cell, FEATURE)?,
                 Role::Target(_) if as_text => {
-                    labels::check(cell).map_err(|problem| at(path, line, name, &problem))?;
+                    labels::check(cell).map_err(|problem| at(path, place, name, &problem))?;
                     let id = match ids.get(cell) {
                         Some(&id) => id,
                         None => {
-                            let id = text.add(cell, line);
+                            let id = column.add(cell, place);
                             ids.insert(cell.to_string(), id);
                             id
                         }
                     };
-                    text.rows.push(id);
+                    column.rows.push(id);
                 }
-                Role::Target(column) => numbers[first_number + column] = number(path, line, name, cell, TARGET)?,
+                Role::Target(column) => numbers[first_number + column] = number(path, place, name, cell, TARGET)?,
                 Role::Skipped => {}
             }
         }
@@ -81,7 +82,8 @@ pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
     } else if as_text {
         let name = &layout.targets[0];
         let known = ask.known.map(|known| known.output_names.as_slice());
-        let (targets, names) = labels::encode(text, ask.task, name, known).map_err(|problem| bad(path, problem))?;
+        let (targets, names) =
+            labels::encode(column, ask.task, name, known, |place| line(path, place)).map_err(|problem| bad(path, problem))?;
         (Some(targets), names)
     } else {
         (Some(Targets::Values { columns: layout.targets.len() as u32, values: numbers }), layout.targets.clone())
@@ -95,7 +97,7 @@ fn names_targets(ask: &Ask, targets: &[String]) -> bool {
 }
 
 /// The names of the columns.
-fn header(path: &Path, reader: &mut Reader<Box<dyn std::io::Read>>) -> Result<Vec<String>> {
+fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
     let header = reader.headers().map_err(|error| malformed(path, &error, &[]))?.clone();
     let names: Vec<String> = header.iter().map(String::from).collect();
     if names.is_empty() {
@@ -106,19 +108,19 @@ fn header(path: &Path, reader: &mut Reader<Box<dyn std::io::Read>>) -> Result<Ve
     {
         return Err(bad(path, format!("line 1 has one column, `{only}`; separate columns by commas instead of {separator:?}")));
     }
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+        return Err(bad(path, "line 1 has only numbers; add a header line with the names of the columns"));
+    }
+    let mut seen = HashMap::new();
     for (column, name) in names.iter().enumerate() {
         let number = column + 1;
         if name.is_empty() {
             let remedy = "name it, or remove it: pandas leaves out the index with to_csv(index=False)";
             return Err(bad(path, format!("line 1, column {number} has no name; {remedy}")));
         }
-        if let Some(first) = names[..column].iter().position(|other| other == name) {
-            let first = first + 1;
+        if let Some(first) = seen.insert(name.as_str(), number) {
             return Err(bad(path, format!("line 1, columns {first} and {number} are both called `{name}`; rename one")));
         }
-    }
-    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
-        return Err(bad(path, "line 1 has only numbers; add a header line with the names of the columns"));
     }
     Ok(names)
 }
@@ -196,8 +198,11 @@ fn target_columns(path: &Path, names: &[String], ask: &Ask) -> Result<Vec<usize>
 
 /// The model's input columns, if they are the columns of the file, in whatever order.
 fn same_names(path: &Path, found: Vec<String>, known: &[String]) -> Result<Vec<String>> {
-    let missing: Vec<String> = known.iter().filter(|name| !found.contains(name)).cloned().collect();
-    let additional: Vec<String> = found.iter().filter(|name| !known.contains(name)).cloned().collect();
+    let without = |names: &[String], others: &[String]| -> Vec<String> {
+        let others: HashSet<&String> = others.iter().collect();
+        names.iter().filter(|name| !others.contains(name)).cloned().collect()
+    };
+    let (missing, additional) = (without(known, &found), without(&found, known));
     if missing.is_empty() && additional.is_empty() {
         return Ok(known.to_vec());
     }
@@ -222,15 +227,15 @@ const FEATURE: &str = "remove the column or encode it as numbers, for classes on
 const TARGET: &str = "this loss needs targets that are numbers; train with cross_entropy if they are classes";
 
 /// A number from a cell.
-fn number(path: &Path, line: u64, name: &str, cell: &str, remedy: &str) -> Result<f32> {
+fn number(path: &Path, place: u64, name: &str, cell: &str, remedy: &str) -> Result<f32> {
     match cell.parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
-        _ if cell.is_empty() => Err(at(path, line, name, "is empty; fill in a number or remove the row")),
+        _ if cell.is_empty() => Err(at(path, place, name, "is empty; fill in a number or remove the row")),
         Ok(_) => {
             let problem = format!("is {cell}, which is not finite or beyond 3.4e38; fill in a number or remove the row");
-            Err(at(path, line, name, &problem))
+            Err(at(path, place, name, &problem))
         }
-        Err(_) => Err(at(path, line, name, &format!("is `{}`, not a number; {remedy}", shortened(cell)))),
+        Err(_) => Err(at(path, place, name, &format!("is `{}`, not a number; {remedy}", shortened(cell)))),
     }
 }
 
@@ -239,30 +244,59 @@ fn shortened(cell: &str) -> String {
     if cell.chars().count() > 40 { cell.chars().take(40).chain("...".chars()).collect() } else { cell.into() }
 }
 
-fn at(path: &Path, line: u64, name: &str, problem: &str) -> Error {
-    bad(path, format!("line {line}, column `{name}` {problem}"))
+fn at(path: &Path, place: u64, name: &str, problem: &str) -> Error {
+    bad(path, format!("line {}, column `{name}` {problem}", line(path, place)))
 }
 
-/// The line on which a record begins.
-fn line(record: &StringRecord) -> u64 {
-    record.position().map_or(0, |position| position.line())
+type Text = BufReader<Box<dyn Read>>;
+
+/// The file behind its byte order mark, so that places in it count from the same byte everywhere.
+fn text(path: &Path) -> Result<Text> {
+    let mut reader = BufReader::new(open(path, "a csv file with a header line")?);
+    // An error is not left to the parser: behind one, gzip's decoder says that the file is at its end.
+    if reader.fill_buf().map_err(|error| unreadable(path, &error))?.starts_with("\u{feff}".as_bytes()) {
+        reader.consume(3);
+    }
+    Ok(reader)
+}
+
+/// The line of a record that the parser found at this byte.
+///
+/// The parser's own lines are those of blank lines in front of a record, and of the record before where lines end in CR LF. So
+/// the file is read once more, which only errors do.
+fn line(path: &Path, place: u64) -> u64 {
+    let Ok(reader) = text(path) else { return 0 };
+    let (mut line, mut last) = (1, 0);
+    for (at, byte) in reader.bytes().map_while(std::io::Result::ok).enumerate() {
+        let ends = byte == b'\r' || byte == b'\n';
+        if at as u64 >= place && !ends {
+            break;
+        }
+        line += u64::from(ends && !(byte == b'\n' && last == b'\r'));
+        last = byte;
+    }
+    line
 }
 
 /// What the parser found wrong.
 fn malformed(path: &Path, error: &csv::Error, names: &[String]) -> Error {
     match error.kind() {
-        ErrorKind::Io(error) => bad(path, format!("is unreadable or cut off ({error}); copy or write it again")),
+        ErrorKind::Io(error) => unreadable(path, error),
         ErrorKind::Utf8 { pos, err } => {
-            let line = pos.as_ref().map_or(1, |position| position.line());
+            let line = pos.as_ref().map_or(1, |position| line(path, position.byte()));
             let column = names.get(err.field()).map_or(String::new(), |name| format!(" `{name}`"));
             let number = err.field() + 1;
             bad(path, format!("line {line}, column {number}{column} is not UTF-8 text; save the file as UTF-8"))
         }
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, |position| position.line());
+            let line = pos.as_ref().map_or(0, |position| line(path, position.byte()));
             let remedy = "give every row as many cells as the header has, and quote cells with commas in them";
             bad(path, format!("line {line} has {len} cells, expected {expected_len}; {remedy}"))
         }
         _ => bad(path, format!("is no csv file ({error}); write it again")),
     }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    bad(path, format!("is unreadable or cut off ({error}); copy or write it again"))
 }

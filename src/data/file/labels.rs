@@ -9,16 +9,16 @@ use crate::data::Targets;
 #[derive(Debug, Default)]
 pub(super) struct TextColumn {
     texts: Vec<String>,
-    /// The line on which each text is first.
-    lines: Vec<u64>,
+    /// The byte at which the record begins in which each text is first.
+    places: Vec<u64>,
     /// Which text each row has.
     pub(super) rows: Vec<u32>,
 }
 
 impl TextColumn {
-    pub(super) fn add(&mut self, text: &str, line: u64) -> u32 {
+    pub(super) fn add(&mut self, text: &str, place: u64) -> u32 {
         self.texts.push(text.into());
-        self.lines.push(line);
+        self.places.push(place);
         self.texts.len() as u32 - 1
     }
 }
@@ -40,14 +40,15 @@ fn whole(text: &str) -> Option<i64> {
 
 /// Classes and their names, which are empty where the classes are numbers from 0.
 ///
-/// `known` are the class names of a model that is trained already; empty names mean that its classes are numbers.
+/// `line` tells the line of a place. `known` are the class names of a model that is trained already; empty names mean that its classes are numbers.
 pub(super) fn encode(
     column: TextColumn,
     task: Task,
     name: &str,
     known: Option<&[String]>,
+    line: impl Fn(u64) -> u64,
 ) -> Result<(Targets, Vec<String>), String> {
-    let at = |text: usize| format!("line {}, column `{name}` is `{}`", column.lines[text], column.texts[text]);
+    let at = |text: usize| format!("line {}, column `{name}` is `{}`", line(column.places[text]), column.texts[text]);
     if let Some(known) = known.filter(|known| !known.is_empty()) {
         let place = |(text, label): (usize, &String)| {
             let canonical = whole(label).map(|number| number.to_string());
@@ -67,7 +68,7 @@ pub(super) fn encode(
     if !all_whole && column.texts.iter().all(|text| text.parse::<f64>().is_ok()) {
         let text = fraction().unwrap_or(0);
         if task == Task::Either {
-            return probabilities(&column, name).map(|targets| (targets, vec![name.to_string()]));
+            return probabilities(&column, name, line).map(|targets| (targets, vec![name.to_string()]));
         }
         let remedy = "classes are whole numbers or text; train with mean_squared_error if the targets are numbers";
         return Err(format!("{}, not a whole number; {remedy}", at(text)));
@@ -108,10 +109,10 @@ fn classes_of(column: &TextColumn, class_of_text: &[u32], classes: u32) -> Targe
 }
 
 /// Numbers between 0 and 1, for binary cross-entropy.
-fn probabilities(column: &TextColumn, name: &str) -> Result<Targets, String> {
+fn probabilities(column: &TextColumn, name: &str, line: impl Fn(u64) -> u64) -> Result<Targets, String> {
     let values: Vec<f32> = column.texts.iter().map(|text| text.parse().unwrap_or(f32::NAN)).collect();
     if let Some(text) = values.iter().position(|value| !(0.0..=1.0).contains(value)) {
-        let (line, value) = (column.lines[text], &column.texts[text]);
+        let (line, value) = (line(column.places[text]), &column.texts[text]);
         let remedy = "binary cross-entropy needs 0..=1; scale the column or train with mean_squared_error";
         return Err(format!("line {line}, column `{name}` is {value}; {remedy}"));
     }
