@@ -30,7 +30,7 @@ mod check;
 mod problem;
 mod template;
 
-pub use template::{Task, template};
+pub use template::{Outputs, template};
 
 /// A network, its data and its training: all that a run is a function of.
 ///

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use thinnet::config::{Config, NetworkOptions, Task, TrainTable, template};
+use thinnet::config::{Config, NetworkOptions, Outputs, TrainTable, template};
 use thinnet::data::file::{DataOptions, Rows, Target};
 use thinnet::network::DropoutMode;
 use thinnet::{Activation, Dense, Dropout, Error, Init, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer};
@@ -238,14 +238,14 @@ fn files_are_read_and_named() {
 
 #[test]
 fn the_template_is_a_configuration() {
-    for (path, task, rows, loss, keep) in [
-        ("digits", Task::Classes(10), 1797, Loss::SoftmaxCrossEntropy, 0.5),
-        ("a \"b\".csv", Task::Values(2), 3, Loss::MeanSquaredError, 0.9),
-        ("a.csv", Task::Values(1), 1_000_000, Loss::MeanSquaredError, 0.9),
+    for (path, what, rows, loss, keep) in [
+        ("digits", Outputs::Classes(10), 1797, Loss::SoftmaxCrossEntropy, 0.5),
+        ("a \"b\".csv", Outputs::Values(2), 3, Loss::MeanSquaredError, 0.9),
+        ("a.csv", Outputs::Values(1), 1_000_000, Loss::MeanSquaredError, 0.9),
     ] {
-        let text = template(Path::new(path), task, rows);
+        let text = template(&DataOptions::new(path), what, rows);
         let config = Config::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let (Task::Classes(outputs) | Task::Values(outputs)) = task;
+        let (Outputs::Classes(outputs) | Outputs::Values(outputs)) = what;
         assert_eq!(config.network.network(5).unwrap().outputs().unwrap(), outputs);
         assert_eq!((config.data.path.as_path(), config.network.loss), (Path::new(path), loss));
         assert!(config.network.layers.contains(&Layer::Dropout(dropout(keep))));
@@ -264,7 +264,7 @@ fn keys<'a>(text: &'a str, table: &str) -> Vec<(&'a str, &'a str)> {
 
 #[test]
 fn the_template_has_every_key_and_its_default() {
-    let text = template(Path::new("digits"), Task::Classes(10), 1797);
+    let text = template(&DataOptions::default(), Outputs::Classes(10), 1797);
     let full = Config {
         data: DataOptions {
             train: Some(Rows(0..1)),

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::{Portion, Rows, Sets, Task, file};
+use thinnet::data::{Portion, Rows, Sets, Target, Task, file};
 use thinnet::{Dataset, Error, Inputs, Model};
 
 use super::{Failure, range};
@@ -20,6 +20,9 @@ pub(crate) struct Source {
     /// its validation rows.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// The target column of a .csv, where it is none of label, target, class and y and was not named in training.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', requires = "data")]
+    target: Vec<String>,
     /// Only these rows of --data.
     #[arg(long, value_name = "A..B", value_parser = range, requires = "data")]
     rows: Option<Range<u32>>,
@@ -36,9 +39,9 @@ impl Source {
     pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
         let (model, config) = self.model()?;
         let Some(path) = &self.data else { return Ok((model, self.of_run(config)?)) };
-        let (target, portion) = (config.as_ref().and_then(|config| config.data.target.as_ref()), self.portion(path)?);
+        let (target, portion) = (self.target(config), self.portion(path)?);
         let task = Task::from(model.network().loss);
-        let rows = file::load_for(path, &portion, target, model.preprocessing(), task)?;
+        let rows = file::load_for(path, &portion, target.as_ref(), model.preprocessing(), task)?;
         Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
     }
 
@@ -49,9 +52,17 @@ impl Source {
             let Asked { rows, what } = self.of_run(config)?;
             return Ok((model, Asked { rows: rows.inputs().clone(), what }));
         };
-        let (target, portion) = (config.as_ref().and_then(|config| config.data.target.as_ref()), self.portion(path)?);
-        let rows = file::inputs_for(path, &portion, target, model.preprocessing())?;
+        let (target, portion) = (self.target(config), self.portion(path)?);
+        let rows = file::inputs_for(path, &portion, target.as_ref(), model.preprocessing())?;
         Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
+    }
+
+    /// The column of --target, or the one of the run.
+    fn target(&self, config: Option<Config>) -> Option<Target> {
+        match self.target.is_empty() {
+            true => config.and_then(|config| config.data.target),
+            false => Some(self.target.clone().into()),
+        }
     }
 
     /// The rows of --rows; of a folder the test part, if it has one.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use thinnet::Targets;
-use thinnet::config::{Task as Outputs, template};
+use thinnet::config::{Outputs, template};
 use thinnet::data::{DataOptions, Task};
 
 use super::{Cli, Failure};
@@ -53,5 +53,5 @@ fn text(args: &Args) -> Result<String, Failure> {
         Targets::Classes { classes, .. } => Outputs::Classes(*classes),
         Targets::Values { columns, .. } => Outputs::Values(*columns),
     };
-    Ok(template(&args.data, outputs, train.rows()))
+    Ok(template(&data, outputs, train.rows()))
 }

@@ -1,13 +1,13 @@
 //! A file to begin with: every key of `[data]` and `[train]`, those with their default commented out.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::TrainTable;
+use crate::data::DataOptions;
 
-/// What a network is to predict.
+/// What a network is to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
+pub enum Outputs {
     /// One of so many classes.
     Classes(u32),
     /// So many numbers.
@@ -17,21 +17,21 @@ pub enum Task {
 /// Key, value, what it means.
 type Line = (&'static str, String, &'static str);
 
-/// A commented TOML file for data at this path, of so many rows, with layers that suit the task.
+/// A commented TOML file for these data, of so many rows, with layers that suit the outputs.
 ///
 /// A key that is commented out has its default, or none, as its line says.
 ///
 /// ```
-/// use std::path::Path;
-/// use thinnet::config::{Config, Task, template};
-/// let config = Config::parse(&template(Path::new("digits"), Task::Classes(10), 1797))?;
+/// use thinnet::config::{Config, Outputs, template};
+/// use thinnet::data::DataOptions;
+/// let config = Config::parse(&template(&DataOptions::default(), Outputs::Classes(10), 1797))?;
 /// assert_eq!(config.network.network(64)?.outputs()?, 10);
 /// # Ok::<(), thinnet::Error>(())
 /// ```
-pub fn template(path: &Path, task: Task, rows: u32) -> String {
-    let (part, outputs) = match task {
-        Task::Classes(classes) => ([("256", "0.5"), ("128", "0.5")], classes),
-        Task::Values(columns) => ([("50", "0.9"), ("50", "0.9")], columns),
+pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
+    let (part, units) = match outputs {
+        Outputs::Classes(classes) => ([("256", "0.5"), ("128", "0.5")], classes),
+        Outputs::Values(columns) => ([("50", "0.9"), ("50", "0.9")], columns),
     };
     let mut text = String::from("# A line that is commented out shows the key's default, or an example where there is none.\n");
     text += "seed = 0                                     # of initial weights, order of the rows, masks; an integer, past 2^63 - 1 a string\n";
@@ -39,10 +39,21 @@ pub fn template(path: &Path, task: Task, rows: u32) -> String {
     let split = rows - rows / 10;
     let quoted = |text: &str| toml::Value::from(text).to_string();
     text += "\n[data]\n";
+    let target = match &data.target {
+        Some(target) => ("", toml::Value::try_from(target).map_or_else(|e| e.to_string(), |value| value.to_string())),
+        None => ("# ", quoted("label")),
+    };
     // A validation set of no row is none.
     let fraction = if rows < 20 { "# " } else { "" };
     for (comment, (key, value, meaning)) in [
-        ("", ("path", quoted(&path.to_string_lossy()), "folder of idx files, .csv, .npy or .npz file, or \"digits\" (embedded)")),
+        (
+            "",
+            (
+                "path",
+                quoted(&data.path.to_string_lossy()),
+                "folder of idx files, .csv, .npy or .npz file, or \"digits\" (embedded)",
+            ),
+        ),
         ("# ", ("train", quoted(&format!("0..{split}")), "rows to learn from; default: all that are for nothing else")),
         (
             "# ",
@@ -57,16 +68,16 @@ pub fn template(path: &Path, task: Task, rows: u32) -> String {
             ("valid_fraction", "0.1".into(), "share of the rows, drawn by the seed, that judges each epoch; default: none"),
         ),
         ("# ", ("test", quoted(&format!("{split}..{rows}")), "rows that judge the result; default: none")),
-        ("# ", ("target", quoted("label"), "column to predict, or [\"several\", \"columns\"]; default: as the format has it")),
-        ("# ", ("standardize", "false".into(), "mean 0 and deviation 1 over the training rows; default: as the format needs")),
+        (target.0, ("target", target.1, "column to learn, or [\"several\", \"columns\"]; default: label, target, class or y")),
+        ("# ", ("standardize", "true".into(), "mean 0 and deviation 1 over the training rows; default: all but bytes")),
     ] {
         line(&mut text, comment, &(key, value, meaning));
     }
 
     text += "\n[network]\n";
-    let (comment, loss) = match task {
-        Task::Classes(_) => ("# ", "softmax_cross_entropy"),
-        Task::Values(_) => ("", "mean_squared_error"),
+    let (comment, loss) = match outputs {
+        Outputs::Classes(_) => ("# ", "softmax_cross_entropy"),
+        Outputs::Values(_) => ("", "mean_squared_error"),
     };
     line(&mut text, comment, &("loss", quoted(loss), "softmax_cross_entropy, binary_cross_entropy or mean_squared_error"));
     line(&mut text, "# ", &("input", "64".into(), "columns of the input; default: those of the data"));
@@ -75,7 +86,7 @@ pub fn template(path: &Path, task: Task, rows: u32) -> String {
         let _ = writeln!(text, "  {{ dense = {units}, activation = \"relu\" }},");
         let _ = writeln!(text, "  {{ dropout = {{ keep = {keep} }} }},");
     }
-    let _ = writeln!(text, "  {{ dense = {outputs} }},\n]");
+    let _ = writeln!(text, "  {{ dense = {units} }},\n]");
 
     text += "\n[train]\n";
     train().iter().for_each(|one| line(&mut text, "# ", one));
