@@ -96,6 +96,8 @@ impl Default for DataOptions {
     }
 }
 
+const ROWS: &str = "rows are written FIRST..END, the end not included, for example 0..55000";
+
 /// Rows of a file, half open: `"0..55000"` in files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -122,17 +124,16 @@ impl std::str::FromStr for Rows {
         let number = |text: &str| text.trim().parse::<u32>().ok();
         let range = text.split_once("..").and_then(|(start, end)| Some(number(start)?..number(end)?));
         range.filter(|range| !range.is_empty()).map(Self).ok_or_else(|| {
-            let problem = "rows are written FIRST..END, the end not included, for example 0..55000".into();
-            Error::Option { option: "rows", value: text.into(), problem }
+            Error::Option { option: "rows", value: text.into(), problem: ROWS.into() }
         })
     }
 }
 
 impl TryFrom<String> for Rows {
-    type Error = Error;
+    type Error = String;
 
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no range of rows: {ROWS}"))
     }
 }
 
