@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use thinnet::data::{Dataset, Inputs, Values};
+use thinnet::data::{Dataset, Inputs, Targets, Values};
 use thinnet::executor::Executor;
 use thinnet::memory::Tensor;
-use thinnet::network::{Layer, Network};
-use thinnet::plan::{Caps, Mode, Options, Plan, Plans, Source, Update};
-use thinnet::step::{MemberStep, SiteStep, Step};
+use thinnet::network::{Layer, Loss, Network};
+use thinnet::plan::{Caps, Gradient, Mode, Options, Plan, Plans, Source, Training};
+use thinnet::reference;
+use thinnet::step::{MemberStep, OptimizerStep, SiteStep, Step};
 use thinnet::work::Work;
 use thinnet::{Dropout, Model, Optimizer, rng};
 
@@ -17,6 +18,9 @@ use crate::common::{numbers, words};
 pub(crate) const TRAIN: usize = 0;
 pub(crate) const EVAL: usize = 1;
 
+/// Where gradients are accumulated, the plan of the steps before the update.
+pub(crate) const ACCUMULATE: usize = 2;
+
 /// One network of a plan: what may differ between the members.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
@@ -25,6 +29,9 @@ pub(crate) struct Member {
     pub(crate) model: Model,
     pub(crate) optimizer: Optimizer,
     pub(crate) weight_decay: f64,
+    /// Infinite where they bound nothing.
+    pub(crate) clip_norm: f64,
+    pub(crate) max_norm: f64,
 }
 
 impl Member {
@@ -34,7 +41,8 @@ impl Member {
         for (tensor, bias) in weights.iter_mut().enumerate().filter(|(tensor, _)| tensor % 2 == 1) {
             *bias = numbers(bias.len(), seed.wrapping_mul(1000) + tensor as u64);
         }
-        Self { seed, model: Model::new(network.clone(), weights).unwrap(), optimizer, weight_decay: 0.0 }
+        let (model, clip_norm, max_norm) = (Model::new(network.clone(), weights).unwrap(), f64::INFINITY, f64::INFINITY);
+        Self { seed, model, optimizer, weight_decay: 0.0, clip_norm, max_norm }
     }
 
     /// The same weights with another rate at every dropout layer.
@@ -52,12 +60,32 @@ impl Member {
     pub(crate) fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay, ..self }
     }
+
+    pub(crate) fn norms(self, clip_norm: f64, max_norm: f64) -> Self {
+        Self { clip_norm, max_norm, ..self }
+    }
 }
 
 /// Random rows in f32 under sample numbers of their own, so that a row number taken for a sample shows.
 pub(crate) fn random_data(rows: u32, columns: u32, classes: u32, seed: u64) -> Dataset {
     let inputs = Inputs::from_f32(columns, numbers((rows * columns) as usize, seed)).unwrap();
     labelled(inputs, classes, seed)
+}
+
+/// The same with targets that fit the loss of a network with 13 inputs: labels, or as `soft` says numbers, for binary
+/// cross-entropy from 0 to 1 with both ends.
+pub(crate) fn data_for(network: &Network, rows: u32, soft: bool, seed: u64) -> Dataset {
+    let outputs = network.outputs().unwrap();
+    let data = random_data(rows, network.input.0[0], outputs.max(2), seed);
+    if !soft {
+        return data;
+    }
+    let number = |(i, value): (usize, f32)| match network.loss {
+        Loss::BinaryCrossEntropy => [(value + 1.0) / 2.0, value.abs().round(), value.abs()][i % 3],
+        _ => 3.0 * value,
+    };
+    let values = numbers((rows * outputs) as usize, seed + 2).into_iter().enumerate().map(number).collect();
+    Dataset::with_values(data.inputs().clone(), outputs, values).unwrap()
 }
 
 /// The same in bytes.
@@ -73,11 +101,23 @@ fn labelled(inputs: Inputs, classes: u32, seed: u64) -> Dataset {
     Dataset::new(inputs, labels, classes).unwrap()
 }
 
-/// A training and an evaluation plan over one data set.
-pub(crate) fn plans(caps: Caps, network: &Network, data: &Dataset, batch: u32, update: Update, members: u32) -> Plans {
+/// A training and an evaluation plan over one data set, and for the sum of gradients the plan of the steps before the update.
+pub(crate) fn plans(
+    caps: Caps,
+    network: &Network,
+    data: &Dataset,
+    batch: u32,
+    training: impl Into<Training>,
+    members: u32,
+) -> Plans {
+    let training = training.into();
     let mut plans = Plans::new(caps);
-    for (name, mode) in [("train", Mode::Train(update.into())), ("eval", Mode::Eval)] {
+    for (name, mode) in [("train", Mode::Train(training)), ("eval", Mode::Eval)] {
         plans.add(network, options(name, mode, data, batch, members)).unwrap();
+    }
+    if training.gradient == Gradient::Accumulated {
+        let mode = Mode::Train(Training { gradient: Gradient::Accumulate, ..training });
+        plans.add(network, options("train", mode, data, batch, members)).unwrap();
     }
     plans
 }
@@ -112,7 +152,14 @@ pub(crate) fn fill(plan: &Plan, data: &Dataset, members: &[Member], mut write: i
     };
     write(plan.tensor("data.inputs"), 0, &inputs);
     write(plan.tensor("data.ids"), 0, data.inputs().samples());
-    write(plan.tensor("data.targets"), 0, data.labels());
+    let network = members[0].model.network();
+    match batch_targets(network, data, &(0..data.rows()).collect::<Vec<_>>()) {
+        BatchTargets::Labels(labels) => write(plan.tensor("data.targets"), 0, &labels),
+        BatchTargets::Values(values) => {
+            let words: Vec<u32> = values.iter().map(|&value| (value as f32).to_bits()).collect();
+            write(plan.tensor("data.targets"), 0, &pad(&words, network.outputs().unwrap() as usize));
+        }
+    }
     for (m, member) in members.iter().enumerate() {
         for (parameter, values) in member.model.network().parameters().unwrap().iter().zip(member.model.weights()) {
             let padded = pad(values, *parameter.shape.last().unwrap() as usize);
@@ -128,14 +175,23 @@ pub(crate) fn upload(executor: &Executor, data: &Dataset, members: &[Member]) {
 
 /// The training steps of some epochs, as the trainer makes them.
 pub(crate) fn training(members: &[Member], rows: u32, batch: u32, epochs: Range<u32>) -> Vec<Work> {
+    accumulating(members, rows, (batch, 1), epochs)
+}
+
+/// The same with the gradients of several steps in one update.
+pub(crate) fn accumulating(members: &[Member], rows: u32, (batch, steps): (u32, u32), epochs: Range<u32>) -> Vec<Work> {
     let mut work = Vec::new();
+    let whole = batch * steps;
     for epoch in epochs {
-        for first in 0..rows.div_ceil(batch) {
-            let update = u64::from(epoch * rows.div_ceil(batch) + first) + 1;
+        for position in (0..rows).step_by(batch as usize) {
+            let first = position / whole * whole;
+            let (accumulated, batch_rows) = (position - first, whole.min(rows - first));
+            let step_rows = batch.min(rows - position);
+            let update = u64::from(epoch * rows.div_ceil(whole) + position / whole) + 1;
             let members = members.iter().map(|member| member_step(member, epoch, update)).collect();
-            let position = first * batch;
-            let step = Step { position, epoch, slot: epoch, ..Step::new(batch.min(rows - position), members) };
-            work.push(Work { plan: TRAIN, step });
+            let step = Step { position, epoch, slot: epoch, batch_rows, accumulated, ..Step::new(step_rows, members) };
+            let plan = if accumulated + step_rows == batch_rows { TRAIN } else { ACCUMULATE };
+            work.push(Work { plan, step });
         }
     }
     work
@@ -143,10 +199,11 @@ pub(crate) fn training(members: &[Member], rows: u32, batch: u32, epochs: Range<
 
 fn member_step(member: &Member, epoch: u32, update: u64) -> MemberStep {
     let sites = member.model.network().layers.iter().filter_map(|layer| match layer {
-        Layer::Dropout(dropout) => Some(SiteStep::new(dropout.keep, epoch)),
+        Layer::Dropout(dropout) => Some(SiteStep::of(dropout, epoch)),
         _ => None,
     });
-    let optimizer = member.optimizer.step(update, member.weight_decay);
+    let (clip_norm, max_norm) = (member.clip_norm as f32, member.max_norm as f32);
+    let optimizer = OptimizerStep { clip_norm, max_norm, ..member.optimizer.step(update, member.weight_decay) };
     MemberStep { key: rng::key(member.seed), optimizer, sites: sites.collect() }
 }
 
@@ -185,8 +242,56 @@ pub(crate) fn parameters_of(executor: &Executor, network: &Network, suffix: &str
 /// Rows of a data set as f64, and their labels and sample numbers.
 pub(crate) fn batch_of(data: &Dataset, rows: &[u32]) -> (Vec<f64>, Vec<u32>, Vec<u32>) {
     let inputs = rows.iter().flat_map(|&row| data.inputs().row_f32(row)).map(f64::from).collect();
-    let pick = |from: &[u32]| rows.iter().map(|&row| from[row as usize]).collect();
+    let pick = |from: &[u32]| rows.iter().filter_map(|&row| from.get(row as usize).copied()).collect();
     (inputs, pick(data.labels()), pick(data.inputs().samples()))
+}
+
+/// Targets of some rows as the loss of a network takes them.
+#[derive(Debug, Clone)]
+pub(crate) enum BatchTargets {
+    Labels(Vec<u32>),
+    Values(Vec<f64>),
+}
+
+impl BatchTargets {
+    pub(crate) fn get(&self) -> reference::Targets<'_> {
+        match self {
+            Self::Labels(labels) => labels.into(),
+            Self::Values(values) => values.into(),
+        }
+    }
+
+    /// The same targets, each one row too early.
+    pub(crate) fn rotated(&self, outputs: usize) -> Self {
+        let mut rotated = self.clone();
+        match &mut rotated {
+            Self::Labels(labels) => labels.rotate_left(1),
+            Self::Values(values) => values.rotate_left(outputs),
+        }
+        rotated
+    }
+}
+
+/// Labels stay labels for softmax; for other losses one output gets the label itself, and several get 1 at the label.
+pub(crate) fn batch_targets(network: &Network, data: &Dataset, rows: &[u32]) -> BatchTargets {
+    let outputs = network.outputs().unwrap() as usize;
+    match (data.targets(), network.loss) {
+        (Targets::Values { columns, values }, _) => {
+            assert_eq!(*columns as usize, outputs);
+            let row = |&row: &u32| &values[row as usize * outputs..][..outputs];
+            BatchTargets::Values(rows.iter().flat_map(row).copied().map(f64::from).collect())
+        }
+        (Targets::Classes { labels, .. }, Loss::SoftmaxCrossEntropy) => {
+            BatchTargets::Labels(rows.iter().map(|&row| labels[row as usize]).collect())
+        }
+        (Targets::Classes { labels, .. }, _) => {
+            let row = |&row: &u32| {
+                let label = labels[row as usize];
+                (0..outputs).map(move |c| if outputs == 1 { f64::from(label) } else { f64::from(u8::from(c == label as usize)) })
+            };
+            BatchTargets::Values(rows.iter().flat_map(row).collect())
+        }
+    }
 }
 
 /// The rows of a training step in the order of the mask contract.

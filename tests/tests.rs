@@ -42,6 +42,9 @@ mod network;
 /// The wiring of a plan: every kernel in place, whole gradients against the reference.
 mod gradients;
 
+/// Which kernels a plan has, in which order and over which buffers.
+mod wiring;
+
 /// Evaluation without masks, and what a plan leaves out.
 mod evaluation;
 
