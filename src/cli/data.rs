@@ -93,6 +93,10 @@ impl Source {
     }
 
     fn model(&self) -> Result<(Model, Option<Config>), Failure> {
+        if !self.model.exists() {
+            let problem = "is neither the folder of a run, as thinnet train writes them, nor a file of weights".into();
+            return Err(Error::File { path: self.model.clone(), problem }.into());
+        }
         if self.model.is_dir() {
             if self.network.is_some() {
                 return Err(Failure::Usage("--network is for weights of another program; a run has its own".into()));

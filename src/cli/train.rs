@@ -147,6 +147,12 @@ fn curves(name: &str, history: &[Epoch]) -> Result<String, Failure> {
         band: Vec::new(),
     };
     let mut curves = vec![line("training, dropout on", ORANGE, history.iter().map(|e| figure(Some(e.running))).collect())];
+    if history.iter().any(|e| e.train.is_some()) {
+        curves.push(line("training, dropout off", plot::ordered(1, 3), history.iter().map(|e| figure(e.train)).collect()));
+    }
+    if history.iter().any(|e| e.train.is_some()) {
+        curves.push(line("training, dropout off", plot::ordered(1, 3), history.iter().map(|e| figure(e.train)).collect()));
+    }
     if history.iter().any(|e| e.valid.is_some()) {
         curves.push(line("validation", BLUE, history.iter().map(|e| figure(e.valid)).collect()));
     }
