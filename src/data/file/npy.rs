@@ -254,7 +254,7 @@ impl<'a> Array<'a> {
         }
         let (_, values) = self.numbers(|value| value)?;
         let label = |(row, &value): (usize, &f64)| {
-            if value.fract() == 0.0 && (0.0..f64::from(1 << 31)).contains(&value) {
+            if value.fract() == 0.0 && (0.0..2_147_483_648.0).contains(&value) {
                 return Ok(value as u32);
             }
             let remedy = "labels are whole numbers from 0 to 2^31 - 1; save numpy.unique(y, return_inverse=True)[1]";
