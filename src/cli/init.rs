@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thinnet::Targets;
 use thinnet::config::{Task as Outputs, template};
-use thinnet::data::{DataOptions, Task};
+use thinnet::data::{DataOptions, Target, Task};
 
 use super::{Cli, Failure};
 
@@ -46,12 +46,26 @@ pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
 
 fn text(args: &Args) -> Result<String, Failure> {
     let target = (!args.target.is_empty()).then(|| args.target.clone().into());
-    let data = DataOptions { target, ..DataOptions::new(&args.data) };
+    let data = DataOptions { target: target.clone(), ..DataOptions::new(&args.data) };
     let task = if args.regression { Task::Values } else { Task::Classes };
     let train = data.load(task, 0)?.train;
     let outputs = match train.targets() {
         Targets::Classes { classes, .. } => Outputs::Classes(*classes),
         Targets::Values { columns, .. } => Outputs::Values(*columns),
     };
-    Ok(template(&args.data, outputs, train.rows()))
+    let text = template(&args.data, outputs, train.rows());
+    Ok(target.map_or(text.clone(), |target| with_target(&text, &target)))
+}
+
+/// The template with its example of a target replaced.
+fn with_target(text: &str, target: &Target) -> String {
+    let value = match target {
+        Target::One(name) => toml::Value::from(name.as_str()),
+        Target::Many(names) => toml::Value::from(names.clone()),
+    };
+    let line = |line: &str| match (line.starts_with("# target = "), line.rsplit_once(" # ")) {
+        (true, Some((_, meaning))) => format!("{:<44} # {meaning}\n", format!("target = {value}")),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
