@@ -103,7 +103,7 @@ mutant decoupled-decay-forgotten killed 'kernels::' shaders/optimizer.wgsl 'old 
 mutant rmsprop-momentum-forgotten killed 'kernels::' shaders/optimizer.wgsl 'o.beta1 * m[at] + g / (' 'g / ('
 mutant sum-not-overwritten killed 'kernels::' shaders/gradients.wgsl 'step.accumulated == 0u' 'step.accumulated == 1000000u'
 mutant norm-of-half-the-gradients killed 'kernels::' shaders/gradients.wgsl 'min((group.x + 1u) * range, p.quads)' 'min((group.x + 1u) * range, p.quads / 2u)'
-mutant clip-without-the-small-number killed 'kernels::' shaders/clip.wgsl ' + 1e-6' ''
+mutant clip-without-the-small-number killed 'kernels::' shaders/clip.wgsl ')) + 1e-6;' '));'
 mutant clip-lets-nan-pass killed 'kernels::' shaders/clip.wgsl 'limit < norm || nan' 'limit < norm'
 mutant max-norm-scales-up killed 'kernels::' shaders/max_norm.wgsl 'norm > limit' 'norm > 0.0'
 mutant max-norm-of-a-spare-workgroup killed 'kernels::' shaders/max_norm.wgsl 'row < p.rows' 'row < p.rows + 1u'

@@ -3,8 +3,8 @@
 //   norm = sqrt(sum of partials);  dw *= clip_norm / (norm + 1e-6) where that is below 1
 //
 // A gradient that is not clipped keeps its bits. A norm that is NaN makes every gradient NaN, as in PyTorch.
-// dw: [words], partials: [partials], a multiple of four. Each invocation adds up all partials in the same order, so that no kernel
-// has to do it in between, and then takes several quads. Dispatch: any number of workgroups; z is the member.
+// dw: [words], partials: [partials], a multiple of four. Each invocation adds up all partials in the same order, so that no
+// kernel has to do it in between, and then takes several quads. Dispatch: any number of workgroups; z is the member.
 
 struct Params {
     quads: u32,

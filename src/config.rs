@@ -257,7 +257,7 @@ fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<L
             factor: f64,
         },
         Cosine {
-            #[serde(default)]
+            #[serde(default, deserialize_with = "number")]
             epochs: Option<f64>,
             #[serde(default)]
             floor: f64,
@@ -266,13 +266,16 @@ fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<L
             decay: f64,
         },
     }
+    fn number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<f64>, D::Error> {
+        match f64::deserialize(deserializer)? {
+            nan if nan.is_nan() => Err(serde::de::Error::custom("NaN is not a number of epochs")),
+            epochs => Ok(Some(epochs)),
+        }
+    }
     Ok(match Written::deserialize(deserializer)? {
         Written::Constant => LrSchedule::Constant,
         Written::Step { every, factor } => LrSchedule::Step { every, factor },
         Written::Exponential { factor } => LrSchedule::Exponential { factor },
-        Written::Cosine { epochs: Some(epochs), .. } if epochs.is_nan() => {
-            return Err(serde::de::Error::custom("epochs is not a number"));
-        }
         Written::Cosine { epochs, floor } => LrSchedule::Cosine { epochs: epochs.unwrap_or(f64::NAN), floor },
         Written::InverseTime { decay } => LrSchedule::InverseTime { decay },
     })
@@ -280,10 +283,10 @@ fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<L
 
 fn train_table<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TrainTable, D::Error> {
     let mut table = TrainTable::deserialize(deserializer)?;
-    if let LrSchedule::Cosine { epochs, .. } = &mut table.schedule {
-        if epochs.is_nan() {
-            *epochs = f64::from(table.epochs);
-        }
+    if let LrSchedule::Cosine { epochs, .. } = &mut table.schedule
+        && epochs.is_nan()
+    {
+        *epochs = f64::from(table.epochs);
     }
     Ok(table)
 }

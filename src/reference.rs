@@ -1,15 +1,17 @@
 //! An independent oracle: a whole network forward and backward in f64, written from the formulas.
 //!
-//! Invariant: this file imports only `network` and `rng` (and the crate's error). It knows nothing of plans, kernels,
+//! Invariant: this module imports only `network` and `rng` (and the crate's error). It knows nothing of plans, kernels,
 //! devices or padded batches, so that nothing the fast path gets wrong can be wrong here for the same reason.
 //!
 //! ```text
 //! dense     z[r,u] = b[u] + sum_i W[u,i] x[r,i],   y = f(z);   g = dL/dy * f'(z)
 //!           dW[u,i] = sum_r g[r,u] x[r,i],   db[u] = sum_r g[r,u],   dx[r,i] = sum_u g[r,u] W[u,i]
 //! dropout   y = x * scale where the unit is kept, 0 where it is dropped; dx likewise from dy (Srivastava et al. 2014)
+//!           in evaluation y = x, for vanilla dropout, whose scale in training is 1, y = keep_prob * x
 //! ```
 //!
-//! The losses are in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices are row-major. Weights and gradients are one vector per tensor in the order of [`Network::parameters`].
+//! The losses are in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices are row-major. Weights and gradients
+//! are one vector per tensor in the order of [`Network::parameters`].
 
 use crate::network::{Activation, Dropout, Layer, Network};
 use crate::rng::{self, Coordinates, Stream};

@@ -46,7 +46,7 @@ fn accumulated_steps_make_the_update_of_the_whole_batch() {
     let exact = reference::gradients(initial.network(), &weights, &inputs, &labels, &masks).unwrap();
     let exact_balls: Vec<Vec<_>> = weights.iter().map(|w| w.iter().copied().map(balls::Ball::exact).collect()).collect();
     let (network, labels) = (initial.network(), labels.as_slice());
-    let outcome = balls::Step { network, weights: &exact_balls, inputs: &inputs, labels, masks }.run();
+    let outcome = balls::Step { network, weights: &exact_balls, inputs: &inputs, targets: labels.into(), masks }.run();
 
     for (batch, accumulate) in [(100, 1), (25, 4), (32, 4), (16, 7), (1, 100)] {
         let options = TrainOptions { seed, batch, accumulate, optimizer: Optimizer::sgd(lr), ..Default::default() };

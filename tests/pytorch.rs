@@ -102,7 +102,7 @@ impl Problem {
             let disturbed = self.reference(options, |step, weights, gradients| {
                 let balls: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
                 let (network, labels, inputs) = (&self.network, self.labels.as_slice(), self.inputs.as_slice());
-                let outcome = balls::Step { network, weights: &balls, inputs, labels, masks: Masks::None }.run();
+                let outcome = balls::Step { network, weights: &balls, inputs, targets: labels.into(), masks: Masks::None }.run();
                 for t in 0..weights.len() {
                     let noise = words(2 * weights[t].len(), u64::from(1000 * run + 10 * step) + t as u64);
                     for (i, pair) in noise.chunks(2).enumerate() {

@@ -71,6 +71,10 @@ mod refusals;
 /// Data sets: digits, ranges, noisy labels.
 mod data;
 
+/// Data sets from files: every format, how rows are shared out, what is done to values, what is refused.
+#[cfg(feature = "files")]
+mod data_files;
+
 /// Models as files.
 mod checkpoint;
 

@@ -54,6 +54,12 @@ fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     low - margin..high + margin
 }
 
+/// Whether the curves end higher than they begin, so that the room for the legend is at the bottom.
+fn rises(picture: &Picture<'_>) -> bool {
+    let ends = picture.curves.iter().filter_map(|curve| Some(curve.points.last()?.1 - curve.points.first()?.1));
+    ends.filter(|rise| rise.is_finite()).sum::<f64>() > 0.0
+}
+
 fn draw(text: &mut String, picture: &Picture<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(text, (960, 600)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -70,9 +76,13 @@ fn draw(text: &mut String, picture: &Picture<'_>) -> Result<(), Box<dyn std::err
         .x_label_area_size(46)
         .y_label_area_size(72)
         .build_cartesian_2d(x, range(edges))?;
+    let most = picture.curves.iter().map(|curve| curve.points.len()).max().unwrap_or(0);
     chart
         .configure_mesh()
         .light_line_style(WHITE)
+        .x_labels(most.clamp(3, 11))
+        .x_label_formatter(&|x| format!("{}", (x * 1000.0).round() / 1000.0))
+        .y_label_formatter(&|y| format!("{}", (y * 1000.0).round() / 1000.0))
         .x_desc(picture.x)
         .y_desc(picture.y)
         .label_style(("sans-serif", 16))
@@ -104,7 +114,7 @@ fn draw(text: &mut String, picture: &Picture<'_>) -> Result<(), Box<dyn std::err
     if picture.curves.len() > 1 {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(if rises(picture) { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight })
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.3))
             .label_font(("sans-serif", 17))

@@ -114,17 +114,17 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     bar.finish();
     let model = model.with_preprocessing(sets.preprocessing.clone());
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
-    write_run(&folder, &config, trainer.history(), &model)?;
+    write_run(&folder, &Experiment::name(&args.file), &config, trainer.history(), &model)?;
     folder.complete()?;
     report(&mut out, trainer.history(), best, test, &place, cli.json)
 }
 
-fn write_run(folder: &Folder, config: &Config, history: &[Epoch], model: &Model) -> Result<(), Failure> {
+fn write_run(folder: &Folder, name: &str, config: &Config, history: &[Epoch], model: &Model) -> Result<(), Failure> {
     folder.write("config.toml", &config.to_toml())?;
     folder.write("history.csv", &history_csv(history))?;
     let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
     folder.write("timing.csv", &format!("epoch,seconds\n{seconds}"))?;
-    folder.write("curves.svg", &curves(history)?)?;
+    folder.write("curves.svg", &curves(name, history)?)?;
     model.save(folder.file("model.safetensors")).map_err(|e| Failure::Other(e.to_string()))
 }
 
@@ -143,7 +143,7 @@ fn history_csv(history: &[Epoch]) -> String {
 }
 
 /// Accuracy over epochs, or the loss where no row is right or wrong.
-fn curves(history: &[Epoch]) -> Result<String, Failure> {
+fn curves(name: &str, history: &[Epoch]) -> Result<String, Failure> {
     let accuracies = history.iter().all(|e| e.running.accuracy.is_some());
     let figure = |metrics: Option<Metrics>| match (metrics, accuracies) {
         (Some(m), true) => 100.0 * m.accuracy.unwrap_or(f64::NAN),
@@ -161,8 +161,8 @@ fn curves(history: &[Epoch]) -> Result<String, Failure> {
     if history.iter().any(|e| e.valid.is_some()) {
         curves.push(line("validation", BLUE, history.iter().map(|e| figure(e.valid)).collect()));
     }
-    let (title, y) = if accuracies { ("Accuracy", "accuracy, %") } else { ("Loss", "loss") };
-    plot::svg(&Picture { title, x: "epoch", y, curves })
+    let y = if accuracies { "accuracy, %" } else { "loss" };
+    plot::svg(&Picture { title: name, x: "epoch", y, curves })
 }
 
 fn report(

@@ -85,8 +85,11 @@ fn explain(text: &str, path: &serde_path_to_error::Path, message: &str) -> Probl
     let message = message.trim();
     let inside = |path: &str, key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     let quoted = |what: &str| {
-        let (word, rest) = message.strip_prefix(what)?.strip_prefix(" `")?.split_once('`')?;
-        Some((word, rest.split('`').skip(1).step_by(2).collect::<Vec<_>>()))
+        let rest = message.strip_prefix(what)?.strip_prefix(" `")?;
+        // The word is the user's and may hold anything; what is known does not.
+        let (word, known) = rest.rsplit_once("`, ").or(rest.rsplit_once('`'))?;
+        let (word, known) = rest.rsplit_once("`, expected ").unwrap_or((word, known));
+        Some((word, known.split('`').skip(1).step_by(2).collect::<Vec<_>>()))
     };
     if let Some((key, _)) = quoted("missing field") {
         return Problem { path: inside(&path, key), value: None, problem: "is missing".into() };
@@ -112,15 +115,29 @@ fn explain(text: &str, path: &serde_path_to_error::Path, message: &str) -> Probl
             false => Problem { path, value: Some(format!("{word:?}")), problem: format!("unknown word; {instead}") },
         };
     }
+    if message.starts_with("invalid type: unit variant")
+        && let Some((outer, word)) = path.rsplit_once('.')
+    {
+        let problem = format!("needs a table, as in {{ {word} = {{ {} }} }}", numbers(word));
+        return Problem { path: outer.to_owned(), value: Some(format!("{word:?}")), problem };
+    }
+    if message.starts_with("wanted exactly 1 element") {
+        let problem = "expected a table with exactly one key, the kind, as in { adam = { lr = 0.001 } }".into();
+        return Problem { path, value: None, problem };
+    }
     let mut problem = message.to_owned();
     for (rust, words) in [
+        ("invalid type: map", "invalid type: table"),
         ("expected u32", "expected an integer from 0 to 4294967295"),
         ("expected f64", "expected a number"),
-        ("expected f32", "expected a number"),
         ("expected a boolean", "expected true or false"),
         ("expected a sequence", "expected an array"),
+        ("expected path string", "expected a string"),
     ] {
         problem = problem.replace(rust, words);
+    }
+    if let Some((before, _)) = problem.split_once("expected struct ") {
+        problem = format!("{before}expected a table");
     }
     Problem { path, value: None, problem }
 }
@@ -138,6 +155,19 @@ fn has(text: &str, path: &str) -> bool {
         value = next;
     }
     true
+}
+
+/// Numbers for a word that needs some.
+fn numbers(word: &str) -> &'static str {
+    match word {
+        "sgd" => "lr = 0.1, momentum = 0.9",
+        "adam" | "adamw" | "rmsprop" => "lr = 0.001",
+        "step" => "every = 10, factor = 0.5",
+        "exponential" => "factor = 0.95",
+        "cosine" => "floor = 0.01",
+        "inverse_time" => "decay = 0.1",
+        _ => "..",
+    }
 }
 
 /// What can be written instead of a word that is not known: the most alike, if one is, and all.
@@ -158,12 +188,19 @@ fn instead(path: &str, word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known word most like this one, if any is like it: by its letters in order, or since one contains the other.
+/// The known word most like this one, if any is like it: it begins it, is one slip
+/// away, is inside it, or has most of its letters in order.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     let likeness = |known: &str| {
-        let contained = word.len().min(known.len()) >= 3 && (word.contains(known) || known.contains(&word));
-        strsim::jaro_winkler(&word, known).max(if contained { 0.85 } else { 0.0 })
+        let contained = match word.len().min(known.len()) {
+            ..3 => 0.0,
+            _ if word.starts_with(known) || known.starts_with(&word) => 0.95,
+            _ if strsim::osa_distance(&word, known) == 1 => 0.9,
+            _ if word.contains(known) || known.contains(&word) => 0.85,
+            _ => 0.0,
+        };
+        strsim::jaro_winkler(&word, known).max(contained)
     };
     let best = known.iter().map(|&known| (likeness(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|&(likeness, _)| likeness >= 0.8).map(|(_, known)| known)

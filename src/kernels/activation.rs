@@ -84,9 +84,10 @@ fn forward(kind: u32, x: f32) -> f32 {
 /// WGSL: tanh is as accurate as the worse of 1e-5 absolute and sinh/cosh; its clamp changes less than that. Sigmoid is exp, an
 /// addition and a division of 2.5 ULP, of a number clamped to 80: below -80 it is e^-80 < 2e-35 instead of less.
 ///
-/// SELU near 0 is a series: p_2 = 1 + x / 2 p_3 and so on, each with a division, a product and a sum, of which the inner count
-/// an eighth or less: 2.5 EPS. The product with x, the product with a rounded constant, the terms left out and the twin's rounding
-/// make it less than 8. Elsewhere it is exp, of which the subtraction leaves the absolute error.
+/// WGSL rounds to either side, 2 EPS, and constants are rounded, 1 EPS. SELU near 0 is a series: p_2 = 1 + x / 2 p_3 and so on,
+/// each with a division, a product and a sum, of which the inner count an eighth or less: 4 EPS. The product with x, the product
+/// with a constant, the terms left out and the twin's rounding make it less than 12. Elsewhere it is exp, of which the
+/// subtraction leaves the absolute error.
 fn forward_error(kind: u32, x: f32) -> f64 {
     match kind {
         1 if x.is_subnormal() => FLUSH,
@@ -96,12 +97,12 @@ fn forward_error(kind: u32, x: f32) -> f64 {
             y * (1.0 - y) * exp_error(f64::from(x).clamp(-80.0, 80.0)) + 8.0 * EPS * y + 2e-35
         }
         4 if x > 0.0 => FLUSH * f64::from(u8::from(x.is_subnormal())),
-        4 => 3.0 * EPS * SLOPE * f64::from(x).abs() + FLUSH,
-        5 if x > 0.0 => 3.0 * EPS * LAMBDA * f64::from(x) + 2.0 * FLUSH,
-        5 if x > -0.25 => 8.0 * EPS * LAMBDA_ALPHA * f64::from(x).abs() + 4.0 * FLUSH,
+        4 => 4.0 * EPS * SLOPE * f64::from(x).abs() + FLUSH,
+        5 if x > 0.0 => 4.0 * EPS * LAMBDA * f64::from(x) + 2.0 * FLUSH,
+        5 if x > -0.25 => 12.0 * EPS * LAMBDA_ALPHA * f64::from(x).abs() + 4.0 * FLUSH,
         5 => {
             let x = f64::from(x).max(-80.0);
-            LAMBDA_ALPHA * (libm::exp(x) * exp_error(x) + 5.0 * EPS) + 2.0 * FLUSH
+            LAMBDA_ALPHA * (libm::exp(x) * exp_error(x) + 6.0 * EPS) + 2.0 * FLUSH
         }
         _ => 0.0,
     }
@@ -124,13 +125,13 @@ fn backward(kind: u32, y: f32, dy: f32) -> (f64, f64) {
 
 /// GELU at x: the share s of x that it is, the derivative v' of the sigmoid's argument, and the error of s.
 ///
-/// v has five rounded operations of one sign. The sigmoid has the errors that [`forward_error`] gives it.
+/// v has four rounded operations and two constants of one sign. The sigmoid has the errors that [`forward_error`] gives it.
 fn gelu_share(x: f64) -> [f64; 3] {
     let root = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
     let v = root * (x + 0.044715 * x * x * x);
     let share = 1.0 / (1.0 + libm::exp(-v));
     let slope = root * (1.0 + 3.0 * 0.044715 * x * x);
-    let exp = exp_error(v.clamp(-80.0, 80.0)) + 6.0 * EPS * v.abs();
+    let exp = exp_error(v.clamp(-80.0, 80.0)) + 10.0 * EPS * v.abs();
     [share, slope, share * (1.0 - share) * exp + 8.0 * EPS * share + 2e-35 + FLUSH]
 }
 
@@ -153,9 +154,9 @@ fn gelu_gradient(x: f32, dy: f32) -> (f64, f64) {
     let [share, slope, error] = gelu_share(x);
     let bend = x * slope * share * (1.0 - share);
     let size = share + bend.abs();
-    let bend_error = (x * slope).abs() * (error + 2.0 * EPS * share * (1.0 - share)) + 8.0 * EPS * bend.abs();
+    let bend_error = (x * slope).abs() * (error + 2.0 * EPS * share * (1.0 - share)) + 16.0 * EPS * bend.abs();
     let flushed = FLUSH * (3.0 + dy.abs() * (2.0 + (x * slope).abs()));
-    (dy * (share + bend), dy.abs() * (error + bend_error + 4.0 * EPS * size) + flushed)
+    (dy * (share + bend), dy.abs() * (error + bend_error + 5.0 * EPS * size) + flushed)
 }
 
 impl Kernel for ActivationForward {

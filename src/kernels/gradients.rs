@@ -59,14 +59,15 @@ pub(super) struct Shrink {
 impl Shrink {
     /// For numbers whose squares, `terms` of them, have this sum; `added` is added to the norm.
     ///
-    /// The sum has `terms` roundings in any order and may lose every term that is denormal. sqrt is 1 / inverseSqrt in WGSL, 4.5
-    /// ULP together; then the addition and the division, 2.5 ULP. The factor is a continuous function of the norm: where the
-    /// device takes the other branch than the twin, the norm is so near to the limit that the bound has room for both.
+    /// WGSL rounds to either side, 2 EPS. The sum has `terms` squares and additions in any order, and may lose every term that is
+    /// denormal. sqrt is 1 / inverseSqrt, 4.5 ULP together; then come the addition and the division, 2.5 ULP. The factor is a
+    /// continuous function of the norm: where the device takes the other branch than the twin, the norm is so near to the limit
+    /// that the bound has room for both.
     pub(super) fn new(limit: f32, sum: f64, terms: usize, added: f64) -> Self {
         let limit = f64::from(limit);
         let norm = |sum: f64, relative: f64| (sum.max(0.0).sqrt() + added) * (1.0 + relative);
-        let (exact, off) = (norm(sum, 0.0), gamma(terms + 1) * sum + 2.0 * terms as f64 * FLUSH);
-        let (low, high) = (norm(sum - off, -11.0 * EPS), norm(sum + off, 11.0 * EPS));
+        let (exact, off) = (norm(sum, 0.0), gamma(2 * terms + 2) * sum + 2.0 * terms as f64 * FLUSH);
+        let (low, high) = (norm(sum - off, -13.0 * EPS), norm(sum + off, 13.0 * EPS));
         if sum.is_nan() {
             return Self { factor: f64::NAN, error: Some(f64::NAN) };
         }
@@ -144,7 +145,7 @@ impl Kernel for GradientNorm {
     fn tolerance(&self, memory: &Memory, _: &Step, member: usize) -> Vec<Tolerance> {
         let bound = |(sum, terms): (f64, usize)| match sum {
             0.0 => 0.0,
-            _ => gamma(terms + 2) * sum + 2.0 * terms as f64 * FLUSH,
+            _ => gamma(2 * terms + 2) * sum + 2.0 * terms as f64 * FLUSH,
         };
         vec![Tolerance::Bounds(self.sums(memory, member).into_iter().map(bound).collect())]
     }

@@ -50,8 +50,8 @@ struct Output {
     right: bool,
 }
 
-/// The shader's log(1 + e) is a series: the error of exp, the seven operations and the terms left out are 16 EPS, all of them
-/// relative, so that it is right also where almost nothing is left of e.
+/// WGSL rounds to either side, 2 EPS. The shader's log(1 + e) is a series: the error of exp, and 16 EPS for the operations and
+/// the terms left out. All of it is relative, so that it is right also where almost nothing is left of e.
 fn binary(z: f32, t: f32) -> Output {
     let right = (z > 0.0) == (t > 0.5);
     let (z, t) = (f64::from(z), f64::from(t));
@@ -59,15 +59,15 @@ fn binary(z: f32, t: f32) -> Output {
     let power_error = power * exp_error(z) + FLUSH;
     let tail = libm::log1p(power);
     let sigmoid = if z >= 0.0 { 1.0 / (1.0 + power) } else { power / (1.0 + power) };
-    // Of the numerator and the denominator e moves at most one, by e's own error; the addition and the division are 6 EPS.
+    // It moves by at most as much as e does; the addition and the division are 7 EPS.
     let sigmoid_error = power_error + 7.0 * EPS * sigmoid + FLUSH;
     let slope = sigmoid - t;
     Output {
         loss: z.max(0.0) - z * t + tail,
         size: z.max(0.0) + (z * t).abs() + tail,
-        loss_error: power_error + 16.0 * EPS * tail + 4.0 * EPS * (z.max(0.0) + (z * t).abs()) + (3.0 + t.abs()) * FLUSH,
+        loss_error: power_error + 16.0 * EPS * tail + 6.0 * EPS * (z.max(0.0) + (z * t).abs()) + (3.0 + t.abs()) * FLUSH,
         slope,
-        slope_error: sigmoid_error + EPS * slope.abs() + 2.0 * FLUSH,
+        slope_error: sigmoid_error + 2.0 * EPS * slope.abs() + 2.0 * FLUSH,
         right,
     }
 }
@@ -75,11 +75,11 @@ fn binary(z: f32, t: f32) -> Output {
 fn squared(z: f32, t: f32) -> Output {
     let difference = f64::from(z) - f64::from(t);
     // The difference may be flushed, and what it is the difference of.
-    let error = EPS * difference.abs() + 3.0 * FLUSH;
+    let error = 2.0 * EPS * difference.abs() + 3.0 * FLUSH;
     Output {
         loss: difference * difference,
         size: difference * difference,
-        loss_error: (2.0 * difference.abs() + error) * error + EPS * difference * difference + FLUSH,
+        loss_error: (2.0 * difference.abs() + error) * error + 2.0 * EPS * difference * difference + FLUSH,
         slope: 2.0 * difference,
         slope_error: 2.0 * error,
         right: false,
@@ -109,14 +109,15 @@ fn mean(row: &[Output]) -> f64 {
 /// The errors of the terms and of adding them up; the division is 2.5 ULP, and the twin rounds.
 fn mean_error(row: &[Output]) -> f64 {
     let n = row.len();
-    let sum: f64 = row.iter().map(|output| output.loss_error + gamma(n) * (output.size + output.loss_error) + FLUSH).sum();
+    let sum: f64 = row.iter().map(|output| output.loss_error + gamma(2 * n) * (output.size + output.loss_error) + FLUSH).sum();
     (sum * (1.0 + 6.0 * EPS)) / n as f64 + 6.0 * EPS * mean(row).abs() + FLUSH
 }
 
-/// The gradient of one output and its error. The divisor is the product of two rounded numbers, and the division is 2.5 ULP.
+/// The gradient of one output and its error. The divisor is the product of two rounded numbers, 4 EPS; the division is 2.5 ULP,
+/// and the twin rounds.
 fn gradient(output: &Output, outputs: usize, step: &Step) -> (f64, f64) {
     let count = outputs as f64 * f64::from(step.batch_rows);
-    (output.slope / count, (output.slope_error + 9.0 * EPS * output.slope.abs()) * (1.0 + 9.0 * EPS) / count + FLUSH)
+    (output.slope / count, (output.slope_error + 11.0 * EPS * output.slope.abs()) * (1.0 + 11.0 * EPS) / count + FLUSH)
 }
 
 /// The kernels with a gradient.

@@ -109,8 +109,8 @@ impl TrainOptions {
             *momentum = ramp.momentum(*momentum, x);
         }
         OptimizerStep {
-            clip_norm: self.clip_norm.unwrap_or(0.0) as f32,
-            max_norm: self.max_norm.unwrap_or(0.0) as f32,
+            clip_norm: self.clip_norm.unwrap_or(f64::INFINITY) as f32,
+            max_norm: self.max_norm.unwrap_or(f64::INFINITY) as f32,
             ..optimizer.step(t, self.weight_decay)
         }
     }
