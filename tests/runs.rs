@@ -7,17 +7,17 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// Regression, class names and the numbers of a prediction.
-//TODO mod answers;
+mod answers;
 /// Weights that thinnet did not write.
-//TODO mod foreign;
+mod foreign;
 /// Network files made for some data.
-//TODO mod init;
+mod init;
 /// Early stopping and accumulated gradients from the command line.
-//TODO mod stopping;
+mod stopping;
 /// Rates of dropout compared in pairs.
-//TODO mod sweeps;
+mod sweeps;
 /// The files of a run, and that a run is a function of its file.
-//TODO mod trained;
+mod trained;
 
 /// A network that learns something of the digits in a fifth of a second.
 pub(crate) const SMALL: &str = r#"seed = 3

@@ -5,7 +5,7 @@ use crate::runs::Place;
 const PAIR: &str = "[network]\nlayers = [{ dense = 4, activation = \"relu\" }, { dropout = { keep = 0.5 } }, { dense = 2 }]\n\
                     [train]\nepochs = 1\n";
 
-/// Each file is trained on, and refused with these words besides its name.
+/// Each file is trained on, and refused with these words besides its name, which may be that of the labels beside it.
 fn refuses_files(place: &Place, files: &[(&str, Vec<u8>, &[&str])]) {
     place.write("net.toml", PAIR);
     let mut commands = Vec::new();
@@ -13,7 +13,7 @@ fn refuses_files(place: &Place, files: &[(&str, Vec<u8>, &[&str])]) {
         place.write(name, content);
         commands.push(format!("train net.toml --data {name}"));
     }
-    let says: Vec<Vec<&str>> = files.iter().map(|(name, _, says)| [&[*name], *says].concat()).collect();
+    let says: Vec<Vec<&str>> = files.iter().map(|(name, _, says)| [&[name.split('.').next().unwrap()], *says].concat()).collect();
     let cases: Vec<Case<'_>> = commands.iter().zip(&says).map(|(command, says)| (command.as_str(), &says[..])).collect();
     refuses(place, &cases);
 }
@@ -56,23 +56,31 @@ fn arrays_are_checked() {
     place.write("many_labels.npy", npy("<i8", "(2,)", &[0i64, 5].map(i64::to_le_bytes).concat()));
     let npz = |files: &[(&str, Vec<u8>)]| zip(files);
     let files: [(&str, Vec<u8>, &[&str]); 17] = [
-        ("complex.npy", npy("<c8", "(2, 1)", &[0; 16]), &["c8"]),
+        ("complex.npy", npy("<c8", "(2, 1)", &[0; 16]), &["type `<c8`", "convert it"]),
         ("cut.npy", good[..good.len() - 3].to_vec(), &["bytes"]),
         ("nan.npy", npy("<f4", "(2, 2)", &floats(&[1.0, f32::NAN, 3.0, 4.0])), &["row 0", "NaN"]),
-        ("scalar.npy", npy("<f4", "()", &floats(&[1.0])), &["()"]),
-        ("text.npy", b"hello, I am no array".to_vec(), &["npy"]),
-        ("head.npy", good[..20].to_vec(), &["header"]),
+        ("scalar.npy", npy("<f4", "()", &floats(&[1.0])), &["a single number", "save an array"]),
+        ("text.npy", b"hello, I am no array".to_vec(), &["no npy array", "numpy.save"]),
+        ("head.npy", good[..20].to_vec(), &["cut off within its header", "copy or write it again"]),
         ("lonely.npy", good.clone(), &["no file of targets", "lonely_labels.npy", "`target`"]),
         ("few.npy", good.clone(), &["few_labels.npy", "has 1 rows", "has 2", "one row of targets"]),
-        ("minus.npy", good.clone(), &["minus_labels.npy", "-1"]),
+        ("minus.npy", good.clone(), &["minus_labels.npy", "-1 in row 1", "numpy.unique"]),
         ("many.npy", good.clone(), &["6 classes"]),
-        ("nothing.npz", npz(&[]), &["inputs", "x"]),
-        ("none.npz", npz(&[("other.npy", good.clone())]), &["inputs", "other"]),
-        ("half.npz", npz(&[("x.npy", good.clone())]), &["targets", "y"]),
+        ("nothing.npz", npz(&[]), &["no array of inputs", "numpy.savez"]),
+        ("none.npz", npz(&[("other.npy", good.clone())]), &["no array of inputs", "it has: other"]),
+        ("half.npz", npz(&[("x.npy", good.clone())]), &["no array of targets", "it has: x"]),
         ("differ.npz", npz(&[("x.npy", good.clone()), ("y.npy", npy("<i8", "(1,)", &[0; 8]))]), &["has 1 rows", "has 2"]),
-        ("nozip.npz", b"PK, but not really".to_vec(), &["zip"]),
-        ("object.npz", npz(&[("x.npy", npy("|O", "(2, 2)", &[0; 32])), ("y.npy", labels.clone())]), &["|O"]),
-        ("cutzip.npz", npz(&[("x.npy", good.clone()), ("y.npy", labels)])[..150].to_vec(), &["zip"]),
+        ("nozip.npz", b"PK, but not really".to_vec(), &["no readable npz archive", "numpy.savez"]),
+        (
+            "object.npz",
+            npz(&[("x.npy", npy("|O", "(2, 2)", &[0; 32])), ("y.npy", labels.clone())]),
+            &["`x`", "type `|O`", "convert it"],
+        ),
+        (
+            "cutzip.npz",
+            npz(&[("x.npy", good.clone()), ("y.npy", labels)])[..150].to_vec(),
+            &["no readable npz archive", "numpy.savez"],
+        ),
     ];
     // A label that the network has no output for is a matter of both files; the message names the network's.
     let (many, own): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, ..)| *name == "many.npy");
