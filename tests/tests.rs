@@ -99,3 +99,7 @@ mod runs;
 /// Bad input on the command line: one message with file, place and remedy, and nothing written.
 #[cfg(feature = "cli")]
 mod bad_input;
+
+/// The checks before a long training: six planted mistakes, each caught by its own check, and no false alarms.
+#[cfg(feature = "cli")]
+mod preflight;
