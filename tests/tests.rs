@@ -94,3 +94,15 @@ mod config;
 /// The command line: what it prints, what it writes, how it ends.
 #[cfg(feature = "cli")]
 mod cli;
+
+/// Training, evaluation, prediction and sweeps from the command line: what is written, and that it is the same again.
+#[cfg(feature = "cli")]
+mod runs;
+
+/// Bad input on the command line: one message with file, place and remedy, and nothing written.
+#[cfg(feature = "cli")]
+mod bad_input;
+
+/// The checks before a long training: six planted mistakes, each caught by its own check, and no false alarms.
+#[cfg(feature = "cli")]
+mod preflight;

@@ -7,6 +7,7 @@ use thinnet::config::Config;
 use thinnet::data::{Portion, Rows, Sets, Target, Task, file};
 use thinnet::{Dataset, Error, Inputs, Model};
 
+use super::train::in_file;
 use super::{Failure, range};
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,7 @@ impl Source {
         let (target, portion) = (self.target(config), self.portion(path)?);
         let task = Task::from(model.network().loss);
         let rows = file::load_for(path, &portion, target.as_ref(), model.preprocessing(), task)?;
+        fits(&model, rows.inputs(), path)?;
         Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
     }
 
@@ -54,6 +56,7 @@ impl Source {
         };
         let (target, portion) = (self.target(config), self.portion(path)?);
         let rows = file::inputs_for(path, &portion, target.as_ref(), model.preprocessing())?;
+        fits(&model, &rows, path)?;
         Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
     }
 
@@ -81,23 +84,33 @@ impl Source {
             let message = format!("{} is weights alone; say with --data what to ask them about", self.model.display());
             return Err(Failure::Usage(message));
         };
-        let Sets { valid, test, .. } = config.data.load(Task::from(config.network.loss), config.seed)?;
+        let Sets { valid, test, .. } = config
+            .data
+            .load(Task::from(config.network.loss), config.seed)
+            .map_err(|e| in_file(&self.model.join("config.toml"), e))?;
         match (test, valid) {
             (Some(rows), _) => Ok(Asked { rows, what: "test rows".into() }),
             (None, Some(rows)) => Ok(Asked { rows, what: "validation rows".into() }),
             (None, None) => {
                 let problem = "the run has neither test nor validation rows; say with --data what to ask it about".into();
-                Err(Error::Data(problem).into())
+                Err(Error::File { path: self.model.clone(), problem }.into())
             }
         }
     }
 
     fn model(&self) -> Result<(Model, Option<Config>), Failure> {
+        let model = self.model.display();
         if !self.model.exists() {
-            let problem = "is neither the folder of a run, as thinnet train writes them, nor a file of weights".into();
-            return Err(Error::File { path: self.model.clone(), problem }.into());
+            let problem =
+                "there is no such file or folder; name a run, a folder that `thinnet train` wrote, or weights (.safetensors)";
+            return Err(Failure::Usage(format!("{model}: {problem}")));
         }
         if self.model.is_dir() {
+            if !self.model.join("config.toml").exists() {
+                let problem =
+                    "is no run, for it has no config.toml; name a folder that `thinnet train` wrote, or weights (.safetensors)";
+                return Err(Failure::Usage(format!("{model}: {problem}")));
+            }
             if self.network.is_some() {
                 return Err(Failure::Usage("--network is for weights of another program; a run has its own".into()));
             }
@@ -108,13 +121,25 @@ impl Source {
         let mut config = Config::read(file)?;
         config.data.path = config.data_path(file);
         // The width of the input is in the weights, unless the file says it.
-        let layers = config.network.network(config.network.input.unwrap_or(1))?;
+        let network = |inputs| config.network.network(inputs).map_err(|e| in_file(file, e));
+        let layers = network(config.network.input.unwrap_or(1))?;
         let first = &layers.parameters()?[0].name;
         let inputs = match config.network.input {
             Some(inputs) => inputs,
             None => thinnet::checkpoint::columns_of(&self.model, first)?.unwrap_or(1),
         };
-        let model = Model::load_weights(&self.model, &config.network.network(inputs)?)?;
+        let model = Model::load_weights(&self.model, &network(inputs)?)?;
         Ok((model, Some(config)))
     }
+}
+
+/// Refuses rows of another width than those that the network was made for.
+fn fits(model: &Model, rows: &Inputs, path: &Path) -> Result<(), Failure> {
+    let (columns, expected) = (rows.columns(), model.network().input.0.iter().product::<u32>());
+    if columns == expected {
+        return Ok(());
+    }
+    let problem =
+        format!("has {columns} columns of inputs, but the network takes {expected}; give it data like those it learned from");
+    Err(Error::File { path: path.into(), problem }.into())
 }

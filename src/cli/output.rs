@@ -35,10 +35,12 @@ pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
 }
 
 /// A folder that is filled beside its place and moved there when it is complete. What was there before stays until then; what is
-/// left of a folder that was never completed goes with it.
+/// left of a folder that was never completed goes with it, the parents that were made for it too.
 pub(super) struct Folder {
     place: PathBuf,
     beside: PathBuf,
+    /// Parents that were not there before, innermost first.
+    parents: Vec<PathBuf>,
 }
 
 impl Folder {
@@ -47,7 +49,9 @@ impl Folder {
         refuse_existing(place, force)?;
         let mut beside = place.as_os_str().to_owned();
         beside.push(format!(".part-{}", std::process::id()));
-        let folder = Self { place: place.into(), beside: beside.into() };
+        let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
+        let folder = Self { place: place.into(), beside: beside.into(), parents };
         std::fs::create_dir_all(&folder.beside)
             .map_err(|e| failed(place, format!("cannot be created: {e}; choose another folder with --out")))?;
         Ok(folder)
@@ -83,6 +87,8 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // Nothing is there any more where the folder was completed.
         let _ = std::fs::remove_dir_all(&self.beside);
+        // Only an empty folder can be removed like this.
+        self.parents.iter().for_each(|parent| drop(std::fs::remove_dir(parent)));
     }
 }
 
@@ -156,6 +162,8 @@ mod tests {
         folder.write("a", "1").unwrap();
         drop(folder);
         assert_eq!(entries(), 0, "an unfinished folder leaves nothing");
+        drop(Folder::begin(&root.join("a/b/run"), false).unwrap());
+        assert_eq!(entries(), 0, "nor do its parents stay");
         let folder = Folder::begin(&place, false).unwrap();
         folder.write("a", "1").unwrap();
         folder.complete().unwrap();

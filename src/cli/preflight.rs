@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thinnet::preflight::{Check, Outcome, preflight};
 
-use super::train::Experiment;
+use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
 
 /// Looks at a network, its data and its learning rate before a long training: dropout off, the cost must fall on a fixed batch;
@@ -28,7 +28,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         if printed.is_ok() {
             printed = print(&mut out, check, cli.json);
         }
-    })?;
+    });
+    let checks = checks.map_err(|e| in_file(&args.file, e))?;
     printed?;
     let failed = checks.iter().filter(|check| check.failed()).count();
     if failed > 0 {

@@ -9,7 +9,7 @@ use thinnet::{Epoch, Error, KeepProb};
 
 use super::output::{Bar, Folder, Listener};
 use super::plot::{self, BLUE, Curve, Picture};
-use super::train::Experiment;
+use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
 
 /// Trains a network at several rates of dropout with the same initial weights, order and nested masks, and shows which is best.
@@ -59,7 +59,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         return Err(Error::File { path: args.file.clone(), problem }.into());
     };
     let layers = if args.layer.is_empty() { hidden_sites(&network) } else { args.layer.clone() };
-    keeps.iter().try_for_each(|&keep| thinnet::sweep::with_keep(&network, &layers, keep).map(|_| ()))?;
+    let fits = keeps.iter().try_for_each(|&keep| thinnet::sweep::with_keep(&network, &layers, keep).map(|_| ()));
+    fits.map_err(|e| in_file(&args.file, e))?;
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let device = cli.device()?;
     let folder = Folder::begin(&place, args.force)?;
@@ -72,7 +73,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
                 done += 1;
             }
             bar.show_part(&format!("keep {keep}, seed {seed}"), progress, done, count);
-        })?;
+        });
+    let runs = runs.map_err(|e| in_file(&args.file, e))?;
     bar.finish();
 
     let rates: Vec<Rate> = keeps.iter().map(|keep| Rate::of(keep.get(), &runs)).collect();

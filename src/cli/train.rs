@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
 use thinnet::data::{Sets, Task};
-use thinnet::{EarlyStopping, Epoch, Metrics, Model, Network, TrainOptions, Trainer};
+use thinnet::{EarlyStopping, Epoch, Error, Metrics, Model, Network, TrainOptions, Trainer};
 
 use super::output::{Bar, Folder, Listener};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
@@ -45,10 +45,10 @@ impl Experiment {
         let path = data.map_or_else(|| config.data_path(file), Path::to_path_buf);
         // Absolute, so that the run finds its data from wherever it is asked; `digits` is no file.
         config.data.path = if path == Path::new("digits") { path } else { path.canonicalize().unwrap_or(path) };
-        let sets = config.data.load(Task::from(config.network.loss), config.seed)?;
-        let network = config.network.network(sets.train.columns())?;
+        let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
+        let network = config.network.network(sets.train.columns()).map_err(|e| in_file(file, e))?;
         let options = config.train.options(config.seed);
-        options.check()?;
+        options.check().map_err(|e| in_file(file, e))?;
         Ok(Self { config, network, sets, options })
     }
 
@@ -58,15 +58,26 @@ impl Experiment {
     }
 }
 
+/// What does not fit together, with the file that puts it together.
+pub(super) fn in_file(file: &Path, error: Error) -> Error {
+    match error {
+        Error::Option { .. } | Error::Network { .. } | Error::Data(_) => {
+            Error::File { path: file.into(), problem: error.to_string() }
+        }
+        other => other,
+    }
+}
+
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
     super::output::refuse_existing(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
     let device = cli.device()?;
     let mut trainer = match &sets.valid {
-        Some(valid) => Trainer::new(&device, &network, (&sets.train, valid), options)?,
-        None => Trainer::new(&device, &network, &sets.train, options)?,
-    };
+        Some(valid) => Trainer::new(&device, &network, (&sets.train, valid), options),
+        None => Trainer::new(&device, &network, &sets.train, options),
+    }
+    .map_err(|e| in_file(&args.file, e))?;
     // Made before the training, so that a folder that cannot be made is not found out after it.
     let folder = Folder::begin(&place, args.force)?;
     let mut out = Listener(std::io::stdout().lock());

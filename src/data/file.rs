@@ -123,8 +123,10 @@ impl std::str::FromStr for Rows {
     fn from_str(text: &str) -> Result<Self> {
         let number = |text: &str| text.trim().parse::<u32>().ok();
         let range = text.split_once("..").and_then(|(start, end)| Some(number(start)?..number(end)?));
-        range.filter(|range| !range.is_empty()).map(Self).ok_or_else(|| {
-            Error::Option { option: "rows", value: text.into(), problem: ROWS.into() }
+        range.filter(|range| !range.is_empty()).map(Self).ok_or_else(|| Error::Option {
+            option: "rows",
+            value: text.into(),
+            problem: ROWS.into(),
         })
     }
 }

@@ -21,13 +21,26 @@ const MOVED: usize = 8;
 
 pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: u64) -> Result<Vec<Check>> {
     let few = batch.slice(0..ROWS.min(batch.rows()))?;
-    let model = Model::initial(network, seed)?;
+    let model = without_zeros(&Model::initial(network, seed)?, seed)?;
     let (gradients, loss) = gradients(device, &model, &few, seed)?;
     Ok(vec![
         gradient_check(&model, &few, seed, &gradients)?,
         keep_rates(device, network, seed)?,
         modes(device, &model, &few, loss)?,
     ])
+}
+
+/// The model with small numbers in tensors that are all 0, such as biases before training. Where a row, or its mask, is all 0
+/// too, ReLU would be at its kink, where finite differences are not the gradient; and a last layer of zeros hides every mask.
+fn without_zeros(model: &Model, seed: u64) -> Result<Model> {
+    let mut weights = model.weights().to_vec();
+    for (tensor, values) in weights.iter_mut().enumerate().filter(|(_, values)| values.iter().all(|&value| value == 0.0)) {
+        let at = rng::Coordinates { stream: Stream::ContinuousNoise, site: tensor as u32, pass: 0, sample: 0 };
+        for (value, unit) in values.iter_mut().zip(0..) {
+            *value = (0.2 * rng::uniform(at.word(unit, rng::key(seed))) - 0.1) as f32;
+        }
+    }
+    Model::new(model.network().clone(), weights)
 }
 
 /// The device's gradients with dropout on, in pass 0, and the mean loss they come from.

@@ -1,0 +1,117 @@
+use super::{Place, SMALL, animals_csv, cells, line_csv, number};
+
+/// Shape and values of an npy file of f32.
+fn npy(bytes: &[u8]) -> (String, Vec<f32>) {
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let length = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert_eq!(length % 64, 0);
+    let header = String::from_utf8(bytes[10..length].to_vec()).unwrap();
+    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False") && header.ends_with('\n'), "{header}");
+    let shape = header.split(['(', ')']).nth(1).unwrap().to_owned();
+    (shape, bytes[length..].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+}
+
+#[test]
+fn digits_get_a_class_and_ten_probabilities() {
+    let place = Place::with(SMALL);
+    place.prints("train net.toml --out run");
+    let text = place.prints("predict run");
+    assert_eq!(text.lines().next().unwrap(), "row,label,0,1,2,3,4,5,6,7,8,9");
+    let rows = cells(&text);
+    assert_eq!(rows.len(), 100);
+    let (digits, mut right, mut all) = (thinnet::data::digits(), 0, Vec::new());
+    let thinnet::Targets::Classes { labels, .. } = digits.targets() else { panic!("digits have classes") };
+    for (i, row) in rows.iter().enumerate() {
+        let values: Vec<f32> = row[2..].iter().map(|cell| cell.parse().unwrap()).collect();
+        let largest = (0..10).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
+        assert_eq!((row[0], row[1]), (&*(300 + i).to_string(), &*largest.to_string()));
+        assert!((values.iter().sum::<f32>() - 1.0).abs() < 1e-5 && values.iter().all(|p| (0.0..=1.0).contains(p)));
+        right += u32::from(labels[300 + i] as usize == largest);
+        all.extend(values);
+    }
+    let accuracy = place.json("eval run")[0]["accuracy"].as_f64().unwrap();
+    assert!((f64::from(right) / 100.0 - accuracy).abs() < 1e-9, "{right} and {accuracy}");
+
+    // The same in other forms: CSV keeps every bit.
+    assert_eq!(place.prints("predict run --out p.csv") + &place.text("p.csv"), text);
+    assert_eq!(place.prints("predict run --out p.npy"), "");
+    assert_eq!(npy(&place.bytes("p.npy")), ("100, 10".into(), all.clone()));
+    let json = place.json("predict run");
+    assert_eq!((json.len(), &json[7]["row"], json[7]["label"].as_str().unwrap()), (100, &307.into(), rows[7][1]));
+    assert_eq!(json[7]["outputs"].as_array().unwrap().len(), 10);
+    assert_eq!(place.prints("predict run/model.safetensors --data digits --rows 300..400"), text);
+    place.fails("predict run --out p.csv", 2);
+    place.prints("predict run --data digits --rows 5..6 --out p.csv --force");
+    assert!(place.text("p.csv").lines().count() == 2 && cells(&place.text("p.csv"))[0][0] == "5");
+
+    // Softmax makes the probabilities of the logits.
+    place.prints("predict run --logits --out l.npy");
+    let (_, logits) = npy(&place.bytes("l.npy"));
+    for (logits, probabilities) in logits.chunks(10).zip(all.chunks(10)) {
+        let sum: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+        for (&l, &p) in logits.iter().zip(probabilities) {
+            assert!((f64::from(l).exp() / sum - f64::from(p)).abs() < 1e-5);
+        }
+    }
+    assert_eq!(place.names("."), ["l.npy", "net.toml", "p.csv", "p.npy", "run"]);
+}
+
+#[test]
+fn classes_keep_the_names_they_have_in_the_table() {
+    let place = Place::with(
+        "[data]\npath = \"animals.csv\"\ntest = \"90..120\"\n[network]\nlayers = [{ dense = 16, activation = \"relu\" }, { dense = 3 }]\n\
+         [train]\nepochs = 20\noptimizer = { adam = { lr = 0.05 } }\n",
+    );
+    place.write("animals.csv", animals_csv(120));
+    place.prints("train net.toml --out run");
+    let text = place.prints("predict run");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines[0], lines.len()), ("row,label,\"cat, big\",owl,zebra", 31));
+    for (i, line) in lines[1..].iter().enumerate() {
+        let name = ["zebra", "\"cat, big\"", "owl"][i % 3];
+        assert!(line.starts_with(&format!("{},{name},", 90 + i)), "{line}");
+    }
+    assert_eq!(place.json("predict run")[1]["label"], "cat, big");
+    // Other rows, without labels and with the columns in another order: columns go by their names.
+    place.write("new.csv", "b,a\n0,0\n1,2\n4,4\n");
+    let answers = place.json("predict run --data new.csv");
+    let labels: Vec<&str> = answers.iter().map(|row| row["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["zebra", "cat, big", "owl"]);
+    // The weights know the names and the scale.
+    let alone = place.json("predict run/model.safetensors --data new.csv");
+    assert_eq!(alone, answers);
+    assert_eq!(place.json("eval run --data animals.csv")[0]["rows"], 120);
+}
+
+#[test]
+fn a_regression_answers_in_the_units_of_its_targets() {
+    let place = Place::with(
+        "[data]\npath = \"line.csv\"\ntarget = \"price\"\ntest = \"300..400\"\n[network]\nloss = \"mean_squared_error\"\n\
+         layers = [{ dense = 16, activation = \"relu\" }, { dense = 1 }]\n[train]\nepochs = 30\noptimizer = { adam = { lr = 0.01 } }\n",
+    );
+    place.write("line.csv", line_csv(400));
+    let rows = place.json("train net.toml --out run");
+    assert_eq!((rows.last().unwrap()["rows"].as_u64(), rows.last().unwrap()["accuracy"].as_f64()), (Some(100), None));
+    let (text, table) = (place.prints("predict run"), place.text("line.csv"));
+    assert_eq!(text.lines().next().unwrap(), "row,price");
+    let (answers, truth) = (cells(&text), cells(&table));
+    assert_eq!(answers.len(), 100);
+    let mut squares = 0.0;
+    for row in &answers {
+        let expected = number(truth[number(row[0]) as usize][2]);
+        assert!((number(row[1]) - expected).abs() < 60.0, "{row:?}: {expected}");
+        squares += (number(row[1]) - expected).powi(2) / 100.0;
+    }
+    // Prices lie from 910 to 1590 with a deviation of 153.
+    assert!(squares.sqrt() < 15.0, "{}", squares.sqrt());
+    // The network's own output is standardised.
+    let logits = place.prints("predict run --logits");
+    assert!(cells(&logits).iter().all(|row| number(row[1]).abs() < 4.0));
+    let loss = place.json("eval run")[0]["loss"].as_f64().unwrap();
+    let deviation = {
+        let of: Vec<f64> = truth[..300].iter().map(|row| number(row[2])).collect();
+        let mean = of.iter().sum::<f64>() / 300.0;
+        (of.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 300.0).sqrt()
+    };
+    assert!((loss.sqrt() * deviation / squares.sqrt() - 1.0).abs() < 0.02, "{loss} {deviation} {squares}");
+}

@@ -1,0 +1,88 @@
+use super::{Place, SMALL, cells, keys};
+
+#[test]
+fn keep_1_in_a_sweep_is_the_training_without_dropout() {
+    let place = Place::with(SMALL);
+    let text = place.prints("sweep net.toml --keep 1,0.5 --seeds 2");
+    assert!(text.contains("best") && text.contains("runs/net-sweep"), "{text}");
+    assert_eq!((place.names("."), place.names("runs")), (vec!["net.toml".into(), "runs".into()], vec!["net-sweep".into()]));
+    assert_eq!(place.names("runs/net-sweep"), ["config.toml", "curves.svg", "rates.svg", "sweep.csv"]);
+    for name in ["curves.svg", "rates.svg"] {
+        assert!(place.text(&format!("runs/net-sweep/{name}")).trim_end().ends_with("</svg>"));
+    }
+    let csv = place.text("runs/net-sweep/sweep.csv");
+    assert!(csv.starts_with("keep,seed,epoch,train_loss,train_accuracy,valid_loss,valid_accuracy\n"), "{csv}");
+    let rows = cells(&csv);
+    assert_eq!(rows.len(), 2 * 2 * 3);
+    // Each run of the sweep is the training of the same file with that rate and seed.
+    let plain = SMALL.replace("{ dropout = { keep = 0.5 } }, ", "");
+    for (keep, seed, network) in [("1", "3", &*plain), ("1", "4", &*plain), ("0.5", "3", SMALL), ("0.5", "4", SMALL)] {
+        place.write("one.toml", network.replace("seed = 3", &format!("seed = {seed}")));
+        place.prints("train one.toml --force");
+        let history = place.text("runs/one/history.csv");
+        let of_sweep: Vec<&[&str]> = rows.iter().filter(|row| row[..2] == [keep, seed]).map(|row| &row[2..]).collect();
+        assert_eq!(of_sweep, cells(&history), "keep {keep}, seed {seed}");
+    }
+}
+
+#[test]
+fn json_of_a_sweep_is_one_rate_a_line() {
+    let place = Place::with(SMALL);
+    let rows = place.json("sweep net.toml --keep 0.8,0.5,0.8 --seeds 2 --out s");
+    assert_eq!(rows.iter().map(|row| row["keep"].as_f64().unwrap()).collect::<Vec<_>>(), [0.5, 0.8]);
+    for row in &rows {
+        assert_eq!(keys(row), ["best", "difference", "difference_error", "keep", "mean", "standard_error"]);
+    }
+    assert_eq!(rows.iter().filter(|row| row["best"] == true).count(), 1);
+    assert_eq!((rows[1]["difference"].as_f64(), rows[1]["difference_error"].as_f64()), (Some(0.0), Some(0.0)));
+    // Means, standard errors and differences, from the figures of the last epoch.
+    let csv = place.text("s/sweep.csv");
+    let last = |keep: &str| -> Vec<f64> {
+        let rows = cells(&csv);
+        rows.iter().filter(|row| row[0] == keep && row[2] == "3").map(|row| 100.0 * row[6].parse::<f64>().unwrap()).collect()
+    };
+    let close = |value: &serde_json::Value, expected: f64| assert!((value.as_f64().unwrap() - expected).abs() < 1e-3, "{value}");
+    let (half, most) = (last("0.5"), last("0.8"));
+    close(&rows[0]["mean"], (half[0] + half[1]) / 2.0);
+    close(&rows[0]["standard_error"], (half[0] - half[1]).abs() / 2.0);
+    close(&rows[0]["difference"], (half[0] - most[0] + half[1] - most[1]) / 2.0);
+    close(&rows[0]["difference_error"], (half[0] - most[0] - half[1] + most[1]).abs() / 2.0);
+    let single = place.json("sweep net.toml --keep 0.5 --seeds 1 --out t");
+    assert!(single.len() == 1 && single[0]["standard_error"].is_null() && single[0]["best"] == true);
+}
+
+#[test]
+fn a_sweep_changes_the_layers_that_it_is_told_to() {
+    let layers = "{ dropout = { keep = 0.9 } }, { dense = 16, activation = \"relu\" }, { dropout = { keep = 0.5 } }";
+    let network = SMALL.replace("{ dense = 16, activation = \"relu\" }, { dropout = { keep = 0.5 } }", layers);
+    let place = Place::with(&network);
+    // The one train is at 0.9 and 0.5; a sweep leaves the input alone unless told otherwise.
+    place.prints("train net.toml --out run");
+    let history = place.text("run/history.csv");
+    for (arguments, name) in
+        [("--keep 0.5", "a"), ("--keep 0.9 --layer 0", "b"), ("--keep 0.9", "c"), ("--keep 0.5 --layer 0", "d")]
+    {
+        place.prints(&format!("sweep net.toml --seeds 1 {arguments} --out {name}"));
+        let csv = place.text(&format!("{name}/sweep.csv"));
+        let same = cells(&csv).iter().map(|row| &row[2..]).eq(cells(&history).iter().map(|row| &row[..]));
+        assert_eq!(same, name < "c", "{arguments}");
+    }
+}
+
+#[test]
+fn a_sweep_that_fails_leaves_nothing_and_replaces_nothing_unasked() {
+    let place = Place::with(SMALL);
+    place.write("s/sweep.csv", "kept");
+    place.write("file", "kept");
+    let before = place.everything();
+    assert!(place.fails("sweep net.toml --out s", 2).contains("--force"));
+    place.fails("sweep net.toml --out file/s", 1);
+    assert!(place.everything() == before);
+    place.prints("sweep net.toml --keep 0.5 --seeds 1 --out s --force");
+    assert_eq!(place.names("s").len(), 4);
+    // A rate that diverges is a result.
+    place.write("wild.toml", SMALL.replace("0.01", "1e30"));
+    let rows = place.json("sweep wild.toml --keep 0.5,1 --seeds 1 --out wild");
+    assert!(rows.iter().all(|row| row["mean"].is_null() && row["best"] == false), "{rows:?}");
+    assert_eq!(place.names("."), ["file", "net.toml", "s", "wild", "wild.toml"]);
+}
