@@ -115,7 +115,7 @@ mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if 
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
 mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
-mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::new(site.keep, epoch)' 'SiteStep::new(site.keep, 0)'
+mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::of(dropout, step.epoch)' 'SiteStep::of(dropout, 0)'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[group.z].xy;' 'let key = step.keys[0].xy;'
 
 # The harness.

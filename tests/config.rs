@@ -258,7 +258,7 @@ fn the_template_is_a_configuration() {
 fn keys<'a>(text: &'a str, table: &str) -> Vec<(&'a str, &'a str)> {
     let body = text.split_once(&format!("[{table}]\n")).unwrap().1;
     let body = body.split_once("\n[").map_or(body, |(body, _)| body);
-    let key = |line: &'a str| line.trim_start_matches("# ").split_once(" = ").map(|(key, rest)| (key, rest));
+    let key = |line: &'a str| line.trim_start_matches("# ").split_once(" = ");
     body.lines().filter(|line| !line.starts_with(' ')).filter_map(key).collect()
 }
 

@@ -48,9 +48,8 @@ fn the_weight_scaled_network_is_the_geometric_mean_of_all_thinned_ones() {
                 let probability = keep.powi(k) * (1.0f64 - keep).powi(UNITS as i32 - k);
                 (0..3).for_each(|c| mean[c] += probability * thinned[c]);
             }
-            let normalised = log_softmax(&mean);
-            for c in 0..3 {
-                let (got, want) = (f64::from(device.row(row)[c]), normalised[c].exp());
+            for (c, (&got, log)) in device.row(row).iter().zip(log_softmax(&mean)).enumerate() {
+                let (got, want) = (f64::from(got), log.exp());
                 // f32 products of a dozen terms and the device's tanh, 1e-5; the arithmetic mean is further away by far.
                 assert!((got - want).abs() < 2e-4, "keep {keep}, row {row}, class {c}: {got} for {want}");
             }
