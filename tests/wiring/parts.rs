@@ -32,12 +32,11 @@ fn limited(members: u32, words: u32) -> Caps {
 
 /// The tensor that every kernel of this name binds by this name.
 fn bound(plan: &Plan, kernel: &str, name: &str) -> Vec<Tensor> {
-    let kernels = plan.kernels.iter().filter(|k| k.entry().name == kernel);
-    let tensor = |k: &Box<dyn thinnet::kernels::Kernel>| {
+    let tensor = |k: &dyn thinnet::kernels::Kernel| {
         let at = k.entry().tensors.iter().position(|binding| binding.name == name).unwrap();
         k.tensors()[at]
     };
-    kernels.map(tensor).collect()
+    plan.kernels.iter().filter(|k| k.entry().name == kernel).map(|k| tensor(k.as_ref())).collect()
 }
 
 #[test]
