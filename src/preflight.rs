@@ -235,7 +235,7 @@ fn cost_falls(device: &Device, network: &Network, batch: &Dataset, options: &Tra
         true => format!("from {first:.3} to NaN or infinity in {UPDATES} updates at learning rate {lr}"),
         false => format!("from {first:.3} to {last:.3} in {UPDATES} updates at learning rate {lr}, at most {largest:.3}"),
     };
-    let rises = diverged || !(largest <= 2.0 * first + 0.5);
+    let rises = diverged || !first.is_finite() || largest > 2.0 * first + 0.5;
     let advice = match (scaled, rises) {
         (false, _) => "scale the inputs first; the learning rate may be right for inputs of a size near 1".to_owned(),
         (true, true) => format!("the learning rate {lr} is too large: the cost rises before it falls; try {:e}", lr / 100.0),
