@@ -87,7 +87,7 @@ fn digits_csv(label: impl Fn(usize) -> usize) -> String {
     format!("{header}label\n{rows}")
 }
 
-// Twenty seeds of each passed by hand, and as many of eight other configurations.
+// Twenty seeds of each passed by hand, and as many of twelve other configurations.
 #[test]
 fn healthy_configurations_pass_whatever_the_seed() {
     for seed in 0..5 {
