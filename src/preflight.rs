@@ -235,7 +235,7 @@ fn cost_falls(device: &Device, network: &Network, batch: &Dataset, options: &Tra
         true => format!("from {first:.3} to NaN or infinity in {UPDATES} updates at learning rate {lr}"),
         false => format!("from {first:.3} to {last:.3} in {UPDATES} updates at learning rate {lr}, at most {largest:.3}"),
     };
-    let rises = diverged || largest > 2.0 * first + 0.5;
+    let rises = diverged || !first.is_finite() || largest > 2.0 * first + 0.5;
     let advice = match (scaled, rises) {
         (false, _) => "scale the inputs first; the learning rate may be right for inputs of a size near 1".to_owned(),
         (true, true) => format!("the learning rate {lr} is too large: the cost rises before it falls; try {:e}", lr / 100.0),
@@ -294,18 +294,24 @@ fn rows_unseen(
     let n = f64::from(judged.rows());
     let (found, wrong) = match (valid.accuracy, judged.targets()) {
         (Some(accuracy), Targets::Classes { labels, .. }) => {
-            let count = |class| labels.iter().filter(|&&label| label == class).count();
-            let guess = (0..judged.classes()).map(count).max().unwrap_or(0) as f64 / n;
-            // Three standard deviations of guessing: a false alarm needs a network that has learned next to nothing.
-            let wrong = accuracy <= guess + 3.0 * libm::sqrt(guess * (1.0 - guess) / n);
+            let shares: Vec<f64> =
+                (0..judged.classes()).map(|class| labels.iter().filter(|&&label| label == class).count() as f64 / n).collect();
+            let guess = shares.iter().copied().fold(0.0, f64::max);
+            let entropy = -shares.iter().filter(|&&share| share > 0.0).map(|share| share * libm::log(*share)).sum::<f64>();
+            // Three standard deviations of guessing: a false alarm needs a network that has learned next to nothing. Where one
+            // class is nearly all, few rows are left to be better at; there the loss tells.
+            let more_right = accuracy > guess + 3.0 * libm::sqrt(guess * (1.0 - guess) / n);
+            let one_answer = network.loss == Loss::SoftmaxCrossEntropy || network.outputs()? == 1;
+            let surer = one_answer && network.loss != Loss::MeanSquaredError && valid.loss < 0.8 * entropy;
             (
                 format!(
-                    "{:.1} % of {n} right after {} updates; always the same class: {:.1} %",
+                    "{:.1} % of {n} right, loss {:.3}, after {} updates; guessing: {:.1} %, loss {entropy:.3}",
                     100.0 * accuracy,
+                    valid.loss,
                     epochs * updates,
                     100.0 * guess
                 ),
-                wrong,
+                !more_right && !surer,
             )
         }
         (_, targets) => {

@@ -62,7 +62,7 @@ fn arguments_are_checked() {
     place.write("blind.toml", SMALL.replace("valid = \"200..300\"", ""));
     place.write("file", "kept");
     let cases: [Case<'_>; 32] = [
-        ("train missing.toml", &["missing.toml", "cannot be read"]),
+        ("train missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
         ("train .", &[".: cannot be read"]),
         ("train net.toml --out run", &["run exists already", "--out", "--force"]),
         ("train net.toml --epochs 3", &["--epochs"]),
@@ -81,7 +81,10 @@ fn arguments_are_checked() {
         ("predict run --out answers", &["answers", ".csv or .npy"]),
         ("predict run --out file.csv/x.csv --rows 3..2", &["3..2 is empty"]),
         ("predict run/history.csv", &["run/history.csv", "no safetensors file"]),
-        ("predict run/model.safetensors --network missing.toml --data digits", &["missing.toml", "cannot be read"]),
+        (
+            "predict run/model.safetensors --network missing.toml --data digits",
+            &["missing.toml: there is no such file", "thinnet init --out missing.toml"],
+        ),
         ("sweep net.toml --keep 0.5,1.5", &["keep_prob 1.5", "from 0 to 1"]),
         ("sweep net.toml --keep -0.5", &["keep_prob -0.5", "from 0 to 1"]),
         ("sweep net.toml --keep half", &["half", "--keep"]),
@@ -91,7 +94,7 @@ fn arguments_are_checked() {
         ("sweep net.toml --layer 9", &["net.toml", "layer 9", "no dropout layer"]),
         ("sweep dense.toml", &["dense.toml", "no dropout layer", "add { dropout"]),
         ("sweep blind.toml", &["blind.toml", "validation data", "valid_fraction"]),
-        ("preflight missing.toml", &["missing.toml", "cannot be read"]),
+        ("preflight missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
         ("init --out file", &["file exists already", "--force"]),
         ("init --data digits --regression", &["digits", "classes", "csv, npz or npy"]),
     ];

@@ -7,7 +7,7 @@ use thinnet::config::Config;
 use thinnet::data::{Portion, Rows, Sets, Target, Task, file};
 use thinnet::{Dataset, Error, Inputs, Model};
 
-use super::train::in_file;
+use super::train::{in_file, read_config};
 use super::{Failure, range};
 
 #[derive(Debug, clap::Args)]
@@ -118,7 +118,7 @@ impl Source {
             return Ok((Model::load(self.model.join("model.safetensors"))?, Some(config)));
         }
         let Some(file) = &self.network else { return Ok((Model::load(&self.model)?, None)) };
-        let mut config = Config::read(file)?;
+        let mut config = read_config(file)?;
         config.data.path = config.data_path(file);
         // The width of the input is in the weights, unless the file says it.
         let network = |inputs| config.network.network(inputs).map_err(|e| in_file(file, e));

@@ -41,7 +41,7 @@ pub(super) struct Experiment {
 
 impl Experiment {
     pub(super) fn read(file: &Path, data: Option<&Path>) -> Result<Self, Failure> {
-        let mut config = Config::read(file)?;
+        let mut config = read_config(file)?;
         let path = data.map_or_else(|| config.data_path(file), Path::to_path_buf);
         // Absolute, so that the run finds its data from wherever it is asked; `digits` is no file.
         config.data.path = if path == Path::new("digits") { path } else { path.canonicalize().unwrap_or(path) };
@@ -56,6 +56,17 @@ impl Experiment {
     pub(super) fn name(file: &Path) -> String {
         file.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned())
     }
+}
+
+/// A network file; of one that is missing, how to get it.
+pub(super) fn read_config(file: &Path) -> Result<Config, Failure> {
+    if !file.exists() {
+        let name = file.display();
+        return Err(Failure::Usage(format!(
+            "{name}: there is no such file; check the path, or write one with `thinnet init --out {name}`"
+        )));
+    }
+    Ok(Config::read(file)?)
 }
 
 /// What does not fit together, with the file that puts it together.
