@@ -110,6 +110,33 @@ mutant max-norm-of-a-spare-workgroup killed 'kernels::' shaders/max_norm.wgsl 'r
 mutant reference-gelu-without-its-bend killed 'reference::' src/reference.rs '(1.0 + tanh) / 2.0 + z' '(1.0 + tanh) / 2.0 + 0.0 * z'
 mutant reference-vanilla-forgotten killed 'reference::' src/reference.rs 'dropout.eval_scale()' '1.0f32'
 
+# What a plan puts together.
+mutant accumulates-into-the-gradient killed 'wiring:: gradients:: learning::' src/plan/train.rs "            Gradient::Accumulate | Gradient::Accumulated => self.accumulate()?," "            Gradient::Accumulate | Gradient::Accumulated => { self.accumulate()?; self.named(\"gradients\") }"
+mutant clip-after-the-update killed 'wiring:: learning::' src/plan/train.rs 'if training.clip_norm {
+            self.clip(gradient)?;
+        }
+        self.update(training.update, gradient)?;' 'self.update(training.update, gradient)?;
+        if training.clip_norm {
+            self.clip(gradient)?;
+        }'
+mutant max-norm-before-the-update killed 'wiring:: learning::' src/plan/train.rs 'self.update(training.update, gradient)?;
+        if training.max_norm {
+            self.max_norm()?;
+        }' 'if training.max_norm {
+            self.max_norm()?;
+        }
+        self.update(training.update, gradient)?;'
+mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/train.rs '.filter(|p| p.shape.len() > 1)' '.filter(|p| p.shape.len() > 1 && p.layer + 1 < self.network.layers.len())'
+mutant clip-by-the-first-part killed 'wiring::' src/plan/train.rs 'part(partials, i * PARTIALS, PARTIALS)' 'part(partials, 0 * i, PARTIALS)'
+mutant parts-without-the-rest killed 'wiring::' src/plan/train.rs 'whole.len.div_ceil(chunk)' 'whole.len / chunk'
+mutant parts-as-if-for-one-member killed 'wiring::' src/plan/train.rs 'u64::from(self.plan.options.members - 1)' 'u64::from(self.plan.options.members - self.plan.options.members)'
+mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs 'if !training && dropout.eval_scale() != 1.0 {' 'if false && !training {'
+mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs 'if !training && dropout.eval_scale()' 'if dropout.eval_scale()'
+mutant vanilla-scaled-in-training killed 'gradients:: learning::' src/network/dropout.rs 'DropoutMode::Vanilla => 1.0,' 'DropoutMode::Vanilla => self.keep.scale(),'
+mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/build.rs 'GeluBackward { params, dy, x: f, dx }' 'GeluBackward { params, dy, x: self.named(&format!("activation.{layer}")), dx }'
+mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/build.rs 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),' 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes),'
+mutant rmsprop-with-swapped-moments killed 'wiring:: gradients:: learning::' src/plan/train.rs 'RmsProp { params, dw, w, m, v }' 'RmsProp { params, dw, w, m: v, v: m }'
+
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'

@@ -22,6 +22,9 @@ use thinnet::reference::{Masks, Targets};
 use thinnet::rng::{self, Coordinates, Stream};
 
 mod functions;
+mod norms;
+
+pub(crate) use norms::{clip, max_norm};
 
 use functions::{RowLoss, activate, against_values, derivative, softmax_cross_entropy};
 

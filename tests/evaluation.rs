@@ -8,44 +8,63 @@ use thinnet::{Dense, KeepProb, Model};
 
 use crate::balls::{self, Ball};
 use crate::common::{device, numbers};
-use crate::drive::{self, EVAL, batch_of, widen};
-use crate::gradients::{SGD, members, networks, ratio};
+use crate::drive::{self, EVAL, Member, batch_of, batch_targets, widen};
+use crate::gradients::{Case, SGD, members, mixed, networks, ratio};
 
 #[test]
 fn evaluation_agrees_with_the_reference_without_masks() {
     for network in networks() {
-        let (rows, batch, members, mut decided) = (17, 7, members(&network, 2, SGD), 0);
-        let data = drive::random_data(rows, 13, 5, 21);
-        let plans = drive::plans(device().caps(), &network, &data, batch, members[0].optimizer.update(), 2);
-        let mut executor = Executor::new(device(), plans).unwrap();
-        drive::upload(&executor, &data, &members);
-        for work in drive::evaluation(&members, rows, batch) {
-            let submission = executor.submit(std::slice::from_ref(&work)).unwrap();
-            executor.wait(submission).unwrap();
-            let first = work.step.position;
-            let (inputs, labels, samples) = batch_of(&data, &(first..first + work.step.rows).collect::<Vec<_>>());
-            for (m, member) in members.iter().enumerate() {
-                let weights = widen(member.model.weights());
-                let exact: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
-                let (network, inputs, labels) = (member.model.network(), &inputs, &labels);
-                let balls = balls::Step { network, weights: &exact, inputs, targets: labels.into(), masks: Masks::None }.run();
-                let losses = |masks| vec![reference::row_losses(network, &weights, inputs, labels, &masks).unwrap()];
-                let read = |name| executor.read(executor.plans().plans[EVAL].tensor(name), m as u32).unwrap();
-                let bits = &read("batch.loss")[..labels.len()];
-                let found = [bits.iter().map(|&bits| f64::from(f32::from_bits(bits))).collect()];
-                let bounds = std::slice::from_ref(&balls.losses);
-                let error = ratio(&found, &losses(Masks::None), bounds);
-                assert!(error <= 1.0, "{network:?}: {error} bounds");
-                let drawn = Masks::Drawn { seed: member.seed, pass: 0, samples: &samples };
-                assert!(ratio(&found, &losses(drawn), bounds) >= 10.0, "the bounds admit dropout");
-                let hits: u32 = read("batch.correct")[..labels.len()].iter().sum();
-                let (least, most) = balls.hits;
-                assert!((least..=most).contains(&hits), "{hits} hits, the reference has {least} to {most}");
-                decided += usize::from(least == most);
-            }
-        }
-        assert!(decided > 4, "hits of only {decided} of 6 batches are certain");
+        check_evaluation(&(network.clone(), false), &members(&network, 2, SGD));
     }
+}
+
+/// Vanilla dropout multiplies by keep_prob; the rate is the plan's, so the members share it.
+#[test]
+fn evaluation_through_everything_agrees_with_the_reference_without_masks() {
+    for case in mixed() {
+        let members = [5, 11].map(|seed| Member::new(&case.0, seed, SGD[0]));
+        check_evaluation(&case, &members);
+    }
+}
+
+fn check_evaluation((network, soft): &Case, members: &[Member]) {
+    let (rows, batch, mut decided) = (17, 7, 0);
+    let data = drive::data_for(network, rows, *soft, 21);
+    let plans = drive::plans(device().caps(), network, &data, batch, members[0].optimizer.update(), 2);
+    let mut executor = Executor::new(device(), plans).unwrap();
+    drive::upload(&executor, &data, members);
+    for work in drive::evaluation(members, rows, batch) {
+        let submission = executor.submit(std::slice::from_ref(&work)).unwrap();
+        executor.wait(submission).unwrap();
+        let first = work.step.position;
+        let rows = (first..first + work.step.rows).collect::<Vec<_>>();
+        let ((inputs, _, samples), targets) = (batch_of(&data, &rows), batch_targets(network, &data, &rows));
+        for (m, member) in members.iter().enumerate() {
+            let weights = widen(member.model.weights());
+            let exact: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
+            let (network, inputs, targets) = (member.model.network(), &inputs, targets.get());
+            let balls = balls::Step { network, weights: &exact, inputs, targets, masks: Masks::None }.run();
+            let losses = |masks| vec![reference::row_losses(network, &weights, inputs, targets, &masks).unwrap()];
+            let read = |name| executor.read(executor.plans().plans[EVAL].tensor(name), m as u32).unwrap();
+            let bits = &read("batch.loss")[..rows.len()];
+            let found = [bits.iter().map(|&bits| f64::from(f32::from_bits(bits))).collect()];
+            let bounds = std::slice::from_ref(&balls.losses);
+            let error = ratio(&found, &losses(Masks::None), bounds);
+            assert!(error <= 1.0, "{network:?}: {error} bounds");
+            let drawn = Masks::Drawn { seed: member.seed, pass: 0, samples: &samples };
+            assert!(ratio(&found, &losses(drawn), bounds) >= 10.0, "the bounds admit dropout");
+            if network.has_vanilla_dropout() {
+                let unscaled = network.without_dropout();
+                let losses = vec![reference::row_losses(&unscaled, &weights, inputs, targets, &Masks::None).unwrap()];
+                assert!(ratio(&found, &losses, bounds) >= 10.0, "the bounds admit units that are not scaled");
+            }
+            let hits: u32 = read("batch.correct")[..rows.len()].iter().sum();
+            let (least, most) = balls.hits;
+            assert!((least..=most).contains(&hits), "{hits} hits, the reference has {least} to {most}");
+            decided += usize::from(least == most);
+        }
+    }
+    assert!(decided > 4, "hits of only {decided} of 6 batches are certain");
 }
 
 #[test]
