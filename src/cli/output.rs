@@ -36,6 +36,8 @@ pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
 
 /// A folder that is filled beside its place and moved there when it is complete. What was there before stays until then; what is
 /// left of a folder that was never completed goes with it, the parents that were made for it too.
+///
+/// While a training runs nothing of it is there, so that an interrupted one leaves nothing behind.
 pub(super) struct Folder {
     place: PathBuf,
     beside: PathBuf,
@@ -44,17 +46,30 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Begins a folder; its parents are made.
-    pub(super) fn begin(place: &Path, force: bool) -> Result<Self, Failure> {
+    /// Plans a folder, after trying whether it can be made: better found out before a long training than after.
+    pub(super) fn plan(place: &Path, force: bool) -> Result<Self, Failure> {
         refuse_existing(place, force)?;
         let mut beside = place.as_os_str().to_owned();
         beside.push(format!(".part-{}", std::process::id()));
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
         let folder = Self { place: place.into(), beside: beside.into(), parents };
-        std::fs::create_dir_all(&folder.beside)
-            .map_err(|e| failed(place, format!("cannot be created: {e}; choose another folder with --out")))?;
+        folder.begin()?;
+        folder.remove();
         Ok(folder)
+    }
+
+    /// Makes the folder, empty, and its parents.
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        std::fs::create_dir_all(&self.beside)
+            .map_err(|e| failed(&self.place, format!("cannot be created: {e}; choose another folder with --out")))
+    }
+
+    /// Removes what is not complete.
+    fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.beside); // nothing is there any more where the folder was completed
+        // Only an empty folder can be removed like this.
+        self.parents.iter().for_each(|parent| drop(std::fs::remove_dir(parent)));
     }
 
     /// A file of the folder, before it is complete.
@@ -67,28 +82,38 @@ impl Folder {
         std::fs::write(&path, content).map_err(|e| failed(&path, format!("cannot be written: {e}")))
     }
 
-    /// Moves the folder to its place.
+    /// Moves the folder to its place. Where that fails, both what was there and the complete folder are kept.
     pub(super) fn complete(self) -> Result<(), Failure> {
-        let moved =
-            |e: std::io::Error| failed(&self.place, format!("cannot be put in place: {e}; it is in {}", self.beside.display()));
-        if self.place.exists() {
-            let mut old = self.beside.clone().into_os_string();
-            old.push("-old");
-            std::fs::rename(&self.place, &old).map_err(moved)?;
-            std::fs::rename(&self.beside, &self.place).map_err(moved)?;
-            let remove = if Path::new(&old).is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
-            return remove.map_err(|e| failed(Path::new(&old), format!("is the replaced run and cannot be removed: {e}")));
+        let mut old = self.beside.clone().into_os_string();
+        old.push("-old");
+        let old = PathBuf::from(old);
+        let replaces = self.place.exists();
+        let moved = match replaces {
+            true => std::fs::rename(&self.place, &old),
+            false => Ok(()),
+        };
+        let moved = moved.and_then(|()| {
+            std::fs::rename(&self.beside, &self.place).inspect_err(|_| {
+                let _ = replaces.then(|| std::fs::rename(&old, &self.place)); // the error that is reported is the first
+            })
+        });
+        if let Err(e) = moved {
+            let error =
+                failed(&self.place, format!("cannot be put in place: {e}; what was to be there is in {}", self.beside.display()));
+            std::mem::forget(self); // it is not removed
+            return Err(error);
         }
-        std::fs::rename(&self.beside, &self.place).map_err(moved)
+        if replaces {
+            let removed = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
+            return removed.map_err(|e| failed(&old, format!("is the replaced run and cannot be removed: {e}")));
+        }
+        Ok(())
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing is there any more where the folder was completed.
-        let _ = std::fs::remove_dir_all(&self.beside);
-        // Only an empty folder can be removed like this.
-        self.parents.iter().for_each(|parent| drop(std::fs::remove_dir(parent)));
+        self.remove();
     }
 }
 
@@ -150,6 +175,8 @@ impl<W: Write> Write for Listener<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::Folder;
 
     #[test]
@@ -158,24 +185,26 @@ mod tests {
         std::fs::create_dir_all(&root).unwrap();
         let entries = || std::fs::read_dir(&root).unwrap().count();
         let place = root.join("run");
-        let folder = Folder::begin(&place, false).unwrap();
-        folder.write("a", "1").unwrap();
-        drop(folder);
+        let begun = |place: &Path, force, name| {
+            let folder = Folder::plan(place, force).unwrap();
+            folder.begin().unwrap();
+            folder.write(name, "1").unwrap();
+            folder
+        };
+        drop(begun(&place, false, "a"));
         assert_eq!(entries(), 0, "an unfinished folder leaves nothing");
-        drop(Folder::begin(&root.join("a/b/run"), false).unwrap());
+        drop(begun(&root.join("a/b/run"), false, "a"));
         assert_eq!(entries(), 0, "nor do its parents stay");
-        let folder = Folder::begin(&place, false).unwrap();
-        folder.write("a", "1").unwrap();
-        folder.complete().unwrap();
-        assert!(Folder::begin(&place, false).is_err(), "a run is not replaced unasked");
-        let folder = Folder::begin(&place, true).unwrap();
-        folder.write("b", "2").unwrap();
-        drop(folder);
+        let planned = Folder::plan(&place, false).unwrap();
+        assert_eq!(entries(), 0, "nothing is there before something is written");
+        drop(planned);
+        begun(&place, false, "a").complete().unwrap();
+        assert!(Folder::plan(&place, false).is_err(), "a run is not replaced unasked");
+        drop(begun(&place, true, "b"));
         assert!(place.join("a").exists(), "an unfinished replacement leaves the old run");
-        let folder = Folder::begin(&place, true).unwrap();
-        folder.write("b", "2").unwrap();
-        folder.complete().unwrap();
+        begun(&place, true, "b").complete().unwrap();
         assert!(place.join("b").exists() && !place.join("a").exists() && entries() == 1);
         std::fs::remove_dir_all(&root).unwrap();
+        assert!(Folder::plan(Path::new("/dev/null/run"), false).is_err(), "a folder that cannot be made is found out at once");
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     fits.map_err(|e| in_file(&args.file, e))?;
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let device = cli.device()?;
-    let folder = Folder::begin(&place, args.force)?;
+    let folder = Folder::plan(&place, args.force)?;
     let bar = Bar::new("sweep");
     let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
     let (mut done, mut current) = (0, None);
@@ -78,6 +78,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     bar.finish();
 
     let rates: Vec<Rate> = keeps.iter().map(|keep| Rate::of(keep.get(), &runs)).collect();
+    folder.begin()?;
     folder.write("config.toml", &config.to_toml())?;
     folder.write("sweep.csv", &csv(&runs))?;
     folder.write("curves.svg", &curves(&rates, &runs)?)?;

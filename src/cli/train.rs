@@ -89,8 +89,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         None => Trainer::new(&device, &network, &sets.train, options),
     }
     .map_err(|e| in_file(&args.file, e))?;
-    // Made before the training, so that a folder that cannot be made is not found out after it.
-    let folder = Folder::begin(&place, args.force)?;
+    let folder = Folder::plan(&place, args.force)?;
     let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
         let rows = |data: &Option<thinnet::Dataset>| data.as_ref().map_or(0, |data| data.rows());
@@ -131,6 +130,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
 }
 
 fn write_run(folder: &Folder, name: &str, config: &Config, history: &[Epoch], model: &Model) -> Result<(), Failure> {
+    folder.begin()?;
     folder.write("config.toml", &config.to_toml())?;
     folder.write("history.csv", &history_csv(history))?;
     let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
