@@ -1,11 +1,30 @@
 //! What a configuration must fulfil beyond its types, each complaint with the key's path.
 
-use super::problem::Problem;
 use super::{Config, NetworkOptions, TrainTable};
 use crate::Error;
 use crate::data::file::DataOptions;
 use crate::network::Layer;
 use crate::optimizer::Optimizer;
+
+/// What is wrong with the value of one key.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// The key from the top, as `network.layers[2].dropout.keep`.
+    pub(super) path: String,
+    /// The value, where that helps.
+    pub(super) value: Option<String>,
+    pub(super) problem: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} = {value}: {}", self.path, self.problem),
+            None if self.path.is_empty() => f.write_str(&self.problem),
+            None => write!(f, "{}: {}", self.path, self.problem),
+        }
+    }
+}
 
 type Checked = Result<(), Problem>;
 

@@ -2,27 +2,8 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, check};
-
-/// What is wrong with the value of one key.
-#[derive(Debug)]
-pub(super) struct Problem {
-    /// The key from the top, as `network.layers[2].dropout.keep`.
-    pub(super) path: String,
-    /// The value, where that helps.
-    pub(super) value: Option<String>,
-    pub(super) problem: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.value {
-            Some(value) => write!(f, "{} = {value}: {}", self.path, self.problem),
-            None if self.path.is_empty() => f.write_str(&self.problem),
-            None => write!(f, "{}: {}", self.path, self.problem),
-        }
-    }
-}
+use super::Config;
+use super::check::{self, Problem};
 
 /// The configuration, or a message.
 pub(super) fn parse(text: &str) -> Result<Config, String> {

@@ -55,11 +55,13 @@ mod apply;
 mod csv;
 mod labels;
 mod npy;
+mod place;
 mod source;
 mod split;
 
 use apply::{apply, as_f32, check_widths, checked, keep_rows, standardized};
-use source::{Ask, Place, Source};
+use place::Place;
+use source::{Ask, Source};
 
 /// Where the data are and which of them are used: the `[data]` table of a network file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
