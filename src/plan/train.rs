@@ -58,7 +58,6 @@ impl Builder<'_> {
             partials: count,
             dw_stride: gradient.stride,
             sum_stride: partials.stride,
-            ..Default::default()
         };
         for (i, &(start, len)) in (0..).zip(&parts) {
             let (dw, partials) = (part(gradient, start, len), part(partials, i * PARTIALS, PARTIALS));
