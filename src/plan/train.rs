@@ -53,12 +53,8 @@ impl Builder<'_> {
         let parts = self.parts(gradient);
         let count = PARTIALS * parts.len() as u32;
         let partials = self.tensor("gradient.partials", count.into())?;
-        let params = |len| GradientParams {
-            quads: len / 4,
-            partials: count,
-            dw_stride: gradient.stride,
-            sum_stride: partials.stride,
-        };
+        let params =
+            |len| GradientParams { quads: len / 4, partials: count, dw_stride: gradient.stride, sum_stride: partials.stride };
         for (i, &(start, len)) in (0..).zip(&parts) {
             let (dw, partials) = (part(gradient, start, len), part(partials, i * PARTIALS, PARTIALS));
             self.push(GradientNorm { params: params(len), dw, partials });
