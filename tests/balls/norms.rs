@@ -2,8 +2,8 @@
 
 use super::{Ball, ULP, dot};
 
-/// What a vector of this norm is multiplied by: 1 up to the limit, `limit / norm` above it. The product is a continuous function of
-/// the norm, so an undecided comparison has a ball with room for both.
+/// What a vector of this norm is multiplied by: 1 up to the limit, `limit / norm` above it. The product is a continuous
+/// function of the norm, so an undecided comparison has a ball with room for both.
 fn factor(limit: f64, norm: Ball) -> Ball {
     if norm.mid + norm.rad <= limit * (1.0 - ULP) {
         return Ball::exact(1.0);
