@@ -13,7 +13,8 @@ pub struct TrainOptions {
     /// Rows of a step; the last step of an epoch has what is left.
     pub batch: u32,
     /// Steps whose gradients make one update: `accumulate` batches of `batch` rows count as one batch of `accumulate * batch`,
-    /// with the same masks and the same gradient but for rounding, in less memory.
+    /// with the same masks and the same gradient but for the rounding of `accumulate` sums in f32 (6e-8 of their terms each), in
+    /// less memory.
     pub accumulate: u32,
     /// How the gradient changes the weights.
     pub optimizer: Optimizer,
