@@ -135,7 +135,6 @@ mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs 'if !tr
 mutant vanilla-scaled-in-training killed 'gradients:: learning::' src/network/dropout.rs 'DropoutMode::Vanilla => 1.0,' 'DropoutMode::Vanilla => self.keep.scale(),'
 mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/build.rs 'GeluBackward { params, dy, x: f, dx }' 'GeluBackward { params, dy, x: self.named(&format!("activation.{layer}")), dx }'
 mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/build.rs 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),' 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes),'
-mutant rmsprop-with-swapped-moments killed 'wiring:: gradients:: learning::' src/plan/train.rs 'RmsProp { params, dw, w, m, v }' 'RmsProp { params, dw, w, m: v, v: m }'
 
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
