@@ -252,7 +252,12 @@ impl Gpu {
             match self.device.poll(wait) {
                 Ok(_) => return self.check_lost(),
                 Err(wgpu::PollError::Timeout) => {} // a long step on a slow adapter; look at the lost flag and go on
-                Err(error) => return Err(Error::Gpu { place: "waiting for the device".into(), message: error.to_string() }),
+                Err(error) => {
+                    // A device that was lost with nothing under way took no submission, and tells of the loss when it is polled.
+                    let _ = self.device.poll(wgpu::PollType::Poll);
+                    self.check_lost()?;
+                    return Err(Error::Gpu { place: "waiting for the device".into(), message: error.to_string() });
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{Epoch, Progress, Trainer};
-use crate::network::{KeepProb, Layer};
+use crate::network::{DropoutMode, KeepProb, Layer};
 use crate::{Error, Model, Result};
 
 /// When to stop, judged by the validation loss (Prechelt 1998).
@@ -109,17 +109,19 @@ impl Trainer {
     /// masks of two rates are nested.
     ///
     /// # Errors
-    /// A layer that is no dropout layer, or that began with keep_prob 1, for which nothing was planned.
+    /// A layer that is no dropout layer, that began with keep_prob 1, for which nothing was planned, or that is vanilla: its factor in
+    /// evaluation is part of the plan.
     pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
         let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
         match self.network.layers.get_mut(layer) {
-            Some(Layer::Dropout(dropout)) if planned => {
+            Some(Layer::Dropout(dropout)) if planned && dropout.mode == DropoutMode::Inverted => {
                 dropout.keep = keep;
                 Ok(())
             }
             _ => Err(Error::Network {
                 place: format!("layer {layer}"),
-                problem: "is no dropout layer that began with a keep_prob below 1, so its rate cannot be changed".into(),
+                problem: "is no layer of inverted dropout that began with a keep_prob below 1, so its rate cannot be changed"
+                    .into(),
             }),
         }
     }
