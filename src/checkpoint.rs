@@ -134,7 +134,7 @@ impl Model {
                 "follows version {version} of the mask contract, this is version {CONTRACT_VERSION}"
             )));
         }
-        Ok(Self::from_tensors(bytes, metadata.network)?.with_preprocessing(metadata.preprocessing))
+        Self::from_tensors(bytes, metadata.network)?.with_preprocessing(metadata.preprocessing)
     }
 
     /// Reads a safetensors file of any program that has the names and layouts of this network's state dict (see
@@ -143,7 +143,14 @@ impl Model {
     /// # Errors
     /// A file that is missing or no safetensors file, or that lacks, adds or reshapes a tensor: all of them are listed.
     pub fn load_weights(path: impl AsRef<Path>, network: &Network) -> Result<Self> {
-        read_file(path.as_ref(), |bytes| Self::from_tensors(bytes, network.clone()))
+        read_file(path.as_ref(), |bytes| {
+            let model = Self::from_tensors(bytes, network.clone())?;
+            // A file of thinnet's own knows what its inputs have been through.
+            match Self::from_safetensors(bytes) {
+                Ok(own) => model.with_preprocessing(own.preprocessing().clone()),
+                Err(_) => Ok(model),
+            }
+        })
     }
 
     /// The tensors of a file as the weights of a network.
@@ -171,6 +178,24 @@ impl Model {
             return Err(Error::Data(format!("does not fit its network: {}; the network is {expected}", problems.join("; "))));
         }
         Model::new(network, weights)
+    }
+}
+
+/// Whether [`Model::save`] can fold every site of vanilla dropout.
+///
+/// # Errors
+/// As [`Model::fold_vanilla`].
+pub fn check_foldable(network: &Network) -> Result<()> {
+    let last = network.layers.iter().rposition(|layer| matches!(layer, Layer::Dense(_))).map_or(0, |dense| dense + 1);
+    let vanilla = |layer: &Layer| matches!(layer, Layer::Dropout(d) if d.eval_scale() != 1.0);
+    match network.layers[last..].iter().position(vanilla) {
+        None => Ok(()),
+        Some(i) => Err(Error::Network {
+            place: format!("layer {} (dropout)", last + i),
+            problem: "vanilla dropout of the output has no weight behind it that keep_prob could be folded into; use inverted dropout, \
+                      or put it in front of the last dense layer"
+                .into(),
+        }),
     }
 }
 

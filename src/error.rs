@@ -79,7 +79,8 @@ pub enum Error {
     },
     /// The loss stopped being a finite number.
     #[error(
-        "the loss is {loss} in epoch {epoch}: training diverged; use a smaller learning rate, or look for NaN and very large values in the data"
+        "the loss is {loss} in epoch {} (the first is 1): training diverged; use a smaller learning rate, or look for NaN and very large values in the data",
+        epoch + 1
     )]
     Diverged {
         /// The epoch, counted from 0.

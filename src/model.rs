@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::data::{Dataset, Inputs, Preprocessing, Targets, Values};
+use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets, Values};
 use crate::executor::Executor;
 use crate::network::{DropoutMode, Layer, Loss, Network};
 use crate::pacer::Pacer;
@@ -130,8 +130,31 @@ impl Model {
     }
 
     /// The same model, whose inputs and outputs have this history; it is kept in the model's file.
-    pub fn with_preprocessing(self, preprocessing: Preprocessing) -> Self {
-        Self { preprocessing, ..self }
+    ///
+    /// # Errors
+    /// Means, deviations or names of inputs of another number than the network has, a deviation that is not positive.
+    pub fn with_preprocessing(self, preprocessing: Preprocessing) -> Result<Self> {
+        let inputs = self.network.input.0.iter().product::<u32>() as usize;
+        let outputs = self.network.outputs()? as usize;
+        for (what, standardization, width) in
+            [("inputs", &preprocessing.inputs, inputs), ("targets", &preprocessing.targets, outputs)]
+        {
+            let Some(Standardization { mean, deviation }) = standardization else { continue };
+            if mean.len() != width || deviation.len() != width {
+                let (means, deviations) = (mean.len(), deviation.len());
+                return Err(Error::Data(format!(
+                    "the standardisation of the {what} has {means} means and {deviations} deviations, but the network has {width} {what}"
+                )));
+            }
+            if !(mean.iter().all(|m| m.is_finite()) && deviation.iter().all(|&d| d.is_finite() && d > 0.0)) {
+                return Err(Error::Data(format!("the standardisation of the {what} has a mean or deviation that is not usable")));
+            }
+        }
+        let names = preprocessing.input_names.len();
+        if names != 0 && names != inputs {
+            return Err(Error::Data(format!("there are {names} names of inputs, but the network has {inputs}")));
+        }
+        Ok(Self { preprocessing, ..self })
     }
 
     /// What was done to the source's values before the network saw them. Inputs that are passed to this model have been through it.
@@ -148,7 +171,8 @@ impl Model {
     pub fn fold_vanilla(&self) -> Result<Self> {
         let mut folded = self.clone();
         let (mut factor, mut weight) = (1.0f32, 0);
-        for (i, layer) in folded.network.layers.iter_mut().enumerate() {
+        crate::checkpoint::check_foldable(&self.network)?;
+        for layer in &mut folded.network.layers {
             match layer {
                 Layer::Dropout(dropout) => {
                     factor *= dropout.eval_scale();
@@ -158,16 +182,6 @@ impl Model {
                     folded.weights[weight].iter_mut().for_each(|w| *w *= factor);
                     (factor, weight) = (1.0, weight + 2);
                 }
-            }
-            let last = i + 1 == self.network.layers.len();
-            if last && factor != 1.0 {
-                return Err(Error::Network {
-                    place: format!("layer {i} (dropout)"),
-                    problem:
-                        "vanilla dropout of the output has no weight behind it that keep_prob could be folded into; use inverted \
-                              dropout, or put it in front of the last dense layer"
-                            .into(),
-                });
             }
         }
         Ok(folded)

@@ -107,7 +107,7 @@ pub fn preflight(
     note(falls);
     note(match learns {
         true => rows_unseen(device, network, (train, held_out), &plain)?,
-        false => Check::skipped("rows unseen", "the cost does not fall on a fixed batch"),
+        false => Check::skipped("rows unseen", "it needs a cost that falls on a fixed batch"),
     });
     for check in dropout_on::checks(device, network, &batch, options.seed)? {
         note(check);
@@ -142,7 +142,7 @@ fn keep_probs(network: &Network) -> Result<Check> {
         let (keep, units) = (dropout.keep.get(), shape.0.iter().product::<u32>());
         found.push(format!("layer {i}: {keep} of {units}"));
         let kept = keep * f64::from(units);
-        if keep < 0.1 || kept < 2.0 {
+        if keep < 0.1 || keep < 0.5 && kept < 2.0 {
             let other = ((1.0 - keep) * 1e6).round() / 1e6;
             advice.get_or_insert(format!(
                 "layer {i} keeps {keep} of its {units} units, about {kept:.0} of them: keep is the share that stays, so write keep = {other} \
@@ -327,7 +327,7 @@ fn rows_unseen(
         }
     };
     let advice = "the batch is learned by heart, but nothing that holds for other rows: look whether labels belong to their rows \
-                  (shuffled, or shifted by one?) and whether the inputs say anything about them";
+                  (shuffled, or shifted by one?) and whether the inputs say anything about them; with few rows it may be overfitting, which dropout, L2 and more rows help";
     Ok(Check::new(NAME, found, wrong, advice))
 }
 

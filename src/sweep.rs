@@ -15,8 +15,10 @@ pub struct Run {
     pub keep: f64,
     /// The seed.
     pub seed: u64,
-    /// All epochs.
+    /// All epochs, up to where it diverged.
     pub history: Vec<Epoch>,
+    /// Whether the loss stopped being a number.
+    pub diverged: bool,
 }
 
 /// The dropout layers that a sweep changes unless told otherwise: all but that of the input, or that alone where there is no other.
@@ -71,11 +73,12 @@ pub fn sweep(
     for (network, keep) in networks.iter().zip(keeps) {
         for &seed in seeds {
             let mut trainer = Trainer::new(device, network, (train, valid), TrainOptions { seed, ..options.clone() })?;
-            match trainer.fit_with(epochs, |progress| observe(keep.get(), seed, progress)) {
-                Ok(_) | Err(Error::Diverged { .. }) => {}
+            let diverged = match trainer.fit_with(epochs, |progress| observe(keep.get(), seed, progress)) {
+                Ok(_) => false,
+                Err(Error::Diverged { .. }) => true,
                 Err(error) => return Err(error),
-            }
-            runs.push(Run { keep: keep.get(), seed, history: trainer.history().to_vec() });
+            };
+            runs.push(Run { keep: keep.get(), seed, history: trainer.history().to_vec(), diverged });
         }
     }
     Ok(runs)

@@ -38,7 +38,7 @@ fn a_training_that_diverges_is_an_error_that_names_the_epoch() {
     for device in [device(), &Device::cpu()] {
         let train = small();
         let mut trainer = Trainer::new(device, &network(64, 10), &train, with(Optimizer::sgd(1e30))).unwrap();
-        let error = refused(trainer.fit(5).map(|_| ()), &["in epoch 0", "diverged", "smaller learning rate"]);
+        let error = refused(trainer.fit(5).map(|_| ()), &["in epoch 1 (the first is 1)", "diverged", "smaller learning rate"]);
         assert!(matches!(error, Error::Diverged { epoch: 0, loss } if !loss.is_finite()), "{error:?}");
         let first = trainer.history().first().expect("the epoch that diverged is part of the history");
         assert!(first.epoch == 0 && !first.running.loss.is_finite());

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::{Portion, Rows, Sets, Target, Task, file};
+use thinnet::data::{Portion, Sets, Target, Task, file};
 use thinnet::{Dataset, Error, Inputs, Model};
 
 use super::train::{in_file, read_config};
@@ -14,17 +14,18 @@ use super::{Failure, range};
 pub(crate) struct Source {
     /// The folder of a run, or weights (.safetensors).
     model: PathBuf,
-    /// The network of weights that another program wrote, as TOML.
+    /// The network of weights that another program wrote, as TOML. Where its [data] are standardised, so are the inputs, by the same
+    /// constants; set standardize = false if the weights take them as they are.
     #[arg(long, value_name = "FILE.toml")]
     network: Option<PathBuf>,
-    /// An idx folder (its test part, if it has one), a .csv, .npy or .npz, or `digits`. Unless given, the test rows of the run, or
-    /// its validation rows.
+    /// An idx folder or .npz (its test part, if it has one), a .csv or .npy, or `digits`. Unless given, the test rows of the run,
+    /// or its validation rows.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// The target column of a .csv, where it is none of label, target, class and y and was not named in training.
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', requires = "data")]
     target: Vec<String>,
-    /// Only these rows of --data.
+    /// Only these rows of --data, of its test part where it has one.
     #[arg(long, value_name = "A..B", value_parser = range, requires = "data")]
     rows: Option<Range<u32>>,
 }
@@ -39,25 +40,45 @@ impl Source {
     /// The weights, and the rows to judge them by.
     pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
         let (model, config) = self.model()?;
-        let Some(path) = &self.data else { return Ok((model, self.of_run(config)?)) };
-        let (target, portion) = (self.target(config), self.portion(path)?);
+        let Some(path) = &self.data else { return self.of_run(model, config) };
+        let (target, portion) = (self.target(config), file::test_within(path)?);
         let task = Task::from(model.network().loss);
         let rows = file::load_for(path, &portion, target.as_ref(), model.preprocessing(), task)?;
         fits(&model, rows.inputs(), path)?;
-        Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
+        let rows = match self.within(rows.rows(), path)? {
+            Some(range) => rows.slice(range)?,
+            None => rows,
+        };
+        Ok((model, Asked { rows, what: what(path, &portion) }))
     }
 
     /// The weights, and the rows to answer for, which may have no targets.
     pub(super) fn asked(&self) -> Result<(Model, Asked<Inputs>), Failure> {
         let (model, config) = self.model()?;
         let Some(path) = &self.data else {
-            let Asked { rows, what } = self.of_run(config)?;
+            let (model, Asked { rows, what }) = self.of_run(model, config)?;
             return Ok((model, Asked { rows: rows.inputs().clone(), what }));
         };
-        let (target, portion) = (self.target(config), self.portion(path)?);
+        let (target, portion) = (self.target(config), file::test_within(path)?);
         let rows = file::inputs_for(path, &portion, target.as_ref(), model.preprocessing())?;
         fits(&model, &rows, path)?;
-        Ok((model, Asked { rows, what: format!("rows of {}", path.display()) }))
+        let rows = match self.within(rows.rows(), path)? {
+            Some(range) => rows.slice(range)?,
+            None => rows,
+        };
+        Ok((model, Asked { rows, what: what(path, &portion) }))
+    }
+
+    /// The range of --rows, if these rows have it.
+    fn within(&self, rows: u32, path: &Path) -> Result<Option<Range<u32>>, Failure> {
+        match &self.rows {
+            Some(range) if range.end > rows => {
+                let (start, end) = (range.start, range.end);
+                let problem = format!("has the rows 0..{rows}, and --rows {start}..{end} ends behind them; choose some of those");
+                Err(Error::File { path: path.into(), problem }.into())
+            }
+            range => Ok(range.clone()),
+        }
     }
 
     /// The column of --target, or the one of the run.
@@ -68,29 +89,23 @@ impl Source {
         }
     }
 
-    /// The rows of --rows; of a folder the test part, if it has one.
-    fn portion(&self, path: &Path) -> Result<Portion, Failure> {
-        Ok(match &self.rows {
-            Some(rows) => Portion::Rows(Rows(rows.clone())),
-            None if path.is_dir() && path.join("t10k-images-idx3-ubyte").exists() => Portion::Test,
-            None if path.is_dir() && path.join("t10k-images-idx3-ubyte.gz").exists() => Portion::Test,
-            None => Portion::All,
-        })
-    }
-
     /// The test rows of a run, or its validation rows.
-    fn of_run(&self, config: Option<Config>) -> Result<Asked<Dataset>, Failure> {
+    fn of_run(&self, model: Model, config: Option<Config>) -> Result<(Model, Asked<Dataset>), Failure> {
         let Some(config) = config else {
             let message = format!("{} is weights alone; say with --data what to ask them about", self.model.display());
             return Err(Failure::Usage(message));
         };
-        let Sets { valid, test, .. } = config
-            .data
-            .load(Task::from(config.network.loss), config.seed)
-            .map_err(|e| in_file(&self.model.join("config.toml"), e))?;
+        let name = self.network.clone().unwrap_or_else(|| self.model.join("config.toml"));
+        let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(&name, e))?;
+        if sets.preprocessing != *model.preprocessing() {
+            let problem = "the data have changed since the training: their means, deviations or names are others than those kept with \
+                           the weights; name the data to ask about with --data, or train again";
+            return Err(Error::File { path: config.data.path, problem: problem.into() }.into());
+        }
+        let Sets { valid, test, .. } = sets;
         match (test, valid) {
-            (Some(rows), _) => Ok(Asked { rows, what: "test rows".into() }),
-            (None, Some(rows)) => Ok(Asked { rows, what: "validation rows".into() }),
+            (Some(rows), _) => Ok((model, Asked { rows, what: "test rows".into() })),
+            (None, Some(rows)) => Ok((model, Asked { rows, what: "validation rows".into() })),
             (None, None) => {
                 let problem = "the run has neither test nor validation rows; say with --data what to ask it about".into();
                 Err(Error::File { path: self.model.clone(), problem }.into())
@@ -126,11 +141,30 @@ impl Source {
         let first = &layers.parameters()?[0].name;
         let inputs = match config.network.input {
             Some(inputs) => inputs,
-            None => thinnet::checkpoint::columns_of(&self.model, first)?.unwrap_or(1),
+            None => thinnet::checkpoint::columns_of(&self.model, first)?.ok_or_else(|| {
+                let problem = format!(
+                    "has no matrix {first}, the first weight of {}; a state dict of its nn.Sequential is needed: {}",
+                    file.display(),
+                    thinnet::checkpoint::sequential(&layers).unwrap_or_default()
+                );
+                Error::File { path: self.model.clone(), problem }
+            })?,
         };
-        let model = Model::load_weights(&self.model, &network(inputs)?)?;
+        let mut model = Model::load_weights(&self.model, &network(inputs)?)?;
+        if model.preprocessing().is_default() && config.data.standardize != Some(false) {
+            // Weights of another program: their inputs are standardised as a training by this file would.
+            let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
+            fits(&model, sets.train.inputs(), &config.data.path)?;
+            model = model.with_preprocessing(sets.preprocessing)?;
+        }
         Ok((model, Some(config)))
     }
+}
+
+/// What the rows of a portion are.
+fn what(path: &Path, portion: &Portion) -> String {
+    let part = if *portion == Portion::Test { "test rows" } else { "rows" };
+    format!("{part} of {}", path.display())
 }
 
 /// Refuses rows of another width than those that the network was made for.

@@ -15,6 +15,11 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let (model, Asked { rows, what }) = args.source.judged()?;
     let metrics = model.evaluate(&cli.device()?, &rows)?;
+    if metrics.loss.is_nan() {
+        let message =
+            "the loss is not a number: the weights have NaN or infinite values, or give them for these rows; train again";
+        return Err(Failure::Other(message.into()));
+    }
     let mut out = std::io::stdout().lock();
     if cli.json {
         let row = serde_json::json!({ "loss": metrics.loss, "accuracy": metrics.accuracy, "rows": rows.rows() });

@@ -23,14 +23,52 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Refuses what is there already, unless it may be replaced.
+/// Whether anything is at this place, be it a link to nothing.
+fn taken(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Refuses a file that is there already, unless it may be replaced.
 pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
-    match path.exists() && !force {
-        true => Err(Failure::Usage(format!(
-            "{} exists already; choose another place with --out, or replace it with --force",
-            path.display()
+    let name = path.display();
+    match taken(path) {
+        true if path.is_dir() => Err(Failure::Usage(format!("{name} is a folder; name a file with --out"))),
+        true if !force => {
+            Err(Failure::Usage(format!("{name} exists already; choose another place with --out, or replace it with --force")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a folder that is there already, unless it may be replaced and holds nothing but a run.
+pub(super) fn refuse_folder(path: &Path, force: bool) -> Result<(), Failure> {
+    let name = path.display();
+    if path.file_name().is_none() {
+        return Err(Failure::Usage(format!("{name} is no name for a new folder; choose one with --out, such as runs/NAME")));
+    }
+    if !taken(path) {
+        return Ok(());
+    }
+    if !force {
+        let remedy = "choose another place with --out, or replace it with --force";
+        return Err(Failure::Usage(format!("{name} exists already; {remedy}")));
+    }
+    // --force is for what this program wrote: whatever else is there was put there by somebody.
+    const OURS: [&str; 8] =
+        ["config.toml", "curves.svg", "history.csv", "model.safetensors", "rates.csv", "rates.svg", "sweep.csv", "timing.csv"];
+    let foreign = match std::fs::read_dir(path) {
+        _ if path.is_symlink() => Some("a link".to_owned()),
+        Err(_) => Some("no folder".to_owned()),
+        Ok(entries) => {
+            let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+            names.find(|name| !OURS.contains(&name.as_str())).map(|name| format!("a folder with {name} in it"))
+        }
+    };
+    match foreign {
+        Some(what) => Err(Failure::Usage(format!(
+            "{name} is {what}, and --force replaces runs only; move it away, or choose another place with --out"
         ))),
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -41,6 +79,7 @@ pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
 pub(super) struct Folder {
     place: PathBuf,
     beside: PathBuf,
+    force: bool,
     /// Parents that were not there before, innermost first.
     parents: Vec<PathBuf>,
 }
@@ -48,12 +87,14 @@ pub(super) struct Folder {
 impl Folder {
     /// Plans a folder, after trying whether it can be made: better found out before a long training than after.
     pub(super) fn plan(place: &Path, force: bool) -> Result<Self, Failure> {
-        refuse_existing(place, force)?;
+        refuse_folder(place, force)?;
+        // Without a slash at the end, which would put what is beside the place inside of it.
+        let place = &place.components().collect::<PathBuf>();
         let mut beside = place.as_os_str().to_owned();
         beside.push(format!(".part-{}", std::process::id()));
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
-        let folder = Self { place: place.into(), beside: beside.into(), parents };
+        let folder = Self { place: place.into(), beside: beside.into(), force, parents };
         folder.begin()?;
         folder.remove();
         Ok(folder)
@@ -87,7 +128,13 @@ impl Folder {
         let mut old = self.beside.clone().into_os_string();
         old.push("-old");
         let old = PathBuf::from(old);
-        let replaces = self.place.exists();
+        let replaces = taken(&self.place);
+        // Another training may have been faster.
+        if let Err(error) = refuse_folder(&self.place, self.force) {
+            let kept = self.beside.display().to_string();
+            std::mem::forget(self); // it is not removed
+            return Err(Failure::Usage(format!("{error}; what was to be there is in {kept}")));
+        }
         let moved = match replaces {
             true => std::fs::rename(&self.place, &old),
             false => Ok(()),
@@ -191,19 +238,26 @@ mod tests {
             folder.write(name, "1").unwrap();
             folder
         };
-        drop(begun(&place, false, "a"));
+        drop(begun(&place, false, "history.csv"));
         assert_eq!(entries(), 0, "an unfinished folder leaves nothing");
         drop(begun(&root.join("a/b/run"), false, "a"));
         assert_eq!(entries(), 0, "nor do its parents stay");
         let planned = Folder::plan(&place, false).unwrap();
         assert_eq!(entries(), 0, "nothing is there before something is written");
         drop(planned);
-        begun(&place, false, "a").complete().unwrap();
+        begun(&place, false, "history.csv").complete().unwrap();
         assert!(Folder::plan(&place, false).is_err(), "a run is not replaced unasked");
-        drop(begun(&place, true, "b"));
-        assert!(place.join("a").exists(), "an unfinished replacement leaves the old run");
-        begun(&place, true, "b").complete().unwrap();
-        assert!(place.join("b").exists() && !place.join("a").exists() && entries() == 1);
+        drop(begun(&place, true, "sweep.csv"));
+        assert!(place.join("history.csv").exists(), "an unfinished replacement leaves the old run");
+        begun(&place, true, "sweep.csv").complete().unwrap();
+        assert!(place.join("sweep.csv").exists() && !place.join("history.csv").exists() && entries() == 1);
+        // What this program did not write stays, and so does what another training wrote in the meantime.
+        std::fs::write(place.join("thesis.txt"), "years").unwrap();
+        assert!(Folder::plan(&place, true).is_err() && place.join("thesis.txt").exists());
+        let (slow, fast) = (begun(&root.join("race/"), false, "history.csv"), root.join("race"));
+        std::fs::create_dir(&fast).unwrap();
+        assert!(slow.complete().is_err() && fast.exists());
+        assert!(Folder::plan(Path::new("."), true).is_err() && Folder::plan(Path::new("a/.."), true).is_err());
         std::fs::remove_dir_all(&root).unwrap();
         assert!(Folder::plan(Path::new("/dev/null/run"), false).is_err(), "a folder that cannot be made is found out at once");
     }

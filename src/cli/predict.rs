@@ -59,8 +59,14 @@ fn class(model: &Model, row: &[f32], logits: bool) -> Option<usize> {
     }
 }
 
-fn class_name(model: &Model, class: usize) -> String {
-    model.preprocessing().output_names.get(class).cloned().unwrap_or_else(|| class.to_string())
+/// The name of a class or of an output; numbers where there are no names, or other ones: a single output that tells two classes
+/// apart has the names of two, or, where its targets were numbers, that of their column.
+fn class_name(model: &Model, class: usize, columns: usize) -> String {
+    let names = &model.preprocessing().output_names;
+    match names.len() == columns.max(2) {
+        true => names[class].clone(),
+        false => class.to_string(),
+    }
 }
 
 /// A field as CSV has it: quoted where it must be.
@@ -77,10 +83,12 @@ fn csv(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> String {
     let labelled = class(model, outputs.row(0), logits).is_some();
     let mut text = String::from(if labelled { "row,label" } else { "row" });
     for column in 0..columns {
+        let names = &model.preprocessing().output_names;
         let name = match (labelled, columns) {
             (true, 1) => "probability".into(),
-            (false, _) if model.preprocessing().output_names.is_empty() => format!("y{column}"),
-            _ => class_name(model, column),
+            (true, _) => class_name(model, column, columns),
+            (false, _) if names.len() == columns => names[column].clone(),
+            (false, _) => format!("y{column}"),
         };
         text += &format!(",{}", field(&name));
     }
@@ -89,7 +97,7 @@ fn csv(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> String {
         let values = outputs.row(i);
         write!(text, "{row}").expect("a String takes everything");
         if let Some(class) = class(model, values, logits) {
-            text += &format!(",{}", field(&class_name(model, class)));
+            text += &format!(",{}", field(&class_name(model, class, columns)));
         }
         values.iter().for_each(|value| write!(text, ",{value}").expect("a String takes everything"));
         text.push('\n');
@@ -113,7 +121,7 @@ fn npy([rows, columns]: [usize; 2], values: &[f32]) -> Vec<u8> {
 fn json(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     for (i, row) in rows.iter().enumerate() {
-        let label = class(model, outputs.row(i), logits).map(|class| class_name(model, class));
+        let label = class(model, outputs.row(i), logits).map(|class| class_name(model, class, outputs.row(i).len()));
         writeln!(out, "{}", serde_json::json!({ "row": row, "label": label, "outputs": outputs.row(i) }))?;
     }
     Ok(())

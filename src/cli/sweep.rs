@@ -15,7 +15,8 @@ use super::{Cli, Failure};
 /// Trains a network at several rates of dropout with the same initial weights, order and nested masks, and shows which is best.
 ///
 /// Without --layer the rate of every dropout layer but that of the input changes. Rates are judged by the validation figures of the
-/// last epoch. Writes sweep.csv, curves.svg (validation by epoch) and rates.svg (validation by keep_prob, with bands).
+/// last epoch; `patience` has no part in it. Writes sweep.csv (every epoch), rates.csv (every rate, with its difference in pairs),
+/// curves.svg (validation by epoch) and rates.svg (validation by keep_prob, with bands).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The network and its training, as TOML.
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
     /// Change only the dropout layer with this number (layers count from 0); may be given several times.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     layer: Vec<usize>,
     /// Data to use instead of the file's.
     #[arg(long, value_name = "PATH")]
@@ -49,7 +50,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let name = Experiment::name(&args.file);
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
-    super::output::refuse_existing(&place, args.force)?;
+    super::output::refuse_folder(&place, args.force)?;
     let mut keeps = args.keep.iter().map(|&keep| KeepProb::new(keep)).collect::<thinnet::Result<Vec<_>>>()?;
     keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
     keeps.dedup();
@@ -81,8 +82,9 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     folder.begin()?;
     folder.write("config.toml", &config.to_toml())?;
     folder.write("sweep.csv", &csv(&runs))?;
+    folder.write("rates.csv", &rates_csv(&rates, &runs))?;
     folder.write("curves.svg", &curves(&rates, &runs)?)?;
-    folder.write("rates.svg", &by_rate(&rates)?)?;
+    folder.write("rates.svg", &by_rate(&rates, is_accuracy(&runs))?)?;
     folder.complete()?;
     report(&mut Listener(std::io::stdout().lock()), &rates, &runs, &place, cli.json)
 }
@@ -113,7 +115,7 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
 
 /// The last figure of a run; NaN if it diverged.
 fn last(run: &Run) -> f64 {
-    run.history.last().filter(|epoch| epoch.running.loss.is_finite()).map_or(f64::NAN, figure)
+    run.history.last().filter(|_| !run.diverged).map_or(f64::NAN, figure)
 }
 
 impl Rate {
@@ -124,13 +126,36 @@ impl Rate {
     }
 }
 
+/// What others are compared with: the largest rate that did not diverge, normally 1.
+fn densest(rates: &[Rate]) -> Option<&Rate> {
+    rates.iter().rev().find(|rate| rate.mean.is_finite())
+}
+
+/// The difference between two rates, in pairs of equal seeds.
+fn paired(keep: f64, dense: f64, runs: &[Run]) -> (f64, f64) {
+    let of = |keep: f64| runs.iter().filter(move |run| run.keep == keep).map(last);
+    mean_and_error(&of(keep).zip(of(dense)).map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+/// One line a rate: what the report prints.
+fn rates_csv(rates: &[Rate], runs: &[Run]) -> String {
+    let mut csv = String::from("keep,mean,standard_error,difference,difference_error\n");
+    let number = |value: f64| finite(value).map_or(String::new(), |value| value.to_string());
+    for rate in rates {
+        let (difference, error) = densest(rates).map_or((f64::NAN, f64::NAN), |dense| paired(rate.keep, dense.keep, runs));
+        let figures = [rate.mean, rate.error, difference, error].map(number).join(",");
+        writeln!(csv, "{},{figures}", rate.keep).expect("a String takes everything");
+    }
+    csv
+}
+
 fn csv(runs: &[Run]) -> String {
     let mut csv = String::from("keep,seed,epoch,train_loss,train_accuracy,valid_loss,valid_accuracy\n");
     for run in runs {
         for epoch in &run.history {
             let [train, valid] = [Some(epoch.running), epoch.valid].map(|metrics| {
-                let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| format!("{a:.6}"));
-                format!("{},{accuracy}", metrics.map_or(String::new(), |m| format!("{:.6}", m.loss)))
+                let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| a.to_string());
+                format!("{},{accuracy}", metrics.map_or(String::new(), |m| m.loss.to_string()))
             });
             writeln!(csv, "{},{},{},{train},{valid}", run.keep, run.seed, epoch.epoch + 1).expect("a String takes everything");
         }
@@ -161,7 +186,7 @@ fn curves(rates: &[Rate], runs: &[Run]) -> Result<String, Failure> {
 }
 
 /// Validation in the last epoch by keep_prob, with one standard error to either side.
-fn by_rate(rates: &[Rate]) -> Result<String, Failure> {
+fn by_rate(rates: &[Rate], accuracy: bool) -> Result<String, Failure> {
     let errors: Vec<f64> = rates.iter().map(|rate| rate.error).collect();
     let curve = Curve {
         name: "mean over the seeds".into(),
@@ -171,7 +196,12 @@ fn by_rate(rates: &[Rate]) -> Result<String, Failure> {
         band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
     };
     let title = "Validation in the last epoch by keep_prob; the band is one standard error";
-    plot::svg(&Picture { title, x: "keep_prob", y: "validation", curves: vec![curve] })
+    plot::svg(&Picture {
+        title,
+        x: "keep_prob",
+        y: if accuracy { "validation accuracy, %" } else { "validation loss" },
+        curves: vec![curve],
+    })
 }
 
 fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json: bool) -> Result<(), Failure> {
@@ -179,11 +209,11 @@ fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json
     let better = |a: f64, b: f64| if accuracy { a > b } else { a < b };
     let best = rates.iter().filter(|rate| rate.mean.is_finite()).reduce(|a, b| if better(b.mean, a.mean) { b } else { a });
     // In pairs: each seed's figure against that of the largest rate, normally 1.
-    let dense = rates.last().expect("there is at least one rate");
-    let pairs = |rate: &Rate| {
-        let of = |keep: f64| runs.iter().filter(move |run| run.keep == keep).map(last);
-        mean_and_error(&of(rate.keep).zip(of(dense.keep)).map(|(a, b)| a - b).collect::<Vec<_>>())
+    let Some(dense) = densest(rates) else {
+        let lr = "use a smaller learning rate, or look for very large values in the data: thinnet preflight";
+        return Err(Failure::Other(format!("every rate diverged; {lr}")));
     };
+    let pairs = |rate: &Rate| paired(rate.keep, dense.keep, runs);
     if json {
         for rate in rates {
             let (difference, error) = pairs(rate);
@@ -208,7 +238,7 @@ fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json
         writeln!(out, "{:>6}  {:>22}  {:>30}{mark}", rate.keep, number(rate.mean, rate.error), number(difference, error))?;
     }
     writeln!(out, "\nMeans over the seeds in the last epoch, with standard errors; differences in pairs of equal seeds.")?;
-    writeln!(out, "Written to {}: sweep.csv, curves.svg, rates.svg, config.toml", place.display())?;
+    writeln!(out, "Written to {}: sweep.csv, rates.csv, curves.svg, rates.svg, config.toml", place.display())?;
     Ok(())
 }
 

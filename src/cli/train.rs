@@ -43,12 +43,17 @@ impl Experiment {
     pub(super) fn read(file: &Path, data: Option<&Path>) -> Result<Self, Failure> {
         let mut config = read_config(file)?;
         let path = data.map_or_else(|| config.data_path(file), Path::to_path_buf);
+        if path.to_str().is_none() {
+            let problem = "is no UTF-8, which the run's config.toml could not hold; rename it, or name it through a link";
+            return Err(Error::File { path, problem: problem.into() }.into());
+        }
         // Absolute, so that the run finds its data from wherever it is asked; `digits` is no file.
         config.data.path = if path == Path::new("digits") { path } else { path.canonicalize().unwrap_or(path) };
         let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
         let network = config.network.network(sets.train.columns()).map_err(|e| in_file(file, e))?;
         let options = config.train.options(config.seed);
         options.check().map_err(|e| in_file(file, e))?;
+        thinnet::checkpoint::check_foldable(&network).map_err(|e| in_file(file, e))?;
         Ok(Self { config, network, sets, options })
     }
 
@@ -81,7 +86,7 @@ pub(super) fn in_file(file: &Path, error: Error) -> Error {
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
-    super::output::refuse_existing(&place, args.force)?;
+    super::output::refuse_folder(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
     let device = cli.device()?;
     let mut trainer = match &sets.valid {
@@ -122,7 +127,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         }
     };
     bar.finish();
-    let model = model.with_preprocessing(sets.preprocessing.clone());
+    let model = model.with_preprocessing(sets.preprocessing.clone())?;
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
     write_run(&folder, &Experiment::name(&args.file), &config, trainer.history(), &model)?;
     folder.complete()?;
@@ -144,8 +149,9 @@ fn history_csv(history: &[Epoch]) -> String {
     let mut csv = String::from("epoch,train_loss,train_accuracy,valid_loss,valid_accuracy\n");
     for epoch in history {
         let [train, valid] = [Some(epoch.running), epoch.valid].map(|metrics| {
-            let loss = metrics.map_or(String::new(), |m| format!("{:.6}", m.loss));
-            let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| format!("{a:.6}"));
+            // The shortest number that is exactly this one.
+            let loss = metrics.map_or(String::new(), |m| m.loss.to_string());
+            let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| a.to_string());
             format!("{loss},{accuracy}")
         });
         writeln!(csv, "{},{train},{valid}", epoch.epoch + 1).expect("a String takes everything");
@@ -169,9 +175,6 @@ fn curves(name: &str, history: &[Epoch]) -> Result<String, Failure> {
         band: Vec::new(),
     };
     let mut curves = vec![line("training, dropout on", ORANGE, history.iter().map(|e| figure(Some(e.running))).collect())];
-    if history.iter().any(|e| e.train.is_some()) {
-        curves.push(line("training, dropout off", plot::ordered(1, 3), history.iter().map(|e| figure(e.train)).collect()));
-    }
     if history.iter().any(|e| e.train.is_some()) {
         curves.push(line("training, dropout off", plot::ordered(1, 3), history.iter().map(|e| figure(e.train)).collect()));
     }

@@ -37,8 +37,8 @@
 //! # What is done to the values
 //!
 //! Unsigned bytes stay bytes with scale 1/255, booleans bytes with scale 1; everything else becomes f32. Inputs that are f32
-//! are standardised unless [`DataOptions::standardize`] is `false`; bytes only if it is `true`, and then become f32. Where
-//! inputs are standardised, targets of [`Task::Values`] are too. Means and deviations are those of the rows trained on.
+//! are standardised unless [`DataOptions::standardize`] is `false`; bytes only if it is `true`, and then become f32. Targets of
+//! [`Task::Values`] are standardised unless it is `false`, too. Means and deviations are those of the rows trained on.
 //!
 //! Memory: the result, and while rows are selected what is held out once more; arrays with columns first twice.
 
@@ -248,7 +248,7 @@ impl DataOptions {
         let standardize = self.standardize.unwrap_or(floats);
         let inputs = standardize.then(|| Standardization::fit(train.columns(), &as_f32(&train.inputs)));
         let targets = match &train.targets {
-            Targets::Values { columns, values } if standardize && task == Task::Values => {
+            Targets::Values { columns, values } if self.standardize != Some(false) && task == Task::Values => {
                 Some(Standardization::fit(*columns, values))
             }
             _ => None,
@@ -272,6 +272,17 @@ impl DataOptions {
         check_widths(&train, test.as_ref(), &self.path)?;
         Ok(Sets { train, valid, test, preprocessing })
     }
+}
+
+/// The test part of a folder or an archive that has both parts, all rows of any other path.
+///
+/// # Errors
+/// A path that is nothing, or an archive that cannot be read.
+pub fn test_within(path: &Path) -> Result<Portion> {
+    Ok(match Place::of(path)? {
+        place @ (Place::Folder(..) | Place::Npz(..)) if place.test()?.is_some() => Portion::Test,
+        _ => Portion::All,
+    })
 }
 
 /// Rows with their targets for a model that is trained already, as its preprocessing makes them.

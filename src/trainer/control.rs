@@ -64,7 +64,7 @@ impl Trainer {
     }
 
     /// Trains for `epochs` more epochs, or until the validation loss has not become better for some of them, and returns the best
-    /// epoch with its weights; the trainer keeps the last ones.
+    /// epoch with its weights; the trainer keeps the last ones. A training that diverges ends there, with the best epoch before.
     ///
     /// # Errors
     /// As [`Trainer::fit`]; a training without validation data; 0 epochs.
@@ -78,15 +78,23 @@ impl Trainer {
         if stopping.patience == 0 {
             return bad(0, "must be at least 1 epoch");
         }
+        if !(stopping.min_delta >= 0.0 && stopping.min_delta.is_finite()) {
+            let problem = "must be a number from 0 up".into();
+            return Err(Error::Option { option: "min_delta", value: stopping.min_delta.to_string(), problem });
+        }
         let mut best: Option<Best> = None;
-        self.fit_each(epochs, observe, |trainer, epoch| {
+        let ended = self.fit_each(epochs, observe, |trainer, epoch| {
             let loss = |epoch: &Epoch| epoch.valid.map_or(f64::INFINITY, |valid| valid.loss);
             if best.as_ref().is_none_or(|best| loss(epoch) < loss(&best.epoch) - stopping.min_delta) {
                 best = Some(Best { epoch: *epoch, model: trainer.model()? });
             }
             let since = epoch.epoch - best.as_ref().map_or(epoch.epoch, |best| best.epoch.epoch);
             Ok(if since >= stopping.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        });
+        match ended {
+            Err(Error::Diverged { .. }) if best.is_some() => {}
+            other => drop(other?),
+        }
         best.ok_or_else(|| Error::Option {
             option: "epochs",
             value: "0".into(),

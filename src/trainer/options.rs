@@ -79,8 +79,11 @@ impl TrainOptions {
         if let Some(ramp) = self.momentum_ramp {
             let mut optimizer = self.optimizer;
             let value = format!("{} over {} epochs", ramp.from, ramp.epochs);
-            if optimizer.momentum_mut().is_none() {
+            let Some(momentum) = optimizer.momentum_mut() else {
                 return bad("momentum_ramp", value, "this optimizer has no momentum; use sgd or rmsprop");
+            };
+            if ramp.from >= *momentum {
+                return bad("momentum_ramp", value, "grows to the optimizer's momentum, which must be above where it begins");
             }
             if !((0.0..1.0).contains(&ramp.from) && ramp.epochs.is_finite() && ramp.epochs > 0.0) {
                 return bad("momentum_ramp", value, "begins from 0 to below 1 and takes a positive number of epochs");

@@ -6,7 +6,7 @@ fn keep_1_in_a_sweep_is_the_training_without_dropout() {
     let text = place.prints("sweep net.toml --keep 1,0.5 --seeds 2");
     assert!(text.contains("best") && text.contains("runs/net-sweep"), "{text}");
     assert_eq!((place.names("."), place.names("runs")), (vec!["net.toml".into(), "runs".into()], vec!["net-sweep".into()]));
-    assert_eq!(place.names("runs/net-sweep"), ["config.toml", "curves.svg", "rates.svg", "sweep.csv"]);
+    assert_eq!(place.names("runs/net-sweep"), ["config.toml", "curves.svg", "rates.csv", "rates.svg", "sweep.csv"]);
     for name in ["curves.svg", "rates.svg"] {
         assert!(place.text(&format!("runs/net-sweep/{name}")).trim_end().ends_with("</svg>"));
     }
@@ -79,10 +79,11 @@ fn a_sweep_that_fails_leaves_nothing_and_replaces_nothing_unasked() {
     place.fails("sweep net.toml --out file/s", 1);
     assert!(place.everything() == before);
     place.prints("sweep net.toml --keep 0.5 --seeds 1 --out s --force");
-    assert_eq!(place.names("s").len(), 4);
+    assert_eq!(place.names("s").len(), 5);
     // A rate that diverges is a result.
     place.write("wild.toml", SMALL.replace("0.01", "1e30"));
-    let rows = place.json("sweep wild.toml --keep 0.5,1 --seeds 1 --out wild");
-    assert!(rows.iter().all(|row| row["mean"].is_null() && row["best"] == false), "{rows:?}");
+    let text = place.fails("sweep wild.toml --keep 0.5,1 --seeds 1 --out wild", 1);
+    assert!(text.contains("every rate diverged") && text.contains("smaller learning rate"), "{text}");
+    assert_eq!(place.text("wild/rates.csv").lines().nth(1), Some("0.5,,,,"));
     assert_eq!(place.names("."), ["file", "net.toml", "s", "wild", "wild.toml"]);
 }

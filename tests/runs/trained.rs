@@ -68,7 +68,13 @@ fn a_run_is_not_replaced_unasked() {
     let text = place.fails("train net.toml --out run", 2);
     assert!(text.contains("run exists already") && text.contains("--force"), "{text}");
     assert!(place.everything() == before, "a refused training changes something");
-    place.prints("train net.toml --out run --force");
+    // Even then not what this program did not write.
+    let text = place.fails("train net.toml --out run --force", 2);
+    assert!(text.contains("notes.txt") && text.contains("runs only"), "{text}");
+    assert!(place.everything() == before, "a refused training changes something");
+    std::fs::remove_file(place.path("run/notes.txt")).unwrap();
+    // A slash at the end means the same place.
+    place.prints("train net.toml --out run/ --force");
     assert_eq!(place.names("run"), FILES);
     assert!(before[&place.path("run/history.csv")].as_ref() != Some(&place.bytes("run/history.csv")));
     assert_eq!(place.names("."), ["net.toml", "run"]);

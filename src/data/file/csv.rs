@@ -43,6 +43,7 @@ pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
     let as_text = ask.task != Task::Values && layout.targets.len() == 1 && !names_targets(ask, &layout.targets);
     let (mut inputs, mut numbers, mut column) = (Vec::new(), Vec::new(), TextColumn::default());
     let mut ids = HashMap::new();
+    let mut spread = vec![Spread::default(); width + layout.targets.len()];
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| malformed(path, &error, &layout.names))? {
         let place = record.position().map_or(0, |position| position.byte());
@@ -54,7 +55,7 @@ pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
         }
         for ((cell, &role), name) in record.iter().zip(&layout.roles).zip(&layout.names) {
             match role {
-                Role::Input(column) => inputs[start + column] = number(path, place, name, cell, FEATURE)?,
+                Role::Input(column) => inputs[start + column] = number(path, place, (name, &mut spread[column]), cell, FEATURE)?,
                 Role::Target(_) if as_text => {
                     labels::check(cell).map_err(|problem| at(path, place, name, &problem))?;
                     let id = match ids.get(cell) {
@@ -67,13 +68,19 @@ pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
                     };
                     column.rows.push(id);
                 }
-                Role::Target(column) => numbers[first_number + column] = number(path, place, name, cell, TARGET)?,
+                Role::Target(column) => {
+                    let spread = &mut spread[width + column];
+                    numbers[first_number + column] = number(path, place, (name, spread), cell, TARGET)?;
+                }
                 Role::Skipped => {}
             }
         }
     }
     if inputs.is_empty() {
         return Err(bad(path, "has a header line and no rows below it; add at least one row"));
+    }
+    for (spread, name) in spread.iter().zip(layout.inputs.iter().chain(&layout.targets)) {
+        spread.check().map_err(|problem| bad(path, format!("column `{name}` {problem}")))?;
     }
     let inputs = Inputs::from_f32(width as u32, inputs)?;
     let target = (!layout.targets.is_empty()).then(|| Target::from(layout.targets.clone()));
@@ -224,12 +231,40 @@ fn listed(names: &[String]) -> String {
 }
 
 const FEATURE: &str = "remove the column or encode it as numbers, for classes one column of 0 and 1 for each";
-const TARGET: &str = "this loss needs targets that are numbers; train with cross_entropy if they are classes";
+const TARGET: &str = "this loss needs targets that are numbers; train with softmax_cross_entropy if they are classes";
 
-/// A number from a cell.
-fn number(path: &Path, place: u64, name: &str, cell: &str, remedy: &str) -> Result<f32> {
-    match cell.parse::<f32>() {
-        Ok(value) if value.is_finite() => Ok(value),
+/// The smallest and the largest number of a column, in f64.
+#[derive(Debug, Clone, Copy)]
+struct Spread(f64, f64);
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self(f64::INFINITY, f64::NEG_INFINITY)
+    }
+}
+
+impl Spread {
+    /// Refuses a column whose numbers differ by less than f32 can tell apart at their size: 1/256 of the spread has to be more than
+    /// its last place.
+    fn check(self) -> std::result::Result<(), String> {
+        let Self(low, high) = self;
+        let last_place = low.abs().max(high.abs()) * f64::from(f32::EPSILON);
+        match high > low && high - low < 256.0 * last_place {
+            true => Err(format!(
+                "goes from {low} to {high}, which is too little at this size for numbers of 24 bits; subtract {low} from it"
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A number from a cell of the column `name`.
+fn number(path: &Path, place: u64, (name, spread): (&str, &mut Spread), cell: &str, remedy: &str) -> Result<f32> {
+    match cell.parse::<f64>() {
+        Ok(value) if (value as f32).is_finite() => {
+            *spread = Spread(spread.0.min(value), spread.1.max(value));
+            Ok(value as f32)
+        }
         _ if cell.is_empty() => Err(at(path, place, name, "is empty; fill in a number or remove the row")),
         Ok(_) => {
             let problem = format!("is {cell}, which is not finite or beyond 3.4e38; fill in a number or remove the row");

@@ -44,7 +44,12 @@ impl Place {
             return Ok(Self::Folder(owned, Part::Train));
         }
         if !path.exists() {
-            return Err(bad(path, format!("found no such file or folder, expected {KINDS}; check the path")));
+            return Err(bad(
+                path,
+                format!(
+                    "found no such file or folder, expected {KINDS}; check the path (thinnet's README says where MNIST and Fashion-MNIST come from)"
+                ),
+            ));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match stem(path).1.to_lowercase().as_str() {
