@@ -12,6 +12,8 @@ mod answers;
 mod foreign;
 /// Network files made for some data.
 mod init;
+/// What is kept with the weights.
+mod kept;
 /// Early stopping and accumulated gradients from the command line.
 mod stopping;
 /// Rates of dropout compared in pairs.
