@@ -21,10 +21,10 @@ pub enum Optimizer {
     Sgd {
         /// Learning rate.
         lr: f64,
-        /// Momentum, 0 for none.
+        /// Momentum. Default 0, none.
         #[serde(default)]
         momentum: f64,
-        /// Nesterov's momentum (Sutskever et al., ICML 2013).
+        /// Nesterov's momentum (Sutskever et al., ICML 2013). Default false.
         #[serde(default)]
         nesterov: bool,
     },
@@ -33,13 +33,13 @@ pub enum Optimizer {
     Adam {
         /// Learning rate.
         lr: f64,
-        /// Decay of the first moment.
+        /// Decay of the first moment. Default 0.9.
         #[serde(default = "default::beta1")]
         beta1: f64,
-        /// Decay of the second moment.
+        /// Decay of the second moment. Default 0.999.
         #[serde(default = "default::beta2")]
         beta2: f64,
-        /// Keeps the division from blowing up.
+        /// Keeps the division from blowing up. Default 1e-8.
         #[serde(default = "default::epsilon")]
         epsilon: f64,
     },
@@ -48,13 +48,13 @@ pub enum Optimizer {
     AdamW {
         /// Learning rate.
         lr: f64,
-        /// Decay of the first moment.
+        /// Decay of the first moment. Default 0.9.
         #[serde(default = "default::beta1")]
         beta1: f64,
-        /// Decay of the second moment.
+        /// Decay of the second moment. Default 0.999.
         #[serde(default = "default::beta2")]
         beta2: f64,
-        /// Keeps the division from blowing up.
+        /// Keeps the division from blowing up. Default 1e-8.
         #[serde(default = "default::epsilon")]
         epsilon: f64,
     },
@@ -63,13 +63,13 @@ pub enum Optimizer {
     RmsProp {
         /// Learning rate.
         lr: f64,
-        /// Decay of the mean of squared gradients.
+        /// Decay of the mean of squared gradients. Default 0.99.
         #[serde(default = "default::alpha")]
         alpha: f64,
-        /// Keeps the division from blowing up.
+        /// Keeps the division from blowing up. Default 1e-8.
         #[serde(default = "default::epsilon")]
         epsilon: f64,
-        /// Momentum, 0 for none.
+        /// Momentum. Default 0, none.
         #[serde(default)]
         momentum: f64,
     },

@@ -1,11 +1,11 @@
 //! `thinnet init`: a commented network file to begin with.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use thinnet::Targets;
 use thinnet::config::{Outputs, template};
 use thinnet::data::{DataOptions, Task};
+use thinnet::{Error, Targets};
 
 use super::{Cli, Failure};
 
@@ -48,7 +48,19 @@ fn text(args: &Args) -> Result<String, Failure> {
     let target = (!args.target.is_empty()).then(|| args.target.clone().into());
     let data = DataOptions { target, ..DataOptions::new(&args.data) };
     let task = if args.regression { Task::Values } else { Task::Classes };
-    let train = data.load(task, 0)?.train;
+    let sets = data.load(task, 0).map_err(|error| match error {
+        Error::File { path, problem } if !args.regression => {
+            Error::File { path, problem: format!("{problem} (to learn numbers instead of classes: --regression)") }
+        }
+        other => other,
+    })?;
+    let train = sets.train;
+    // A network file in another folder must find the data from there.
+    let beside = args.out.as_deref().and_then(Path::parent).is_none_or(|folder| folder.as_os_str().is_empty());
+    let data = match (beside, data.path.canonicalize()) {
+        (false, Ok(path)) => DataOptions { path, ..data },
+        _ => data,
+    };
     let outputs = match train.targets() {
         Targets::Classes { classes, .. } => Outputs::Classes(*classes),
         Targets::Values { columns, .. } => Outputs::Values(*columns),

@@ -80,7 +80,7 @@ fn draw(text: &mut String, picture: &Picture<'_>) -> Result<(), Box<dyn std::err
     chart
         .configure_mesh()
         .light_line_style(WHITE)
-        .x_labels(most.clamp(3, 11))
+        .x_labels(most.clamp(6, 11))
         .x_label_formatter(&|x| format!("{}", (x * 1000.0).round() / 1000.0))
         .y_label_formatter(&|y| format!("{}", (y * 1000.0).round() / 1000.0))
         .x_desc(picture.x)

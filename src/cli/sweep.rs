@@ -8,7 +8,7 @@ use thinnet::sweep::{Run, hidden_sites, sweep};
 use thinnet::{Epoch, Error, KeepProb};
 
 use super::output::{Bar, Folder, Listener};
-use super::plot::{self, BLUE, Curve, Picture};
+use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
 
@@ -126,6 +126,12 @@ impl Rate {
     }
 }
 
+/// The rate with the highest accuracy or the lowest loss; the first of several.
+fn best(rates: &[Rate], accuracy: bool) -> Option<&Rate> {
+    let better = |a: f64, b: f64| if accuracy { a > b } else { a < b };
+    rates.iter().filter(|rate| rate.mean.is_finite()).reduce(|a, b| if better(b.mean, a.mean) { b } else { a })
+}
+
 /// What others are compared with: the largest rate that did not diverge, normally 1.
 fn densest(rates: &[Rate]) -> Option<&Rate> {
     rates.iter().rev().find(|rate| rate.mean.is_finite())
@@ -195,19 +201,21 @@ fn by_rate(rates: &[Rate], accuracy: bool) -> Result<String, Failure> {
         points: rates.iter().map(|rate| (rate.keep, rate.mean)).collect(),
         band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
     };
+    let mark = best(rates, accuracy).map(|rate| Curve {
+        name: format!("best: keep {}", rate.keep),
+        color: ORANGE,
+        dashed: false,
+        points: vec![(rate.keep, rate.mean)],
+        band: Vec::new(),
+    });
     let title = "Validation in the last epoch by keep_prob; the band is one standard error";
-    plot::svg(&Picture {
-        title,
-        x: "keep_prob",
-        y: if accuracy { "validation accuracy, %" } else { "validation loss" },
-        curves: vec![curve],
-    })
+    let y = if accuracy { "validation accuracy, %" } else { "validation loss" };
+    plot::svg(&Picture { title, x: "keep_prob", y, curves: [Some(curve), mark].into_iter().flatten().collect() })
 }
 
 fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json: bool) -> Result<(), Failure> {
     let accuracy = is_accuracy(runs);
-    let better = |a: f64, b: f64| if accuracy { a > b } else { a < b };
-    let best = rates.iter().filter(|rate| rate.mean.is_finite()).reduce(|a, b| if better(b.mean, a.mean) { b } else { a });
+    let best = best(rates, accuracy);
     // In pairs: each seed's figure against that of the largest rate, normally 1.
     let Some(dense) = densest(rates) else {
         let lr = "use a smaller learning rate, or look for very large values in the data: thinnet preflight";

@@ -30,9 +30,9 @@ pub enum LrSchedule {
     /// `floor + (1 - floor) (1 + cos(pi min(1, x / epochs))) / 2` (Loshchilov and Hutter, ICLR 2017): PyTorch's
     /// `CosineAnnealingLR`, with `floor = eta_min / lr`.
     Cosine {
-        /// When the rate has come down, normally the last epoch.
+        /// When the rate has come down, normally the last epoch; in network files that is the default.
         epochs: f64,
-        /// The share of the rate that is left then.
+        /// The share of the rate that is left then. Default 0.
         #[serde(default)]
         floor: f64,
     },
