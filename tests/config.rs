@@ -309,3 +309,13 @@ fn modes_and_sites_are_read() {
     let Layer::Dropout(read) = Config::parse(text).unwrap().network.layers.remove(0) else { panic!("no dropout") };
     assert_eq!((read.keep.get(), read.mode, read.site), (0.75, DropoutMode::Vanilla, Some(9)));
 }
+
+/// The network file of the README, with all its keys.
+#[test]
+fn the_readmes_example_is_a_configuration() {
+    let readme = include_str!("../README.md");
+    let text = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let config = Config::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!((config.seed, config.network.layers.len(), config.train.patience), (42, 4, Some(3)));
+    assert_eq!(config.train.schedule, LrSchedule::Cosine { epochs: 5.0, floor: 0.0 });
+}
