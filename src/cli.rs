@@ -33,25 +33,18 @@ struct Cli {
     json: bool,
 }
 
+// What a command does is said by its arguments' type.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Learn real handwritten digits twice, without and with dropout, and compare.
     Demo(demo::Args),
-    /// Write a commented network file for some data.
     Init(init::Args),
-    /// Check a network file, its data and its learning rate before a long training.
     Preflight(preflight::Args),
-    /// Train the network of a file and write the run: weights, history, curves.
     Train(train::Args),
-    /// Judge trained weights by data they have not seen.
     Eval(eval::Args),
-    /// Answer for every row of some data.
     Predict(predict::Args),
-    /// Compare rates of dropout in pairs and find the best.
     Sweep(sweep::Args),
     /// List every adapter, with the limits that matter.
     Devices,
-    /// Print dropout masks, or raw Philox words, computed on the adapter.
     Mask(mask::Args),
 }
 

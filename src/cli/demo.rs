@@ -10,6 +10,8 @@ use super::output::{Bar, Listener, write_whole};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::{Cli, Failure, number};
 
+/// Learn real handwritten digits twice, without and with dropout, and compare.
+///
 /// Trains the same network without and with dropout on 500 of the 1797 digits, 20 % of their labels replaced at random,
 /// judges both on the other digits, and writes the history, the weights and a picture of the curves.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,9 @@ use thinnet::{Error, Targets};
 
 use super::{Cli, Failure};
 
-/// Writes a network file with every key explained, made for the given data.
+/// Write a commented network file for some data.
+///
+/// Every key is explained, and those that have their default are commented out; the layers suit the data.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// An idx folder, a .csv, .npy or .npz, or `digits`.

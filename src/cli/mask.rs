@@ -9,6 +9,8 @@ use thinnet::{KeepProb, masks};
 
 use super::{Cli, Failure, number, range};
 
+/// Print dropout masks, or raw Philox words, computed on the adapter.
+///
 /// One row of 0 (dropped) and 1 (kept) for each sample; or, with --raw, four words of Philox4x32-10.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

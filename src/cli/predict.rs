@@ -10,6 +10,8 @@ use super::data::{Asked, Source};
 use super::output::{refuse_existing, write_whole};
 use super::{Cli, Failure};
 
+/// Answer for every row of some data.
+///
 /// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

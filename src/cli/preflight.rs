@@ -8,6 +8,8 @@ use thinnet::preflight::{Check, Outcome, preflight};
 use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
 
+/// Check a network file, its data and its learning rate before a long training.
+///
 /// Looks at a network, its data and its learning rate before a long training: dropout off, the cost must fall on a fixed batch;
 /// the first loss, the gradients; dropout on: keep rates, and that evaluation is another mode. Ends with 1 if something is wrong.
 #[derive(Debug, clap::Args)]

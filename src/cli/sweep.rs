@@ -12,6 +12,8 @@ use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
 
+/// Compare rates of dropout in pairs and find the best.
+///
 /// Trains a network at several rates of dropout with the same initial weights, order and nested masks, and shows which is best.
 ///
 /// Without --layer the rate of every dropout layer but that of the input changes. Rates are judged by the validation figures of the

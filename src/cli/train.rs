@@ -12,6 +12,8 @@ use super::output::{Bar, Folder, Listener};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::{Cli, Failure};
 
+/// Train the network of a file and write the run: weights, history, curves.
+///
 /// Trains the network of a TOML file and writes a run: config.toml, history.csv, timing.csv, model.safetensors, curves.svg.
 ///
 /// `thinnet init` writes such a file. Training figures are means over an epoch with dropout on, over weights that change from
