@@ -40,7 +40,8 @@
 //! are standardised unless [`DataOptions::standardize`] is `false`; bytes only if it is `true`, and then become f32. Targets of
 //! [`Task::Values`] are standardised unless it is `false`, too. Means and deviations are those of the rows trained on.
 //!
-//! Memory: the result, and while rows are selected what is held out once more; arrays with columns first twice.
+//! Memory: the result, and while rows are selected what is held out once more; arrays with columns first, and of integers and floats
+//! of more than 24 bits, twice more.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

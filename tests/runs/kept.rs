@@ -56,6 +56,23 @@ fn numbers_that_f32_cannot_tell_apart_are_refused_and_named() {
     assert!(text.contains("houses.csv") && text.contains("`time`") && text.contains("subtract 1700000000"), "{text}");
     place.write("houses.csv", "time,y\n0,1\n30,2\n60,3\n90,4\n99,5\n");
     place.prints("train net.toml");
+    // The same in the columns of an npy file; small numbers, and large ones far apart, are well.
+    place.write("npy.toml", REGRESSION.replace("houses.csv", "x.npy").replace("target = \"price\"\n", ""));
+    place.write("y.npy", npy("<f8", 1, (0..6u8).map(|i| f64::from(i).to_le_bytes())));
+    let large = |i: i64| [i, (1 << 30) + i, i << 30].map(i64::to_le_bytes);
+    place.write("x.npy", npy("<i8", 3, (0..6).flat_map(large)));
+    let text = place.fails("train npy.toml", 2);
+    assert!(text.contains("x.npy") && text.contains("column 1") && text.contains("subtract 1073741824"), "{text}");
+    place.write("x.npy", npy("<i8", 3, (0..6).flat_map(|i| [i, 2 * i, i << 30].map(i64::to_le_bytes))));
+    place.prints("train npy.toml");
+}
+
+/// An npy file of so many columns.
+fn npy(descr: &str, columns: usize, values: impl Iterator<Item = [u8; 8]>) -> Vec<u8> {
+    let values: Vec<u8> = values.flatten().collect();
+    let rows = values.len() / 8 / columns;
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}\n");
+    [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &values].concat()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord, Trim};
 
 use super::labels::{self, TextColumn};
-use super::source::{Ask, Source, bad, nearest, open};
+use super::source::{Ask, Source, Spread, bad, nearest, open};
 use super::{Target, Task};
 use crate::data::{Inputs, Targets};
 use crate::{Error, Result};
@@ -233,36 +233,11 @@ fn listed(names: &[String]) -> String {
 const FEATURE: &str = "remove the column or encode it as numbers, for classes one column of 0 and 1 for each";
 const TARGET: &str = "this loss needs targets that are numbers; train with softmax_cross_entropy if they are classes";
 
-/// The smallest and the largest number of a column, in f64.
-#[derive(Debug, Clone, Copy)]
-struct Spread(f64, f64);
-
-impl Default for Spread {
-    fn default() -> Self {
-        Self(f64::INFINITY, f64::NEG_INFINITY)
-    }
-}
-
-impl Spread {
-    /// Refuses a column whose numbers differ by less than f32 can tell apart at their size: 1/256 of the spread has to be more than
-    /// its last place.
-    fn check(self) -> std::result::Result<(), String> {
-        let Self(low, high) = self;
-        let last_place = low.abs().max(high.abs()) * f64::from(f32::EPSILON);
-        match high > low && high - low < 256.0 * last_place {
-            true => Err(format!(
-                "goes from {low} to {high}, which is too little at this size for numbers of 24 bits; subtract {low} from it"
-            )),
-            false => Ok(()),
-        }
-    }
-}
-
 /// A number from a cell of the column `name`.
 fn number(path: &Path, place: u64, (name, spread): (&str, &mut Spread), cell: &str, remedy: &str) -> Result<f32> {
     match cell.parse::<f64>() {
         Ok(value) if (value as f32).is_finite() => {
-            *spread = Spread(spread.0.min(value), spread.1.max(value));
+            spread.add(value);
             Ok(value as f32)
         }
         _ if cell.is_empty() => Err(at(path, place, name, "is empty; fill in a number or remove the row")),

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::source::{bad, nearest};
+use super::source::{Spread, bad, nearest};
 use crate::data::{Inputs, Values};
 use crate::{Error, Result};
 
@@ -231,8 +231,7 @@ impl<'a> Array<'a> {
                 Inputs::from_u8(header.columns, header.in_order(bytes), scale).map_err(as_text)
             }
             _ => {
-                let (header, values) = self.numbers(|value| value as f32)?;
-                finite(&header, &values)?;
+                let (header, values) = self.floats()?;
                 let samples = (0..header.rows()).collect();
                 Ok(Inputs { columns: header.columns, values: Values::F32(values), samples })
             }
@@ -241,9 +240,26 @@ impl<'a> Array<'a> {
 
     /// The array as numbers to learn, with the columns of a row.
     pub(super) fn values(self) -> Found<(u32, Vec<f32>)> {
-        let (header, values) = self.numbers(|value| value as f32)?;
-        finite(&header, &values)?;
+        let (header, values) = self.floats()?;
         Ok((header.columns, values))
+    }
+
+    /// The array as f32, every value finite. Of types that f32 does not hold exactly, columns that it cannot tell apart are refused.
+    fn floats(self) -> Found<(Header, Vec<f32>)> {
+        let exact = self.header.size <= 2 || (self.header.kind, self.header.size) == ('f', 4);
+        let (header, values) = if exact {
+            self.numbers(|value| value as f32)?
+        } else {
+            let (header, values) = self.numbers(|value| value)?;
+            for column in 0..header.columns as usize {
+                let mut spread = Spread::default();
+                values.iter().skip(column).step_by(header.columns as usize).for_each(|&value| spread.add(value));
+                spread.check().map_err(|problem| format!("column {column} {problem}"))?;
+            }
+            (header, values.into_iter().map(|value| value as f32).collect())
+        };
+        finite(&header, &values)?;
+        Ok((header, values))
     }
 
     /// The array as classes: one whole number from 0 for each row.

@@ -66,3 +66,32 @@ pub(super) fn open(path: &Path, expected: &str) -> Result<Box<dyn Read>> {
     let gzipped = start.starts_with(&[0x1F, 0x8B]);
     Ok(if gzipped { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) })
 }
+
+/// The smallest and the largest number of a column, in f64.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread(f64, f64);
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self(f64::INFINITY, f64::NEG_INFINITY)
+    }
+}
+
+impl Spread {
+    pub(super) fn add(&mut self, value: f64) {
+        *self = Self(self.0.min(value), self.1.max(value));
+    }
+
+    /// Refuses a column whose numbers differ by less than f32 can tell apart at their size: 1/256 of the spread has to be more than
+    /// its last place.
+    pub(super) fn check(self) -> std::result::Result<(), String> {
+        let Self(low, high) = self;
+        let last_place = low.abs().max(high.abs()) * f64::from(f32::EPSILON);
+        match high > low && high - low < 256.0 * last_place {
+            true => Err(format!(
+                "goes from {low} to {high}, which is too little at this size for numbers of 24 bits; subtract {low} from it"
+            )),
+            false => Ok(()),
+        }
+    }
+}
