@@ -119,7 +119,8 @@ impl Model {
     /// # Errors
     /// As [`Model::load`], but for the path.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
+        let (_, header) = SafeTensors::read_metadata(bytes)
+            .map_err(|e| Error::Data(format!("is no safetensors file ({e}); save or copy it again")))?;
         let json = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
             Error::Data(format!(
                 "has no metadata key {KEY:?}, so its network is not known; if it is another program's, say which network it \
@@ -155,7 +156,8 @@ impl Model {
 
     /// The tensors of a file as the weights of a network.
     fn from_tensors(bytes: &[u8], network: Network) -> Result<Self> {
-        let tensors = SafeTensors::deserialize(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
+        let tensors = SafeTensors::deserialize(bytes)
+            .map_err(|e| Error::Data(format!("is no safetensors file ({e}); save or copy it again")))?;
         let parameters = network.parameters()?;
         let (mut problems, mut weights) = (Vec::new(), Vec::new());
         for parameter in &parameters {
@@ -205,7 +207,8 @@ pub fn check_foldable(network: &Network) -> Result<()> {
 /// A file that is missing or no safetensors file.
 pub fn columns_of(path: impl AsRef<Path>, weight: &str) -> Result<Option<u32>> {
     read_file(path.as_ref(), |bytes| {
-        let tensors = SafeTensors::deserialize(bytes).map_err(|e| Error::Data(format!("is no safetensors file: {e}")))?;
+        let tensors = SafeTensors::deserialize(bytes)
+            .map_err(|e| Error::Data(format!("is no safetensors file ({e}); save or copy it again")))?;
         let columns = tensors.tensor(weight).ok().and_then(|tensor| tensor.shape().get(1).copied());
         Ok(columns.and_then(|columns| u32::try_from(columns).ok()))
     })

@@ -69,7 +69,9 @@ pub fn read(images: &Path, labels: &Path) -> Result<Dataset> {
     // Both headers are compared before any element is read, so that a wrong pair of files costs nothing.
     if image_file.rows != label_file.rows {
         let (found, expected, images) = (label_file.rows, image_file.rows, images.display());
-        let problem = format!("found {found} labels, expected {expected}, one for each image of {images}");
+        let problem = format!(
+            "found {found} labels, expected {expected}, one for each image of {images}; name the label file of these images"
+        );
         return Err(label_file.error(problem));
     }
     let labels: Vec<u32> = label_file.elements()?.into_iter().map(u32::from).collect();
@@ -162,7 +164,7 @@ impl<'a> Source<'a> {
     /// One dimension of the header.
     fn dimension(&mut self, what: &str) -> Result<u32> {
         match u32::from_be_bytes(self.word("its header")?) {
-            0 => Err(self.error(format!("found 0 {what}, expected at least 1"))),
+            0 => Err(self.error(format!("found 0 {what}, expected at least 1; copy or download it again"))),
             dimension => Ok(dimension),
         }
     }
@@ -171,9 +173,9 @@ impl<'a> Source<'a> {
     fn word(&mut self, what: &str) -> Result<[u8; 4]> {
         let mut word = [0; 4];
         self.reader.read_exact(&mut word).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => {
-                self.error(format!("found the end of the file within {what}, expected an idx file; it is truncated"))
-            }
+            ErrorKind::UnexpectedEof => self.error(format!(
+                "found the end of the file within {what}, expected an idx file; it is truncated, copy or download it again"
+            )),
             _ => unreadable(self.path, &e),
         })?;
         Ok(word)
@@ -190,7 +192,7 @@ impl<'a> Source<'a> {
             Err(e) if e.kind() != ErrorKind::UnexpectedEof => return Err(unreadable(self.path, &e)),
             Err(_) if found >= expected => {
                 return Err(
-                    self.error("found the end of the file within gzip's checksum, expected all of it; it is truncated".into())
+                    self.error("found the end of the file within gzip's checksum, expected all of it; it is truncated, copy or download it again".into())
                 );
             }
             _ => {}
@@ -198,10 +200,14 @@ impl<'a> Source<'a> {
         let (rows, columns) = (self.rows, self.columns);
         if found < expected {
             let header = format!("{rows} rows of {columns} ({expected} bytes)");
-            return Err(self.error(format!("found {found} bytes of elements, expected {header}; the file is truncated")));
+            return Err(self.error(format!(
+                "found {found} bytes of elements, expected {header}; the file is truncated, copy or download it again"
+            )));
         }
         if found > expected {
-            return Err(self.error(format!("found bytes behind the elements, expected none after {rows} rows of {columns}")));
+            return Err(self.error(format!(
+                "found bytes behind the elements, expected none after {rows} rows of {columns}; copy or download it again"
+            )));
         }
         Ok(bytes)
     }
