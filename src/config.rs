@@ -119,7 +119,6 @@ pub struct TrainTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_norm: Option<f64>,
     /// How the learning rate falls. Default: it does not. In files, cosine's `epochs` is [`TrainTable::epochs`] if left out.
-    #[serde(deserialize_with = "schedule")]
     pub schedule: LrSchedule,
     /// Epochs in which the learning rate grows linearly from 0. Default 0.
     pub warmup: f64,
@@ -243,44 +242,7 @@ impl Config {
     }
 }
 
-/// A schedule of a file, in which a cosine without `epochs` ends with the training: NaN, until [`train_table`] knows the end.
-fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<LrSchedule, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "\"constant\" or a table")]
-    enum Written {
-        Constant,
-        Step {
-            every: f64,
-            factor: f64,
-        },
-        Exponential {
-            factor: f64,
-        },
-        Cosine {
-            #[serde(default, deserialize_with = "number")]
-            epochs: Option<f64>,
-            #[serde(default)]
-            floor: f64,
-        },
-        InverseTime {
-            decay: f64,
-        },
-    }
-    fn number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<f64>, D::Error> {
-        match f64::deserialize(deserializer)? {
-            nan if nan.is_nan() => Err(serde::de::Error::custom("NaN is not a number of epochs")),
-            epochs => Ok(Some(epochs)),
-        }
-    }
-    Ok(match Written::deserialize(deserializer)? {
-        Written::Constant => LrSchedule::Constant,
-        Written::Step { every, factor } => LrSchedule::Step { every, factor },
-        Written::Exponential { factor } => LrSchedule::Exponential { factor },
-        Written::Cosine { epochs, floor } => LrSchedule::Cosine { epochs: epochs.unwrap_or(f64::NAN), floor },
-        Written::InverseTime { decay } => LrSchedule::InverseTime { decay },
-    })
-}
-
+/// A cosine without `epochs` ends with the training.
 fn train_table<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TrainTable, D::Error> {
     let mut table = TrainTable::deserialize(deserializer)?;
     if let LrSchedule::Cosine { epochs, .. } = &mut table.schedule

@@ -216,7 +216,7 @@ fn adam(common: OptimizerStep, lr: f64, [beta1, beta2]: [f64; 2], t: u64, epsilo
 
 /// # Errors
 /// What counts is the number that the device gets, an f32: it must be positive and finite.
-pub(crate) fn positive(option: &'static str, value: f64) -> Result<()> {
+fn positive(option: &'static str, value: f64) -> Result<()> {
     match (f32::MIN_POSITIVE..=f32::MAX).contains(&(value as f32)) {
         true => Ok(()),
         false => {

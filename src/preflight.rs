@@ -89,7 +89,7 @@ pub fn preflight(
         observe(&check);
         checks.push(check);
     };
-    output_dropout(network).into_iter().for_each(&mut note);
+    note(output_dropout(network));
     note(keep_probs(network)?);
     let inputs = inputs(&batch);
     let scaled = !inputs.failed();
@@ -126,12 +126,12 @@ fn shuffled(rows: u32, count: u32, seed: u64) -> Vec<u32> {
 }
 
 /// The last layer, if it is dropout.
-fn output_dropout(network: &Network) -> Option<Check> {
-    let behind = network.layers.iter().rev().take_while(|layer| matches!(layer, Layer::Dropout(_)));
-    let drops = behind.filter(|layer| matches!(layer, Layer::Dropout(d) if d.keep.get() < 1.0)).count() > 0;
+fn output_dropout(network: &Network) -> Check {
+    let mut behind = network.layers.iter().rev().take_while(|layer| matches!(layer, Layer::Dropout(_)));
+    let drops = behind.any(|layer| matches!(layer, Layer::Dropout(d) if d.keep.get() < 1.0));
     let found = if drops { "dropout behind the last dense layer" } else { "the output is not dropped" };
     let advice = "dropout of the output throws away answers: remove the last dropout layer; dropout belongs behind hidden layers";
-    Some(Check::new("output", found.into(), drops, advice))
+    Check::new("output", found.into(), drops, advice)
 }
 
 fn keep_probs(network: &Network) -> Result<Check> {

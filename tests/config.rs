@@ -296,7 +296,7 @@ fn the_template_has_every_key_and_its_default() {
     }
     // Each line of [train] can be used as it is, and those with a default change nothing.
     for (key, rest) in keys(&text, "train") {
-        let sgd = if key == "momentum_ramp" { "optimizer = { sgd = { lr = 0.1 } }\n" } else { "" };
+        let sgd = if key == "momentum_ramp" { "optimizer = { sgd = { lr = 0.1, momentum = 0.9 } }\n" } else { "" };
         let layers = "[network]\nlayers = [{ dense = 1 }]\n[data]\nvalid_fraction = 0.1\n[train]";
         let config = Config::parse(&format!("{layers}\n{sgd}{key} = {rest}")).unwrap_or_else(|e| panic!("{key}: {e}"));
         assert_eq!(config.train == TrainTable::default(), !rest.contains("default: "), "{key} = {rest}");

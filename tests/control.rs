@@ -230,8 +230,8 @@ fn options_that_cannot_be_used_are_named() {
         (TrainOptions { clip_norm: Some(0.0), ..base.clone() }, "clip_norm"),
         (TrainOptions { max_norm: Some(f64::INFINITY), ..base.clone() }, "max_norm"),
         (TrainOptions { momentum_ramp: ramp(0.5, 3.0), ..base.clone() }, "momentum_ramp"),
-        (TrainOptions { momentum_ramp: ramp(1.0, 3.0), optimizer: sgd, ..base.clone() }, "momentum_ramp"),
-        (TrainOptions { momentum_ramp: ramp(0.5, 0.0), optimizer: sgd, ..base.clone() }, "momentum_ramp"),
+        (TrainOptions { momentum_ramp: ramp(1.0, 3.0), optimizer: sgd, ..base.clone() }, "momentum_ramp.from"),
+        (TrainOptions { momentum_ramp: ramp(0.5, 0.0), optimizer: sgd, ..base.clone() }, "momentum_ramp.epochs"),
         (TrainOptions { schedule: LrSchedule::Step { every: 0.0, factor: 0.5 }, ..base.clone() }, "schedule.step.every"),
         (TrainOptions { schedule: LrSchedule::Exponential { factor: 1.5 }, ..base.clone() }, "schedule.exponential.factor"),
         (

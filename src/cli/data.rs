@@ -151,8 +151,8 @@ impl Source {
             })?,
         };
         let mut model = Model::load_weights(&self.model, &network(inputs)?)?;
-        if model.preprocessing().is_default() && config.data.standardize != Some(false) {
-            // Weights of another program: their inputs are standardised as a training by this file would.
+        if model.preprocessing().is_default() && (config.data.standardize != Some(false) || self.data.is_none()) {
+            // Weights of another program: their inputs are standardised, and their outputs named, as a training by this file would.
             let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
             fits(&model, sets.train.inputs(), &config.data.path)?;
             model = model.with_preprocessing(sets.preprocessing)?;

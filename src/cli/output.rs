@@ -151,8 +151,8 @@ impl Folder {
             return Err(error);
         }
         if replaces {
-            let removed = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
-            return removed.map_err(|e| failed(&old, format!("is the replaced run and cannot be removed: {e}")));
+            return std::fs::remove_dir_all(&old)
+                .map_err(|e| failed(&old, format!("is the replaced run and cannot be removed: {e}")));
         }
         Ok(())
     }

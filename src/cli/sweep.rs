@@ -62,8 +62,6 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         return Err(Error::File { path: args.file.clone(), problem }.into());
     };
     let layers = if args.layer.is_empty() { hidden_sites(&network) } else { args.layer.clone() };
-    let fits = keeps.iter().try_for_each(|&keep| thinnet::sweep::with_keep(&network, &layers, keep).map(|_| ()));
-    fits.map_err(|e| in_file(&args.file, e))?;
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;

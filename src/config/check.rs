@@ -87,43 +87,19 @@ fn of_layer(error: Error, key: &str) -> Problem {
     }
 }
 
+/// What the table has beyond the options of a training is checked here, the rest where those options are.
 fn train(train: &TrainTable) -> Checked {
-    for (key, value) in [("epochs", train.epochs), ("batch", train.batch), ("accumulate", train.accumulate)] {
-        if value == 0 {
-            return refuse(&format!("train.{key}"), value, "must be at least 1");
-        }
+    if train.epochs == 0 {
+        return refuse("train.epochs", 0, "must be at least 1");
     }
     if train.patience == Some(0) {
         return refuse("train.patience", 0, "must be at least 1; leave it out to train to the last epoch");
     }
-    let adam = matches!(train.optimizer, Optimizer::Adam { .. } | Optimizer::AdamW { .. });
+    if !(train.min_delta >= 0.0 && train.min_delta.is_finite()) {
+        return refuse("train.min_delta", train.min_delta, "must be a number from 0 up");
+    }
     train.optimizer.check().map_err(|error| option(error, &format!("train.optimizer.{}.", name(&train.optimizer))))?;
-    for (key, value) in [("weight_decay", train.weight_decay), ("warmup", train.warmup), ("min_delta", train.min_delta)] {
-        if !(value >= 0.0 && (value as f32).is_finite()) {
-            return refuse(&format!("train.{key}"), value, "must be a number from 0 up");
-        }
-    }
-    for (key, value) in [("clip_norm", train.clip_norm), ("max_norm", train.max_norm)] {
-        if let Some(value) = value
-            && !(f32::MIN_POSITIVE..=f32::MAX).contains(&(value as f32))
-        {
-            return refuse(&format!("train.{key}"), value, "must be a positive number; leave it out for no limit");
-        }
-    }
-    train.schedule.check().map_err(|error| option(error, "train."))?;
-    if let Some(ramp) = train.momentum_ramp {
-        if adam {
-            let text = "Adam has no momentum that could grow; use sgd or rmsprop, or leave it out";
-            return Err(problem("train.momentum_ramp", text));
-        }
-        if !(0.0..1.0).contains(&ramp.from) {
-            return refuse("train.momentum_ramp.from", ramp.from, "must lie from 0 to below 1");
-        }
-        if !(ramp.epochs > 0.0 && ramp.epochs.is_finite()) {
-            return refuse("train.momentum_ramp.epochs", ramp.epochs, "must be a positive number");
-        }
-    }
-    Ok(())
+    train.options(0).check().map_err(|error| option(error, "train."))
 }
 
 /// An optimizer's key in files.

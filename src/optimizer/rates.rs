@@ -3,7 +3,7 @@
 //! Time x is the number of epochs trained so far, a real number that grows with every update. At the beginning of an epoch the
 //! learning rates are those of `torch.optim.lr_scheduler` stepped once an epoch.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 
@@ -30,7 +30,8 @@ pub enum LrSchedule {
     /// `floor + (1 - floor) (1 + cos(pi min(1, x / epochs))) / 2` (Loshchilov and Hutter, ICLR 2017): PyTorch's
     /// `CosineAnnealingLR`, with `floor = eta_min / lr`.
     Cosine {
-        /// When the rate has come down, normally the last epoch; in network files that is the default.
+        /// When the rate has come down, normally the last epoch; in network files that is the default, elsewhere it must be given.
+        #[serde(default = "unknown", deserialize_with = "number")]
         epochs: f64,
         /// The share of the rate that is left then. Default 0.
         #[serde(default)]
@@ -41,6 +42,17 @@ pub enum LrSchedule {
         /// How fast the rate falls.
         decay: f64,
     },
+}
+
+/// What a file leaves out, until the network file's table knows the last epoch; [`LrSchedule::check`] refuses it.
+fn unknown() -> f64 {
+    f64::NAN
+}
+
+/// A NaN that a file writes is not the one that it leaves out.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.is_nan() { Err(serde::de::Error::custom("NaN is not a number")) } else { Ok(number) }
 }
 
 impl LrSchedule {

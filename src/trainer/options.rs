@@ -1,6 +1,6 @@
 //! How to train, as plain data.
 
-use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer, positive};
+use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer};
 use crate::plan::{Gradient, Training};
 use crate::step::OptimizerStep;
 use crate::{Error, Result};
@@ -74,25 +74,32 @@ impl TrainOptions {
             return bad("batch", "0".into(), "a batch has at least one row");
         }
         if self.accumulate == 0 {
-            return bad("accumulate", "0".into(), "an update takes at least one step");
+            return bad("accumulate", "0".into(), "an update takes at least 1 step");
         }
-        if let Some(ramp) = self.momentum_ramp {
+        if let Some(MomentumRamp { from, epochs }) = self.momentum_ramp {
             let mut optimizer = self.optimizer;
-            let value = format!("{} over {} epochs", ramp.from, ramp.epochs);
             let Some(momentum) = optimizer.momentum_mut() else {
+                let value = format!("{from} over {epochs} epochs");
                 return bad("momentum_ramp", value, "this optimizer has no momentum; use sgd or rmsprop");
             };
-            if ramp.from >= *momentum {
-                return bad("momentum_ramp", value, "grows to the optimizer's momentum, which must be above where it begins");
+            if !(from >= 0.0 && from < *momentum) {
+                let problem = "must lie from 0 to below the optimizer's momentum, to which it grows";
+                return bad("momentum_ramp.from", from.to_string(), problem);
             }
-            if !((0.0..1.0).contains(&ramp.from) && ramp.epochs.is_finite() && ramp.epochs > 0.0) {
-                return bad("momentum_ramp", value, "begins from 0 to below 1 and takes a positive number of epochs");
+            if !(epochs.is_finite() && epochs > 0.0) {
+                return bad("momentum_ramp.epochs", epochs.to_string(), "must be a positive number");
             }
         }
         self.optimizer.check()?;
         self.schedule.check()?;
-        self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm))?;
-        self.max_norm.map_or(Ok(()), |norm| positive("max_norm", norm))
+        for (option, norm) in [("clip_norm", self.clip_norm), ("max_norm", self.max_norm)] {
+            if let Some(norm) = norm
+                && !(f32::MIN_POSITIVE..=f32::MAX).contains(&(norm as f32))
+            {
+                return bad(option, norm.to_string(), "must be a positive number; leave it out for no limit");
+            }
+        }
+        Ok(())
     }
 
     /// What the plans of this training do with the gradient.

@@ -25,7 +25,7 @@ fn network_files_are_checked() {
         ("epochs = 3", "epochs = \"3\"", &["line 10: train.epochs", "\"3\""]),
         ("epochs = 3", "epochs = 0", &["line 10: train.epochs = 0", "at least 1"]),
         ("epochs = 3", "epoch = 3", &["line 10: train.epoch", "did you mean \"epochs\"?"]),
-        ("epochs = 3", "batch = 0", &["line 10: train.batch = 0", "at least 1"]),
+        ("epochs = 3", "batch = 0", &["line 10: train.batch = 0", "at least one row"]),
         ("epochs = 3", "accumulate = 0", &["line 10: train.accumulate = 0", "at least 1"]),
         ("epochs = 3", "patience = 0", &["line 10: train.patience = 0", "leave it out"]),
         ("epochs = 3", "clip_norm = 0.0", &["line 10: train.clip_norm = 0", "leave it out"]),

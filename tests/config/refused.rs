@@ -122,8 +122,8 @@ const REFUSED: [(&str, &str, &[&str]); 76] = [
     ("batch = 128", "epochs = 6", &["line 17: duplicate key at `epochs`"]),
     // Values.
     ("epochs = 5", "epochs = 0", &["line 16: train.epochs = 0: must be at least 1"]),
-    ("batch = 128", "batch = 0", &["line 17: train.batch = 0: must be at least 1"]),
-    ("weight_decay = 0.0", "accumulate = 0", &["line 19: train.accumulate = 0: must be at least 1"]),
+    ("batch = 128", "batch = 0", &["line 17: train.batch = 0: a batch has at least one row"]),
+    ("weight_decay = 0.0", "accumulate = 0", &["line 19: train.accumulate = 0: an update takes at least 1 step"]),
     ("weight_decay = 0.0", "weight_decay = -0.1", &["line 19: train.weight_decay = -0.1: "]),
     ("weight_decay = 0.0", "weight_decay = nan", &["line 19: train.weight_decay = NaN: "]),
     ("weight_decay = 0.0", "clip_norm = 0", &["line 19: train.clip_norm = 0: ", "leave it out"]),
@@ -192,7 +192,7 @@ fn whole_tables_that_do_not_fit_are_refused() {
         ("[network]\nlayers = [{ dense = 1 }]\n[train]\npatience = 0", "line 4: train.patience = 0: must be at least 1"),
         (
             "[network]\nlayers = [{ dense = 1 }]\n[train]\nmomentum_ramp = { from = 0.5, epochs = 2 }",
-            "line 4: train.momentum_ramp: Adam has no momentum",
+            "line 4: train.momentum_ramp = 0.5 over 2 epochs: this optimizer has no momentum",
         ),
         ("[network]\nlayers = [{ dense = 70000 }, { dense = 70000 }]", "line 2: network.layers[1].dense: units = 70000"),
         ("[[network.layers]]\ndense = 4\n[[network.layers]]\ndense = 0", "line 4: network.layers[1].dense = 0"),
