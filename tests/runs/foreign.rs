@@ -31,6 +31,29 @@ fn weights_of_another_program_answer_as_its_network() {
     assert_eq!(place.prints("predict foreign.safetensors --network wide.toml"), expected);
 }
 
+/// Columns have names, with constants or without: what the network file's training would keep is what foreign weights get.
+#[test]
+fn weights_of_another_program_get_the_names_and_constants_of_its_network_file() {
+    let place = Place::new();
+    let row = |i: u32| format!("{},{},{}\n", i % 7, i % 5, ["no", "yes"][(i % 7 > 3) as usize]);
+    place.write("t.csv", "a,b,label\n".to_owned() + &(0..60).map(row).collect::<String>());
+    for standardize in ["true", "false"] {
+        let net = format!(
+            "[data]\npath = \"t.csv\"\nstandardize = {standardize}\nvalid_fraction = 0.2\n[network]\nlayers = [{{ dense = 2 }}]\n[train]\nepochs = 2\n"
+        );
+        place.write("net.toml", net);
+        place.prints("train net.toml --out run --force");
+        let own = tensors(&place.path("run/model.safetensors"));
+        let all: Vec<(&str, &[usize], &[f32])> =
+            own.iter().map(|(name, (shape, values))| (&**name, &**shape, &**values)).collect();
+        strip(&place, "foreign.safetensors", &all);
+        let expected = place.prints("predict run");
+        assert!(expected.starts_with("row,label,no,yes\n"), "{expected}");
+        assert_eq!(place.prints("predict foreign.safetensors --network net.toml"), expected);
+        assert_eq!(place.json("eval foreign.safetensors --network net.toml"), place.json("eval run"));
+    }
+}
+
 #[test]
 fn every_tensor_that_does_not_fit_is_listed() {
     let place = Place::with(SMALL);
