@@ -39,28 +39,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
 
-const SLOPE = 0.01;
-const LAMBDA = 1.0507009873554805;
-const LAMBDA_ALPHA = 1.7580993408473766;
-
-// Drivers return NaN for tanh past 89; beyond 15 it is 1 in f32.
-fn bounded_tanh(x: vec4<f32>) -> vec4<f32> {
-    return tanh(clamp(x, vec4<f32>(-15.0), vec4<f32>(15.0)));
-}
-
-// e^-x overflows below -88; the quotient is 0 to the last bit long before.
-fn sigmoid(x: vec4<f32>) -> vec4<f32> {
-    return 1.0 / (1.0 + exp(-clamp(x, vec4<f32>(-80.0), vec4<f32>(80.0))));
-}
-
-// e^x - 1 for x <= 0. Near 0 the subtraction would cancel all but the error of exp, so there it is the Taylor series, whose next
-// term is below half a unit of the last place.
-fn power_less_one(x: vec4<f32>) -> vec4<f32> {
-    let b = clamp(x, vec4<f32>(-80.0), vec4<f32>());
-    let series = b * (1.0 + b / 2.0 * (1.0 + b / 3.0 * (1.0 + b / 4.0 * (1.0 + b / 5.0 * (1.0 + b / 6.0)))));
-    return select(exp(b) - 1.0, series, b > vec4<f32>(-0.25));
-}
-
 // GELU is x to the last bit above 10, and 0 below -10, where x s would be infinity times 0 in the end.
 fn gelu_bounded(x: vec4<f32>) -> vec4<f32> {
     return clamp(x, vec4<f32>(-10.0), vec4<f32>(10.0));
@@ -71,11 +49,6 @@ const GELU_3 = 0.07135481627260025; // that times 0.044715
 
 fn gelu_share(b: vec4<f32>) -> vec4<f32> {
     return sigmoid(b * (GELU_1 + GELU_3 * (b * b)));
-}
-
-// clamp and max hide NaN on some drivers; a NaN that comes in must go out, or a broken network looks healthy.
-fn keep_nan(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
-    return select(y, x, (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u));
 }
 
 fn in_units(quad: u32, units: u32) -> vec4<bool> {
@@ -91,16 +64,7 @@ fn activation_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_work
     }
     let at = group.z * (p.y_stride / 4u) + i;
     let z = y[at];
-    var f = z;
-    switch p.kind {
-        case 1u: { f = max(z, vec4<f32>()); }
-        case 2u: { f = bounded_tanh(z); }
-        case 3u: { f = sigmoid(z); }
-        case 4u: { f = select(SLOPE * z, z, z > vec4<f32>()); }
-        case 5u: { f = select(LAMBDA_ALPHA * power_less_one(z), LAMBDA * z, z > vec4<f32>()); }
-        default: {}
-    }
-    y[at] = select(vec4<f32>(), keep_nan(z, f), in_units(i % p.quads, p.units));
+    y[at] = select(vec4<f32>(), activate(p.kind, z), in_units(i % p.quads, p.units));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -112,16 +76,7 @@ fn activation_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wor
     }
     let f = output[group.z * (p.y_stride / 4u) + i];
     let d = dy[group.z * (p.dy_stride / 4u) + i];
-    var g = d;
-    switch p.kind {
-        case 1u: { g = select(vec4<f32>(), d, f > vec4<f32>()); }
-        case 2u: { g = d * (1.0 - f * f); }
-        case 3u: { g = d * (f * (1.0 - f)); }
-        case 4u: { g = select(SLOPE * d, d, f > vec4<f32>()); }
-        case 5u: { g = d * select(f + LAMBDA_ALPHA, vec4<f32>(LAMBDA), f > vec4<f32>()); }
-        default: {}
-    }
-    dx[group.z * (p.dx_stride / 4u) + i] = g;
+    dx[group.z * (p.dx_stride / 4u) + i] = activation_gradient(p.kind, f, d);
 }
 
 // The padding of x is 0, and so is GELU of it.

@@ -1,45 +1,56 @@
-// Copies the rows of the batch out of the resident data set.
+// Copies the rows of the batch out of the resident data set, and drops inputs on the way.
 //
-//   gather_u8:   x[i, :] = f32(bytes[rows[i], :]) * scale
-//   gather_f32:  x[i, :] = values[rows[i], :]
+//   gather_u8:   x[i, :] = drop(f32(bytes[rows[i], :]) * scale)
+//   gather_f32:  x[i, :] = drop(values[rows[i], :])
 //
-// Rows are padded with zeros to a multiple of four columns. Dispatch: one invocation per quad of columns; z is the member.
+// DROPOUT, 1 where there is a drop, is a constant put in front of the module. The rows of the data set are padded with zeros to a
+// multiple of four columns, those of x to x_row quads, of which the kernels write the first `quads`.
+// Dispatch: x over quads of columns, y over rows; z is the member.
 
 struct Params {
-    quads: u32,  // quads of columns of a row
+    quads: u32,  // quads of columns of a row of the data set
+    x_row: u32,  // quads from one row of x to the next
     scale: f32,
     rows_stride: u32,
+    samples_stride: u32,
     x_stride: u32,
+    stream_and_site: u32,
+    pad0: u32,
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
 @group(0) @binding(1) var<storage, read> step: Step;
-@group(0) @binding(2) var<storage, read> rows: array<u32>;
-@group(0) @binding(3) var<storage, read> bytes: array<u32>;
-@group(0) @binding(3) var<storage, read> values: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> sites: array<Site, MEMBERS>;
+@group(0) @binding(3) var<storage, read> rows: array<u32>;
+@group(0) @binding(4) var<storage, read> samples: array<u32>;
+@group(0) @binding(5) var<storage, read> bytes: array<u32>;
+@group(0) @binding(5) var<storage, read> values: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>>;
 
-// Where quad i of the batch comes from, in quads of the data set.
-fn source(i: u32, p: Params, member: u32) -> u32 {
-    return rows[member * p.rows_stride + i / p.quads] * p.quads + i % p.quads;
+fn dropped(v: vec4<f32>, p: Params, id: vec3<u32>) -> vec4<f32> {
+    if (DROPOUT == 0u) {
+        return v;
+    }
+    let keep = kept_units(sites[id.z], step.keys[id.z].xy, p.stream_and_site, samples[id.z * p.samples_stride + id.y], id.x);
+    return drop_units(v, keep, sites[id.z].scale);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn gather_u8(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = linear_index(group, groups, local);
+@compute @workgroup_size(16, WORKGROUP / 16u)
+fn gather_u8(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
-    if (i >= step.rows * p.quads) {
+    if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    x[group.z * (p.x_stride / 4u) + i] = vec4<f32>(unpack4xU8(bytes[source(i, p, group.z)])) * p.scale;
+    let place = rows[id.z * p.rows_stride + id.y] * p.quads + id.x;
+    x[id.z * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(vec4<f32>(unpack4xU8(bytes[place])) * p.scale, p, id);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn gather_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let i = linear_index(group, groups, local);
+@compute @workgroup_size(16, WORKGROUP / 16u)
+fn gather_f32(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
-    if (i >= step.rows * p.quads) {
+    if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    x[group.z * (p.x_stride / 4u) + i] = values[source(i, p, group.z)];
+    let place = rows[id.z * p.rows_stride + id.y] * p.quads + id.x;
+    x[id.z * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(values[place], p, id);
 }

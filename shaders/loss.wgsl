@@ -17,7 +17,7 @@ struct Params {
     loss_stride: u32,
     correct_stride: u32,
     dlogits_stride: u32,
-    pad0: u32,
+    targets_row: u32,     // of targets.wgsl
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -69,7 +69,7 @@ fn cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let softmax = row_loss(row, p, group.z);
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
-    for (var c = 0u; c < p.row_stride; c++) {
+    for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
         let probability = exp(logits[z + c] - softmax.largest) / softmax.sum;
         let wanted = select(0.0, 1.0, c == softmax.label);
         dlogits[dz + c] = select(0.0, (probability - wanted) / batch, c < p.classes);

@@ -35,10 +35,9 @@ fn sgd(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups:
         return;
     }
     let at = group.z * (p.stride / 4u) + i;
-    let g = dw[at] + o.weight_decay * w[at];
-    let velocity = o.beta1 * m[at] + g;
-    m[at] = velocity;
-    w[at] -= o.learning_rate * select(velocity, g + o.beta1 * velocity, o.nesterov == 1u);
+    let new_weights = sgd_update(o, dw[at], Weights(w[at], m[at], vec4<f32>()));
+    w[at] = new_weights.w;
+    m[at] = new_weights.m;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -50,13 +49,10 @@ fn adam(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let at = group.z * (p.stride / 4u) + i;
-    let old = w[at];
-    let g = dw[at] + o.weight_decay * old;
-    let first = o.beta1 * m[at] + o.one_minus_beta1 * g;
-    let second = o.beta2 * v[at] + o.one_minus_beta2 * (g * g);
-    m[at] = first;
-    v[at] = second;
-    w[at] = old - o.decoupled_decay * old - o.learning_rate * first / (sqrt(second) / o.root_bias2 + o.epsilon);
+    let new_weights = adam_update(o, dw[at], Weights(w[at], m[at], v[at]));
+    w[at] = new_weights.w;
+    m[at] = new_weights.m;
+    v[at] = new_weights.v;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -68,10 +64,8 @@ fn rmsprop(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         return;
     }
     let at = group.z * (p.stride / 4u) + i;
-    let g = dw[at] + o.weight_decay * w[at];
-    let second = o.beta2 * v[at] + o.one_minus_beta2 * (g * g);
-    let first = o.beta1 * m[at] + g / (sqrt(second) + o.epsilon);
-    v[at] = second;
-    m[at] = first;
-    w[at] -= o.learning_rate * first;
+    let new_weights = rmsprop_update(o, dw[at], Weights(w[at], m[at], v[at]));
+    w[at] = new_weights.w;
+    m[at] = new_weights.m;
+    v[at] = new_weights.v;
 }

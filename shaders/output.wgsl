@@ -9,7 +9,7 @@ struct Params {
     quads: u32,
     y_stride: u32,
     outputs_stride: u32,
-    pad0: u32,
+    y_row: u32,   // quads from one row of y to the next
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -25,5 +25,5 @@ fn store_output(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     if (i >= step.rows * p.quads) {
         return;
     }
-    outputs[group.z * (p.outputs_stride / 4u) + first + i] = y[group.z * (p.y_stride / 4u) + i];
+    outputs[group.z * (p.outputs_stride / 4u) + first + i] = y[group.z * (p.y_stride / 4u) + i / p.quads * p.y_row + i % p.quads];
 }

@@ -14,13 +14,13 @@
 
 struct Params {
     classes: u32,         // outputs
-    row_stride: u32,      // words from a row of logits, or of targets, to the next
+    row_stride: u32,      // words from a row of logits to the next
     rows_stride: u32,     // the rest: words from a member to the next
     logits_stride: u32,
     loss_stride: u32,
     correct_stride: u32,
     dlogits_stride: u32,
-    pad0: u32,
+    targets_row: u32,     // words from a row of targets to the next
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -47,7 +47,7 @@ fn sigmoid(z: f32) -> f32 {
 }
 
 fn target_of(row: u32, p: Params, member: u32) -> u32 {
-    return rows[member * p.rows_stride + row] * p.row_stride;
+    return rows[member * p.rows_stride + row] * p.targets_row;
 }
 
 fn binary_row_loss(row: u32, p: Params, member: u32) {
@@ -89,7 +89,7 @@ fn binary_cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wo
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
     let t = target_of(row, p, group.z);
-    for (var c = 0u; c < p.row_stride; c++) {
+    for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
         dlogits[dz + c] = select(0.0, (sigmoid(logits[z + c]) - targets[t + c]) / count, c < p.classes);
     }
 }
@@ -116,7 +116,7 @@ fn squared_error(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
     let t = target_of(row, p, group.z);
-    for (var c = 0u; c < p.row_stride; c++) {
+    for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
         dlogits[dz + c] = select(0.0, 2.0 * (logits[z + c] - targets[t + c]) / count, c < p.classes);
     }
 }

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crate::kernels::{Access, Entry};
+use crate::kernels::matmul::Matmul;
+use crate::kernels::{Access, Constants, Entry};
 use crate::plan::Caps;
 use crate::step::RowLayout;
 use crate::{Error, Result};
 
 pub mod adapter;
 pub mod executor;
+mod probe;
 mod readback;
+mod textures;
 
 /// The wgpu features that thinnet needs: none.
 pub fn required_features() -> wgpu::Features {
@@ -34,7 +37,7 @@ pub struct Gpu {
     caps: Caps,
     /// Why the device was lost. Set for a device of our own only: a device has one lost callback, and a caller's is the caller's.
     lost: Arc<OnceLock<String>>,
-    pipelines: Mutex<HashMap<(&'static str, u32), Pipeline>>,
+    pipelines: Mutex<HashMap<(&'static str, u32, Constants), Pipeline>>,
     created: AtomicU64,
     submissions: AtomicU64,
 }
@@ -53,6 +56,8 @@ impl Gpu {
         let lost = Arc::new(OnceLock::new());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thinnet"),
+            // Asked for where it is there: software adapters multiply matrices with it.
+            required_features: adapter.features() & wgpu::Features::SUBGROUP,
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -96,7 +101,13 @@ impl Gpu {
             }
         }
         let (created, submissions) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { device, queue, caps, lost, pipelines: Mutex::default(), created, submissions })
+        let mut gpu = Self { device, queue, caps, lost, pipelines: Mutex::default(), created, submissions };
+        if let Matmul::Shuffle { lanes } = gpu.caps.matmul
+            && !probe::lanes_are_in_order(&gpu, lanes)?
+        {
+            gpu.caps.matmul = Matmul::Plain;
+        }
+        Ok(gpu)
     }
 
     /// What the device can do.
@@ -166,34 +177,59 @@ impl Gpu {
         })
     }
 
+    /// A texture of quads, filled by copies and read by kernels.
+    pub(crate) fn texture(&self, width: u32, height: u32) -> Result<wgpu::Texture> {
+        self.created.fetch_add(1, Ordering::Relaxed);
+        let descriptor = wgpu::TextureDescriptor {
+            label: Some("operand"),
+            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Float,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        };
+        self.guarded("an operand texture", || self.device.create_texture(&descriptor)).map_err(|error| match error {
+            Error::OutOfMemory { what, .. } => Error::OutOfMemory { what, bytes: 16 * u64::from(width) * u64::from(height) },
+            other => other,
+        })
+    }
+
     /// The compiled kernel for plans of `members` members, from the cache if it was asked for before.
-    pub(crate) fn pipeline(&self, entry: &'static Entry, members: u32) -> Result<Pipeline> {
+    pub(crate) fn pipeline(&self, entry: &'static Entry, members: u32, constants: Constants) -> Result<Pipeline> {
         let mut pipelines = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(pipeline) = pipelines.get(&(entry.name, members)) {
+        let key = (entry.name, members, constants);
+        if let Some(pipeline) = pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
         self.created.fetch_add(1, Ordering::Relaxed);
-        let pipeline = self.guarded(entry.name, || self.compile(entry, members))?;
-        pipelines.insert((entry.name, members), pipeline.clone());
+        let pipeline = self.guarded(entry.name, || self.compile(entry, members, &key.2))?;
+        pipelines.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
-    fn compile(&self, entry: &'static Entry, members: u32) -> Pipeline {
-        let mut entries = Vec::new();
-        let mut bind = |binding, ty, has_dynamic_offset| {
-            entries.push(wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
-                count: None,
-            });
+    fn compile(&self, entry: &'static Entry, members: u32, constants: &Constants) -> Pipeline {
+        let buffer = |read_only, has_dynamic_offset| {
+            let ty = wgpu::BufferBindingType::Storage { read_only };
+            wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None }
         };
-        let read_only = wgpu::BufferBindingType::Storage { read_only: true };
-        bind(0, read_only, false);
-        (1..).zip(entry.sections).for_each(|(number, _)| bind(number, read_only, true));
-        for tensor in entry.tensors {
-            bind(tensor.number, wgpu::BufferBindingType::Storage { read_only: tensor.access == Access::Read }, false);
-        }
+        let texture = wgpu::BindingType::StorageTexture {
+            access: wgpu::StorageTextureAccess::ReadOnly,
+            format: wgpu::TextureFormat::Rgba32Float,
+            view_dimension: wgpu::TextureViewDimension::D2,
+        };
+        let sections = (1..).zip(entry.sections).map(|(number, _)| (number, buffer(true, true)));
+        let tensors = entry.tensors.iter().map(|tensor| match tensor.access {
+            Access::Texture => (tensor.number, texture),
+            access => (tensor.number, buffer(access == Access::Read, false)),
+        });
+        let visibility = wgpu::ShaderStages::COMPUTE;
+        let entries: Vec<_> = std::iter::once((0, buffer(true, false)))
+            .chain(sections)
+            .chain(tensors)
+            .map(|(binding, ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None })
+            .collect();
         let layout =
             self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(entry.name), entries: &entries });
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -203,7 +239,7 @@ impl Gpu {
         });
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(entry.file),
-            source: wgpu::ShaderSource::Wgsl(entry.module(members).into()),
+            source: wgpu::ShaderSource::Wgsl(entry.module(members, constants).into()),
         });
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(entry.name),
@@ -224,17 +260,12 @@ impl Gpu {
         &self,
         entry: &Entry,
         pipeline: &Pipeline,
-        resources: &[wgpu::BufferBinding<'_>],
+        resources: Vec<wgpu::BindingResource<'_>>,
     ) -> Result<wgpu::BindGroup> {
         self.created.fetch_add(1, Ordering::Relaxed);
         let numbers = (0..=entry.sections.len() as u32).chain(entry.tensors.iter().map(|tensor| tensor.number));
-        let entries: Vec<_> = numbers
-            .zip(resources)
-            .map(|(binding, resource)| wgpu::BindGroupEntry {
-                binding,
-                resource: wgpu::BindingResource::Buffer(resource.clone()),
-            })
-            .collect();
+        let entries: Vec<_> =
+            numbers.zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         let descriptor = wgpu::BindGroupDescriptor { label: Some(entry.name), layout: &pipeline.layout, entries: &entries };
         self.guarded(entry.name, || self.device.create_bind_group(&descriptor))
     }

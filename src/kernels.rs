@@ -18,6 +18,7 @@ pub mod dropout;
 pub mod gather;
 pub mod gradients;
 pub mod loss;
+pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
 pub mod optimizer;
@@ -25,7 +26,10 @@ pub mod output;
 pub mod philox;
 pub mod rows;
 pub mod scale;
+pub mod splits;
 pub mod targets;
+pub mod texture;
+mod unroll;
 
 /// Every entry point.
 pub static ALL: &[&Entry] = &[
@@ -33,10 +37,14 @@ pub static ALL: &[&Entry] = &[
     &activation::ActivationForward::ENTRY,
     &activation::GeluBackward::ENTRY,
     &activation::GeluForward::ENTRY,
-    &dense::DenseBackwardBias::ENTRY,
-    &dense::DenseBackwardInput::ENTRY,
-    &dense::DenseBackwardWeight::ENTRY,
-    &dense::DenseForward::ENTRY,
+    &dense::DenseForward::PLAIN,
+    &dense::DenseForward::SHUFFLE,
+    &dense::DenseBackwardInput::PLAIN,
+    &dense::DenseBackwardInput::SHUFFLE,
+    &dense::DenseBackwardWeight::PLAIN,
+    &dense::DenseBackwardWeight::SHUFFLE,
+    &dense::DenseUpdate::PLAIN,
+    &dense::DenseUpdate::SHUFFLE,
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,
@@ -56,6 +64,7 @@ pub static ALL: &[&Entry] = &[
     &philox::PhiloxWords::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
+    &splits::SumSplits::ENTRY,
     &targets::BinaryCrossEntropy::ENTRY,
     &targets::BinaryCrossEntropyForward::ENTRY,
     &targets::SquaredError::ENTRY,
@@ -83,7 +92,12 @@ pub struct Entry {
     pub sections: &'static [&'static str],
     /// The tensors.
     pub tensors: &'static [Binding],
+    /// What its module may be specialised by, for the tests, which look at each: at least one list.
+    pub variants: fn() -> Vec<Constants>,
 }
+
+/// WGSL constants of type u32, put in front of a module, and the numbers of its unrolled loops.
+pub type Constants = Vec<(&'static str, u32)>;
 
 /// A tensor of an entry point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +111,14 @@ pub struct Binding {
 }
 
 impl Entry {
-    /// The whole module for plans of `members` members.
-    pub fn module(&self, members: u32) -> String {
-        format!("const MEMBERS: u32 = {members}u;\nconst WORKGROUP: u32 = {WORKGROUP}u;\n{}", self.source)
+    /// The whole module for plans of `members` members, specialised by `constants`, with its loops unrolled.
+    pub fn module(&self, members: u32, constants: &[(&'static str, u32)]) -> String {
+        let mut module = String::new();
+        for (name, value) in [("MEMBERS", members), ("WORKGROUP", WORKGROUP)].iter().chain(constants) {
+            module += &format!("const {name}: u32 = {value}u;\n");
+        }
+        unroll::unroll(self.source, constants, &mut module);
+        module
     }
 }
 
@@ -108,6 +127,9 @@ impl Entry {
 pub enum Access {
     /// `var<storage, read>`.
     Read,
+    /// `texture_storage_2d<rgba32float, read>`: the executor copies the tensor into a texture before the kernel runs, see
+    /// [`texture`].
+    Texture,
     /// `var<storage, read_write>`.
     Write,
 }
@@ -127,6 +149,16 @@ pub trait Kernel: Declared + std::fmt::Debug + Send + Sync {
     /// The sections of the step table it reads, in the order of [`Entry::sections`].
     fn sections(&self) -> Vec<Section> {
         vec![Section::Step]
+    }
+
+    /// What its module is specialised by, one of [`Entry::variants`].
+    fn constants(&self) -> Constants {
+        Vec::new()
+    }
+
+    /// Words of a row of each tensor that it reads as a texture.
+    fn texture_rows(&self) -> Vec<u32> {
+        Vec::new()
     }
 
     /// Workgroups in x and y; z is the member.
@@ -180,14 +212,14 @@ pub fn linear_grid(invocations: u32, max: u32) -> [u32; 2] {
 /// Declares a kernel: a struct whose field names are the names of the WGSL variables, each with the number of its binding.
 macro_rules! kernel {
     ($(#[$doc:meta])* $kernel:ident = $name:literal in $file:literal, $source:expr;
-     params $params:ty; sections [$($section:ident),*]; $(site $site:ident;)?
-     read [$($read:ident: $read_at:literal),*]; write [$($write:ident: $write_at:literal),*]) => {
+     params $params:ty; sections [$($section:ident),*]; $(site $site:ident $(: $site_type:ty)?;)?
+     read [$($read:ident: $read_at:literal),*]; write [$($write:ident: $write_at:literal),*] $(; variants $variants:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         #[expect(missing_docs, reason = "each field is a binding that the shader's header describes")]
         pub struct $kernel {
             pub params: $params,
-            $(pub $site: usize,)?
+            $(pub $site: $crate::kernels::first_type!($($site_type,)? usize),)?
             $(pub $read: $crate::memory::Tensor,)*
             $(pub $write: $crate::memory::Tensor,)*
         }
@@ -204,6 +236,7 @@ macro_rules! kernel {
                     $($crate::kernels::Binding { name: stringify!($read), number: $read_at, access: $crate::kernels::Access::Read },)*
                     $($crate::kernels::Binding { name: stringify!($write), number: $write_at, access: $crate::kernels::Access::Write },)*
                 ],
+                variants: $crate::kernels::first!($($variants,)? || vec![Vec::new()]),
             };
         }
 
@@ -224,6 +257,22 @@ macro_rules! kernel {
     };
 }
 pub(crate) use kernel;
+
+/// The first of its arguments: what is given, or else the default behind it.
+macro_rules! first {
+    ($first:expr $(, $rest:expr)*) => {
+        $first
+    };
+}
+pub(crate) use first;
+
+/// The first of its arguments, a type.
+macro_rules! first_type {
+    ($first:ty $(, $rest:ty)*) => {
+        $first
+    };
+}
+pub(crate) use first_type;
 
 /// Declares the struct `Params` of a shader file, with the table that the tests compare with the shader.
 macro_rules! params {

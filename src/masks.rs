@@ -99,6 +99,7 @@ fn run(
         source,
         variable_rates: false,
         store_output: false,
+        store_gradient: false,
     };
     let plan = Plan { options, kernels: vec![kernel], sites, metrics: None, tensors: Default::default() };
     plans.check_limits(&plan).map_err(|error| match error {

@@ -299,7 +299,16 @@ fn ranges(rows: u32, most: u32) -> impl Iterator<Item = std::ops::Range<u32>> {
 /// An evaluation plan's options.
 pub(crate) fn evaluation(name: &str, source: Source, store_output: bool) -> Options {
     let batch = BATCH.min(source.rows);
-    Options { name: name.into(), mode: Mode::Eval, batch, members: 1, source, variable_rates: false, store_output }
+    Options {
+        name: name.into(),
+        mode: Mode::Eval,
+        batch,
+        members: 1,
+        source,
+        variable_rates: false,
+        store_output,
+        store_gradient: false,
+    }
 }
 
 /// The steps of an evaluation plan over `rows` rows, with its metrics in `slot`.

@@ -176,14 +176,14 @@ fn record(
     let values = gpu.buffer(entry.name, bytes.len() as u64, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?;
     gpu.guarded(entry.name, || gpu.queue().write_buffer(&values, 0, &bytes))?;
 
-    let pipeline = gpu.pipeline(entry, 1)?;
+    let pipeline = gpu.pipeline(entry, 1, Vec::new())?;
     let params = wgpu::BufferBinding { buffer: &values, offset: at as u64, size: wgpu::BufferSize::new(size as u64) };
     let section = |section| crate::gpu::section_binding(&values, layout, section);
     let mut resources = vec![params, section(Section::Step), section(Section::Site(0)), samples];
     // What is needed of a buffer and no more: it may be larger than a binding may be.
     let size = wgpu::BufferSize::new(4 * u64::from(shape.rows) * u64::from(shape.units));
     resources.extend(tensors.iter().map(|&(_, buffer)| wgpu::BufferBinding { buffer, offset: 0, size }));
-    let bind_group = gpu.bind_group(entry, &pipeline, &resources)?;
+    let bind_group = gpu.bind_group(entry, &pipeline, resources.into_iter().map(wgpu::BindingResource::Buffer).collect())?;
     let [x, y] = linear_grid(shape.rows * shape.units.div_ceil(4), MAX_GROUPS);
     gpu.guarded(entry.name, || {
         let mut pass = encoder.begin_compute_pass(&Default::default());

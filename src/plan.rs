@@ -11,12 +11,15 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::kernels::matmul::Matmul;
 use crate::kernels::{Kernel, MAX_GROUPS};
 use crate::memory::{BufferId, Tensor};
 use crate::network::{KeepProb, Network};
 use crate::step::RowLayout;
 use crate::{Error, Result};
 
+mod backward;
+mod batch;
 mod build;
 mod train;
 
@@ -43,6 +46,10 @@ pub struct Caps {
     pub workgroup_memory: u32,
     /// Smallest and largest subgroup size; 0 where the device has no subgroup operations.
     pub subgroups: (u32, u32),
+    /// Largest extent of a two-dimensional texture.
+    pub max_texture: u32,
+    /// How matrices are multiplied, where shapes allow it.
+    pub matmul: Matmul,
 }
 
 impl Caps {
@@ -59,6 +66,8 @@ impl Caps {
             max_groups: MAX_GROUPS,
             workgroup_memory: 16 << 10,
             subgroups: (0, 0),
+            max_texture: 8192,
+            matmul: Matmul::Plain,
         }
     }
 }
@@ -146,6 +155,8 @@ pub struct Options {
     pub variable_rates: bool,
     /// Whether the output of every row is stored.
     pub store_output: bool,
+    /// Whether the gradient of every weight is stored; otherwise it may be used up as it is made.
+    pub store_gradient: bool,
 }
 
 /// A buffer of a program.
@@ -254,6 +265,11 @@ impl Plans {
     pub fn push(&mut self, plan: Plan) -> usize {
         self.plans.push(plan);
         self.plans.len() - 1
+    }
+
+    /// Words that the rows of weights and activations are padded to.
+    pub fn row_words(&self) -> u32 {
+        self.caps.matmul.row_words()
     }
 
     /// A buffer by name, made or enlarged to hold `words`. Plans run one after the other, so they may share it.

@@ -113,7 +113,7 @@ impl Coordinates {
 }
 
 /// The last counter word, `stream << 24 | site`.
-pub(crate) fn stream_and_site(stream: Stream, site: u32) -> u32 {
+pub fn stream_and_site(stream: Stream, site: u32) -> u32 {
     debug_assert!(site <= MAX_SITE);
     (stream as u32) << 24 | site
 }

@@ -104,6 +104,8 @@ pub enum Section {
     Optimizer,
     /// `array<Site, MEMBERS>` of the plan's n-th site.
     Site(usize),
+    /// Any part of the row: bound where a kernel's module was specialised so that it reads none.
+    Unused,
 }
 
 /// Where the sections of a row lie.
@@ -126,7 +128,7 @@ impl RowLayout {
         match section {
             Section::Step => STEP_BYTES + 16 * self.members,
             Section::Optimizer => size_of::<OptimizerStep>() as u32 * self.members,
-            Section::Site(_) => size_of::<SiteStep>() as u32 * self.members,
+            Section::Site(_) | Section::Unused => size_of::<SiteStep>() as u32 * self.members,
         }
     }
 
@@ -134,7 +136,7 @@ impl RowLayout {
     pub fn offset(&self, section: Section) -> u32 {
         let after = |section| self.offset(section) + self.size(section).next_multiple_of(ALIGN);
         match section {
-            Section::Step => 0,
+            Section::Step | Section::Unused => 0,
             Section::Optimizer => after(Section::Step),
             Section::Site(0) => after(Section::Optimizer),
             Section::Site(i) => after(Section::Site(i - 1)),

@@ -138,6 +138,7 @@ impl Trainer {
             source: train_source.clone(),
             variable_rates: false,
             store_output: false,
+            store_gradient: false,
         };
         if options.accumulate == 1 {
             plans.add(network, plan(Gradient::Step))?;

@@ -32,7 +32,12 @@ pub(crate) fn numbers(n: usize, seed: u64) -> Vec<f32> {
 
 /// `[rows, columns]` numbers in (-1, 1), each row padded with zeros to a multiple of four.
 pub(crate) fn padded(rows: u32, columns: u32, seed: u64) -> Vec<u32> {
-    let stride = columns.next_multiple_of(4) as usize;
+    padded_to(4, rows, columns, seed)
+}
+
+/// The same, padded to a multiple of `row_words`.
+pub(crate) fn padded_to(row_words: u32, rows: u32, columns: u32, seed: u64) -> Vec<u32> {
+    let stride = columns.next_multiple_of(row_words) as usize;
     let mut words = vec![0; rows as usize * stride];
     for (row, values) in words.chunks_mut(stride).zip(numbers((rows * columns) as usize, seed).chunks(columns as usize)) {
         row.iter_mut().zip(values).for_each(|(word, value)| *word = value.to_bits());
@@ -50,7 +55,16 @@ pub(crate) fn step(rows: u32, members: u32, rates: &[f64]) -> Step {
 /// Options for hand-made plans.
 pub(crate) fn options(batch: u32, members: u32) -> Options {
     let source = Source { name: "data".into(), rows: batch, byte_scale: None, labelled: true };
-    Options { name: "test".into(), mode: Mode::Eval, batch, members, source, variable_rates: false, store_output: false }
+    Options {
+        name: "test".into(),
+        mode: Mode::Eval,
+        batch,
+        members,
+        source,
+        variable_rates: false,
+        store_output: false,
+        store_gradient: true,
+    }
 }
 
 /// Plans with one plan of one kernel.

@@ -130,15 +130,15 @@ pub(crate) fn options(name: &str, mode: Mode, data: &Dataset, batch: u32, member
     };
     let source = Source { name: "data".into(), rows: data.rows(), byte_scale, labelled: true };
     let store_output = mode == Mode::Eval;
-    Options { name: name.into(), mode, batch, members, source, variable_rates: true, store_output }
+    Options { name: name.into(), mode, batch, members, source, variable_rates: true, store_output, store_gradient: true }
 }
 
-/// Rows of `columns` elements, each padded to a multiple of four.
-fn pad<T: Copy + Default>(values: &[T], columns: usize) -> Vec<T> {
+/// Rows of `columns` elements, each padded to a multiple of `words`.
+fn pad<T: Copy + Default>(values: &[T], columns: usize, words: usize) -> Vec<T> {
     let mut padded = Vec::new();
     for row in values.chunks(columns) {
         padded.extend_from_slice(row);
-        padded.resize(padded.len().next_multiple_of(4), T::default());
+        padded.resize(padded.len().next_multiple_of(words), T::default());
     }
     padded
 }
@@ -147,8 +147,8 @@ fn pad<T: Copy + Default>(values: &[T], columns: usize) -> Vec<T> {
 pub(crate) fn fill(plan: &Plan, data: &Dataset, members: &[Member], mut write: impl FnMut(Tensor, u32, &[u32])) {
     let columns = data.columns() as usize;
     let inputs = match data.inputs().values() {
-        Values::U8 { bytes, .. } => bytemuck::pod_collect_to_vec(&pad(bytes, columns)),
-        Values::F32(values) => pad(values, columns).iter().map(|v| v.to_bits()).collect(),
+        Values::U8 { bytes, .. } => bytemuck::pod_collect_to_vec(&pad(bytes, columns, 4)),
+        Values::F32(values) => pad(values, columns, 4).iter().map(|v| v.to_bits()).collect(),
     };
     write(plan.tensor("data.inputs"), 0, &inputs);
     write(plan.tensor("data.ids"), 0, data.inputs().samples());
@@ -157,13 +157,14 @@ pub(crate) fn fill(plan: &Plan, data: &Dataset, members: &[Member], mut write: i
         BatchTargets::Labels(labels) => write(plan.tensor("data.targets"), 0, &labels),
         BatchTargets::Values(values) => {
             let words: Vec<u32> = values.iter().map(|&value| (value as f32).to_bits()).collect();
-            write(plan.tensor("data.targets"), 0, &pad(&words, network.outputs().unwrap() as usize));
+            write(plan.tensor("data.targets"), 0, &pad(&words, network.outputs().unwrap() as usize, 4));
         }
     }
     for (m, member) in members.iter().enumerate() {
         for (parameter, values) in member.model.network().parameters().unwrap().iter().zip(member.model.weights()) {
-            let padded = pad(values, *parameter.shape.last().unwrap() as usize);
-            write(plan.tensor(&parameter.name), m as u32, bytemuck::cast_slice(&padded));
+            let (tensor, columns) = (plan.tensor(&parameter.name), *parameter.shape.last().unwrap() as usize);
+            let row = tensor.len as usize / (values.len() / columns);
+            write(tensor, m as u32, bytemuck::cast_slice(&pad(values, columns, row)));
         }
     }
 }
@@ -225,7 +226,9 @@ pub(crate) fn numbers_of(
     (rows, columns): (usize, usize),
 ) -> Vec<f32> {
     let words = executor.read(executor.plans().plans[plan].tensor(name), member).unwrap();
-    let stride = columns.next_multiple_of(4);
+    // What belongs to the data set, and what is stored for it, has rows of quads; the rest those of the plans.
+    let of_rows = name.contains("outputs") || name.starts_with("data.");
+    let stride = columns.next_multiple_of(if of_rows { 4 } else { executor.plans().row_words() as usize });
     words.chunks(stride).take(rows).flat_map(|row| &row[..columns]).map(|&word| f32::from_bits(word)).collect()
 }
 

@@ -12,7 +12,7 @@ use thinnet::plan::Plans;
 use thinnet::rng::Stream;
 use thinnet::step::Step;
 
-use crate::common::{POISON, check_kernel, device, padded, single, step};
+use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 
 mod activation;
 mod dense;
@@ -44,7 +44,8 @@ macro_rules! cases {
 
 cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
-    dense: dense_forward, dense_backward_input, dense_backward_weight, dense_backward_bias;
+    dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
+        dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle, sum_splits;
     dropout: dropout_forward, dropout_backward, dropout_mask;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
@@ -60,9 +61,12 @@ pub(crate) struct Slot<'a> {
     layout: Layout,
     /// The first words of a member; the rest is poison.
     values: Box<dyn Fn(u32) -> Vec<u32> + 'a>,
-    /// How many words the kernel must have written in each member.
-    written: usize,
+    /// What the kernel must have written in each member: rows, words of a row, words from one row to the next.
+    written: [usize; 3],
 }
+
+/// The stride of tensors of layout `Wide`: 257 rows of 320 words and a gap.
+const WIDE: u32 = 64 * 1300;
 
 /// How the members of a tensor lie in its buffer.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,6 +75,8 @@ enum Layout {
     Own,
     /// The stride that all tensors of this layout and this length have.
     Even,
+    /// One stride for all lengths, larger than any.
+    Wide,
     /// One copy for all members.
     Shared,
 }
@@ -78,7 +84,7 @@ enum Layout {
 impl<'a> Slot<'a> {
     /// `len` words for each member, of which `values(member)` are the first.
     pub(crate) fn own(name: &'static str, len: u32, values: impl Fn(u32) -> Vec<u32> + 'a) -> Self {
-        Self { name, len, layout: Layout::Own, values: Box::new(values), written: 0 }
+        Self { name, len, layout: Layout::Own, values: Box::new(values), written: [0, 0, 1] }
     }
 
     /// One tensor for all members.
@@ -86,14 +92,22 @@ impl<'a> Slot<'a> {
         Self { layout: Layout::Shared, ..Self::own(name, values.len() as u32, move |_| values.clone()) }
     }
 
-    /// `[rows, columns]` random numbers in (-1, 1) with padded rows, in a tensor for `batch` rows.
-    pub(crate) fn matrix(name: &'static str, batch: u32, rows: u32, columns: u32) -> Self {
-        Self::own(name, batch * columns.next_multiple_of(4), move |m| padded(rows, columns, seed(name, m)))
+    /// `[rows, columns]` random numbers in (-1, 1) with rows padded to `row_words`, in a tensor for `batch` rows.
+    pub(crate) fn rows(name: &'static str, batch: u32, rows: u32, columns: u32, row_words: u32) -> Self {
+        let values = move |m| padded_to(row_words, rows, columns, seed(name, m));
+        Self::own(name, batch * columns.next_multiple_of(row_words), values)
     }
 
     /// An output of `len` words, all poison, of which the kernel must write the first `written`.
     pub(crate) fn out(name: &'static str, len: u32, written: u32) -> Self {
-        Self { written: written as usize, ..Self::own(name, len, |_| Vec::new()) }
+        Self { written: [1, written as usize, len as usize], ..Self::own(name, len, |_| Vec::new()) }
+    }
+
+    /// An output of `batch` rows padded to `row_words`, of which the kernel must write the quads of the first `rows`.
+    pub(crate) fn out_rows(name: &'static str, batch: u32, rows: u32, columns: u32, row_words: u32) -> Self {
+        let row = columns.next_multiple_of(row_words);
+        let written = [rows, columns.next_multiple_of(4), row].map(|n| n as usize);
+        Self { written, ..Self::own(name, batch * row, |_| Vec::new()) }
     }
 
     /// The same with a stride that follows from the length alone.
@@ -101,9 +115,15 @@ impl<'a> Slot<'a> {
         Self { layout: Layout::Even, ..self }
     }
 
+    /// The same with a stride that all such tensors of a case have, whatever their length.
+    fn with_stride(self) -> Self {
+        Self { layout: Layout::Wide, ..self }
+    }
+
     fn tensor(&self, index: u32, plans: &mut Plans, members: u32) -> Tensor {
         let gap = if self.layout == Layout::Own { 64 * index } else { 0 };
-        let (offset, stride) = (64 * (index + 1), self.len.next_multiple_of(64) + gap);
+        let len = if self.layout == Layout::Wide { WIDE } else { self.len.next_multiple_of(64) };
+        let (offset, stride) = (64 * (index + 1), len + gap);
         let buffer = plans.buffer(self.name, u64::from(offset + stride * members)).unwrap();
         let stride = if members == 1 || self.layout == Layout::Shared { 0 } else { stride };
         Tensor { buffer, offset, len: self.len, stride }
@@ -170,14 +190,16 @@ impl Case {
         let twin = thinnet::cpu::Executor::new(single(members, &build));
         for (slot, tensor) in slots.iter().zip(addresses) {
             twin.memory().buffer_mut(tensor.buffer).fill(POISON);
-            assert!(slot.written == 0 || (slot.values)(0).is_empty(), "{}: an output starts as poison", slot.name);
+            assert!(slot.written[0] == 0 || (slot.values)(0).is_empty(), "{}: an output starts as poison", slot.name);
         }
         fill(&slots, addresses, members, twin.memory());
         twin.run_kernel(0, 0, step);
         for (slot, tensor) in slots.iter().zip(addresses) {
             for member in 0..members as usize {
-                let left = twin.memory().u32(tensor, member)[..slot.written].iter().position(|&word| word == POISON);
-                assert_eq!(left, None, "{}: {} of member {member} is not written", self.kernel, slot.name);
+                let [rows, used, row] = slot.written;
+                let words = twin.memory().u32(tensor, member);
+                let mut expected = words.chunks(row).take(rows).flat_map(|row| &row[..used]);
+                assert!(expected.all(|&word| word != POISON), "{}: {} of member {member} is not written", self.kernel, slot.name);
             }
         }
     }

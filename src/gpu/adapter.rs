@@ -1,5 +1,6 @@
 //! Which adapter is opened, what the others are, and what to say when there is none.
 
+use crate::kernels::matmul::Matmul;
 use crate::plan::Caps;
 use crate::{Error, Result};
 
@@ -70,17 +71,23 @@ Or use the adapter `cpu`, which needs none of them and is slow.",
 }
 
 pub(super) fn caps(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Caps {
-    let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    let subgroups = match features.contains(wgpu::Features::SUBGROUP) {
+        true => (info.subgroup_min_size, info.subgroup_max_size),
+        false => (0, 0),
+    };
+    let software = info.device_type == wgpu::DeviceType::Cpu;
     Caps {
         adapter: info.name.clone(),
         backend: format!("{:?}", info.backend),
-        software: info.device_type == wgpu::DeviceType::Cpu,
+        software,
         max_buffer: limits.max_buffer_size,
         max_binding: limits.max_storage_buffer_binding_size,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_groups: limits.max_compute_workgroups_per_dimension,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
-        subgroups: if subgroups { (info.subgroup_min_size, info.subgroup_max_size) } else { (0, 0) },
+        subgroups,
+        max_texture: limits.max_texture_dimension_2d,
+        matmul: Matmul::of(software, subgroups),
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::readback::{Mapping, Staging};
+use super::textures::Textures;
 use super::{Gpu, section_binding};
 use crate::Result;
+use crate::kernels::Access;
 use crate::memory::Tensor;
 use crate::plan::{Plan, Plans};
 use crate::step::Step;
@@ -22,6 +24,7 @@ pub struct Executor {
     gpu: Arc<Gpu>,
     plans: Plans,
     buffers: Vec<wgpu::Buffer>,
+    textures: Textures,
     /// By plan, by kernel.
     dispatches: Vec<Vec<Dispatch>>,
     /// The step table: rows of `row_bytes`.
@@ -39,6 +42,10 @@ struct Dispatch {
     /// How many bindings read the step table, each with the row's offset.
     dynamic: usize,
     grid: [u32; 3],
+    /// The textures it reads.
+    textures: Vec<usize>,
+    /// Those of them whose tensors were written since they were filled, in the order of the plan.
+    stale: Vec<usize>,
 }
 
 /// A submission under way.
@@ -74,15 +81,20 @@ impl Executor {
 
         let mut slices =
             slices.into_iter().flatten().map(|(offset, size)| wgpu::BufferBinding { buffer: &params, offset, size: Some(size) });
+        let mut textures = Textures::default();
         let mut dispatches = Vec::new();
         for plan in &plans.plans {
-            let bind = |i: usize, params| Dispatch::new(&gpu, plan, i, params, &table, &buffers);
-            dispatches.push((0..plan.kernels.len()).zip(&mut slices).map(|(i, p)| bind(i, p)).collect::<Result<Vec<_>>>()?);
+            let mut bound = Vec::new();
+            for (kernel, params) in (0..plan.kernels.len()).zip(&mut slices) {
+                bound.push(Dispatch::new(&gpu, plan, kernel, params, &table, &buffers, &mut textures)?);
+            }
+            dispatches.push(bound);
+            textures.end_plan();
         }
         let metrics = plans.plans.iter().filter_map(|p| p.metrics.map(|m| (m, p.options.members)));
         let words: u32 = metrics.map(|(m, members)| m.losses.span(members) + m.hits.span(members)).sum();
         let staging = (0..STAGING).map(|_| Staging::new(&gpu, 4 * u64::from(words.max(1)))).collect::<Result<_>>()?;
-        Ok(Self { gpu, plans, buffers, dispatches, table, row_bytes, rows: Vec::new(), staging, next_staging: 0 })
+        Ok(Self { gpu, plans, buffers, textures, dispatches, table, row_bytes, rows: Vec::new(), staging, next_staging: 0 })
     }
 
     /// The plans.
@@ -100,9 +112,17 @@ impl Executor {
         self.gpu.guarded("the step table", || self.gpu.queue.write_buffer(&self.table, 0, &self.rows))
     }
 
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch], row: usize) {
-        let offsets = [row as u32 * self.row_bytes; 4];
-        for dispatch in dispatches {
+    /// One pass, but for the copies into textures, which lie between passes.
+    fn record<'a>(&self, encoder: &mut wgpu::CommandEncoder, dispatches: impl Iterator<Item = (&'a Dispatch, usize)>, all: bool) {
+        let mut open: Option<wgpu::ComputePass<'static>> = None;
+        for (dispatch, row) in dispatches {
+            let textures = if all { &dispatch.textures } else { &dispatch.stale };
+            if !textures.is_empty() {
+                open = None;
+                textures.iter().for_each(|&texture| self.textures.fill(texture, encoder, &self.buffers));
+            }
+            let pass = open.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
+            let offsets = [row as u32 * self.row_bytes; 4];
             pass.set_pipeline(&dispatch.pipeline);
             pass.set_bind_group(0, &dispatch.bind_group, &offsets[..dispatch.dynamic]);
             let [x, y, z] = dispatch.grid;
@@ -114,7 +134,7 @@ impl Executor {
         self.write_rows(std::iter::once((plan, step)))?;
         let encoder = self.gpu.guarded("recording a kernel", || {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            self.record(&mut encoder.begin_compute_pass(&Default::default()), &self.dispatches[plan][kernel..=kernel], 0);
+            self.record(&mut encoder, std::iter::once((&self.dispatches[plan][kernel], 0)), true);
             encoder
         })?;
         let index = self.gpu.submit(encoder)?;
@@ -127,11 +147,8 @@ impl Executor {
         self.next_staging = (staging + 1) % STAGING;
         let encoder = self.gpu.guarded("recording steps", || {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                for (row, work) in work.iter().enumerate() {
-                    self.record(&mut pass, &self.dispatches[work.plan], row);
-                }
+            for (row, work) in work.iter().enumerate() {
+                self.record(&mut encoder, self.dispatches[work.plan].iter().map(|dispatch| (dispatch, row)), false);
             }
             let mut at = 0;
             self.for_each_metric(|tensor, words| {
@@ -206,19 +223,32 @@ impl Dispatch {
         params: wgpu::BufferBinding<'_>,
         table: &wgpu::Buffer,
         buffers: &[wgpu::Buffer],
+        textures: &mut Textures,
     ) -> Result<Self> {
         let (kernel, members) = (&plan.kernels[kernel], plan.options.members);
-        let pipeline = gpu.pipeline(kernel.entry(), members)?;
+        let entry = kernel.entry();
+        let pipeline = gpu.pipeline(entry, members, kernel.constants())?;
         let sections = kernel.sections();
-        let mut resources = vec![params];
-        resources.extend(sections.iter().map(|&section| section_binding(table, plan.row_layout(), section)));
-        resources.extend(kernel.tensors().into_iter().map(|tensor| wgpu::BufferBinding {
-            buffer: &buffers[tensor.buffer.0],
-            offset: 4 * u64::from(tensor.offset),
-            size: wgpu::BufferSize::new(4 * u64::from(tensor.span(members).next_multiple_of(4))),
-        }));
-        let bind_group = gpu.bind_group(kernel.entry(), &pipeline, &resources)?;
+        let bound = textures.bind(gpu, kernel.as_ref(), members)?;
+        let mut views = bound.textures.iter().map(|&texture| textures.view(texture));
+        let mut resources = vec![wgpu::BindingResource::Buffer(params)];
+        resources.extend(
+            sections.iter().map(|&section| wgpu::BindingResource::Buffer(section_binding(table, plan.row_layout(), section))),
+        );
+        for (tensor, binding) in kernel.tensors().into_iter().zip(entry.tensors) {
+            let buffer = || wgpu::BufferBinding {
+                buffer: &buffers[tensor.buffer.0],
+                offset: 4 * u64::from(tensor.offset),
+                size: wgpu::BufferSize::new(4 * u64::from(tensor.span(members).next_multiple_of(4))),
+            };
+            resources.push(match binding.access {
+                Access::Texture => wgpu::BindingResource::TextureView(views.next().expect("a view for each texture")),
+                Access::Read | Access::Write => wgpu::BindingResource::Buffer(buffer()),
+            });
+        }
+        let bind_group = gpu.bind_group(entry, &pipeline, resources)?;
         let [x, y] = kernel.grid();
-        Ok(Self { pipeline: pipeline.pipeline, bind_group, dynamic: sections.len(), grid: [x, y, members] })
+        let (pipeline, grid) = (pipeline.pipeline, [x, y, members]);
+        Ok(Self { pipeline, bind_group, dynamic: sections.len(), grid, textures: bound.textures, stale: bound.stale })
     }
 }

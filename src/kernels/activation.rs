@@ -8,6 +8,7 @@ use crate::step::Step;
 const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
+    include_str!("../../shaders/lib/activation.wgsl"),
     include_str!("../../shaders/activation.wgsl")
 );
 
@@ -17,9 +18,9 @@ params! {
 }
 
 impl ActivationParams {
-    /// An activation over rows of `units`, without strides.
-    pub fn new(activation: Activation, units: u32) -> Self {
-        Self { kind: kind(activation), units, quads: units.div_ceil(4), ..Self::default() }
+    /// An activation over rows of `units`, padded to `row_words`, without strides.
+    pub fn new(activation: Activation, units: u32, row_words: u32) -> Self {
+        Self { kind: kind(activation), units, quads: units.next_multiple_of(row_words) / 4, ..Self::default() }
     }
 }
 
@@ -51,7 +52,7 @@ kernel! {
     read [dy: 2, x: 3]; write [dx: 4]
 }
 
-fn kind(activation: Activation) -> u32 {
+pub(super) fn kind(activation: Activation) -> u32 {
     match activation {
         Activation::Identity => 0,
         Activation::Relu => 1,
@@ -67,7 +68,7 @@ const SLOPE: f64 = 0.01;
 const LAMBDA: f64 = 1.0507009873554805;
 const LAMBDA_ALPHA: f64 = LAMBDA * 1.6732632423543772;
 
-fn forward(kind: u32, x: f32) -> f32 {
+pub(super) fn forward(kind: u32, x: f32) -> f32 {
     let x64 = f64::from(x);
     match kind {
         _ if x.is_nan() => x,
@@ -88,7 +89,7 @@ fn forward(kind: u32, x: f32) -> f32 {
 /// each with a division, a product and a sum, of which the inner count an eighth or less: 4 EPS. The product with x, the product
 /// with a constant, the terms left out and the twin's rounding make it less than 12. Elsewhere it is exp, of which the
 /// subtraction leaves the absolute error.
-fn forward_error(kind: u32, x: f32) -> f64 {
+pub(super) fn forward_error(kind: u32, x: f32) -> f64 {
     match kind {
         1 if x.is_subnormal() => FLUSH,
         2 => 1e-5 + 8.0 * EPS,
@@ -109,7 +110,7 @@ fn forward_error(kind: u32, x: f32) -> f64 {
 }
 
 /// The gradient and its error: at most four roundings, and of the three numbers that dy multiplies or makes any may be flushed.
-fn backward(kind: u32, y: f32, dy: f32) -> (f64, f64) {
+pub(super) fn backward(kind: u32, y: f32, dy: f32) -> (f64, f64) {
     let (y, dy) = (f64::from(y), f64::from(dy));
     let error = |magnitude: f64| 4.0 * EPS * dy.abs() * magnitude + FLUSH * (2.0 + dy.abs());
     match kind {

@@ -14,7 +14,7 @@ params! {
     /// `params` of `loss.wgsl`.
     LossParams {
         classes: u32, row_stride: u32,
-        rows_stride: u32, logits_stride: u32, loss_stride: u32, correct_stride: u32, dlogits_stride: u32, pad0: u32,
+        rows_stride: u32, logits_stride: u32, loss_stride: u32, correct_stride: u32, dlogits_stride: u32, targets_row: u32,
     }
 }
 
@@ -99,7 +99,7 @@ impl Kernel for CrossEntropy {
         for_each_row((&self.params, self.rows, self.labels, self.logits), (memory, step, member), |i, row| {
             loss[i] = row.loss as f32;
             correct[i] = u32::from(row.best == row.label);
-            dlogits[i * stride..][..stride].fill(0.0);
+            dlogits[i * stride..][..row.probabilities.len().next_multiple_of(4)].fill(0.0);
             for c in 0..row.probabilities.len() {
                 dlogits[i * stride + c] = gradient(&row, c, f64::from(step.batch_rows)).0 as f32;
             }
@@ -108,9 +108,10 @@ impl Kernel for CrossEntropy {
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
         let stride = self.params.row_stride as usize;
-        let (mut loss, mut dlogits) = (Vec::new(), vec![0.0; step.rows as usize * stride]);
+        let (mut loss, mut dlogits) = (Vec::new(), vec![-1.0; step.rows as usize * stride]);
         for_each_row((&self.params, self.rows, self.labels, self.logits), (memory, step, member), |i, row| {
             loss.push(row.loss_error);
+            dlogits[i * stride..][..row.probabilities.len().next_multiple_of(4)].fill(0.0);
             for c in 0..row.probabilities.len() {
                 dlogits[i * stride + c] = gradient(&row, c, f64::from(step.batch_rows)).1;
             }

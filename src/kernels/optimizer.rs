@@ -6,6 +6,7 @@ use crate::step::{OptimizerStep, Section, Step};
 
 const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/optimizer_step.wgsl"),
+    include_str!("../../shaders/lib/optimizer.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
     include_str!("../../shaders/optimizer.wgsl")
 );
@@ -37,12 +38,12 @@ kernel! {
 }
 
 /// A number and a bound on the error that f32 may make in it: every operation rounds, and may flush what is denormal.
-type Estimate = (f64, f64);
+pub(super) type Estimate = (f64, f64);
 
 /// `g = dw + weight_decay w`.
-fn gradient(o: &OptimizerStep, dw: f32, w: f32) -> Estimate {
-    let (dw, decay) = (f64::from(dw), f64::from(o.weight_decay) * f64::from(w));
-    (dw + decay, 2.0 * EPS * (dw.abs() + decay.abs()) + (3.0 + f64::from(o.weight_decay)) * FLUSH)
+fn gradient(o: &OptimizerStep, dw: Estimate, w: f32) -> Estimate {
+    let ((dw, error), decay) = (dw, f64::from(o.weight_decay) * f64::from(w));
+    (dw + decay, error + 2.0 * EPS * (dw.abs() + decay.abs()) + (3.0 + f64::from(o.weight_decay)) * FLUSH)
 }
 
 /// `a x + b y` where x and y are estimates.
@@ -52,7 +53,7 @@ fn combine(a: f32, x: Estimate, b: f32, y: Estimate) -> Estimate {
     (ax + by, 3.0 * EPS * (ax.abs() + by.abs()) + (3.0 + a.abs()) * FLUSH + a.abs() * x.1 + b.abs() * y.1)
 }
 
-fn exact(x: f32) -> Estimate {
+pub(super) fn exact(x: f32) -> Estimate {
     (f64::from(x), 0.0)
 }
 
@@ -69,7 +70,7 @@ fn scaled(rate: f32, d: Estimate) -> Estimate {
 }
 
 /// The new (velocity, weight).
-fn sgd(o: &OptimizerStep, dw: f32, w: f32, m: f32) -> [Estimate; 2] {
+pub(super) fn sgd(o: &OptimizerStep, dw: Estimate, w: f32, m: f32) -> [Estimate; 2] {
     let g = gradient(o, dw, w);
     let velocity = combine(o.beta1, exact(m), 1.0, g);
     let direction = if o.nesterov == 1 { combine(o.beta1, velocity, 1.0, g) } else { velocity };
@@ -94,7 +95,7 @@ fn normalised(x: Estimate, second: Estimate, bias: f64, epsilon: f32) -> Estimat
 }
 
 /// The new (first moment, second moment, weight).
-fn adam(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+pub(super) fn adam(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
     let first = combine(o.beta1, exact(m), o.one_minus_beta1, g);
     let second = mean_square(o, g, v);
@@ -106,7 +107,7 @@ fn adam(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
 }
 
 /// The new (momentum buffer, mean square, weight).
-fn rmsprop(o: &OptimizerStep, dw: f32, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+pub(super) fn rmsprop(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
     let second = mean_square(o, g, v);
     let first = combine(o.beta1, exact(m), 1.0, normalised(g, second, 1.0, o.epsilon));
@@ -126,14 +127,14 @@ impl Kernel for Sgd {
         let dw = memory.f32(self.dw, member);
         let (mut w, mut m) = (memory.f32_mut(self.w, member), memory.f32_mut(self.m, member));
         for i in 0..dw.len() {
-            let [velocity, weight] = sgd(&step.members[member].optimizer, dw[i], w[i], m[i]);
+            let [velocity, weight] = sgd(&step.members[member].optimizer, exact(dw[i]), w[i], m[i]);
             (m[i], w[i]) = (velocity.0 as f32, weight.0 as f32);
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
         let (dw, w, m) = (memory.f32(self.dw, member), memory.f32(self.w, member), memory.f32(self.m, member));
-        let new: Vec<_> = (0..dw.len()).map(|i| sgd(&step.members[member].optimizer, dw[i], w[i], m[i])).collect();
+        let new: Vec<_> = (0..dw.len()).map(|i| sgd(&step.members[member].optimizer, exact(dw[i]), w[i], m[i])).collect();
         let bounds = |which: usize| Tolerance::Bounds(new.iter().map(|n| n[which].1).collect());
         vec![bounds(1), bounds(0)]
     }
@@ -156,7 +157,7 @@ macro_rules! two_moments {
                 let (mut w, mut m) = (memory.f32_mut(self.w, member), memory.f32_mut(self.m, member));
                 let mut v = memory.f32_mut(self.v, member);
                 for i in 0..dw.len() {
-                    let [first, second, weight] = $new(&step.members[member].optimizer, dw[i], [w[i], m[i], v[i]]);
+                    let [first, second, weight] = $new(&step.members[member].optimizer, exact(dw[i]), [w[i], m[i], v[i]]);
                     (m[i], v[i], w[i]) = (first.0 as f32, second.0 as f32, weight.0 as f32);
                 }
             }
@@ -165,7 +166,7 @@ macro_rules! two_moments {
                 let (dw, w) = (memory.f32(self.dw, member), memory.f32(self.w, member));
                 let (m, v) = (memory.f32(self.m, member), memory.f32(self.v, member));
                 let optimizer = &step.members[member].optimizer;
-                let new: Vec<_> = (0..dw.len()).map(|i| $new(optimizer, dw[i], [w[i], m[i], v[i]])).collect();
+                let new: Vec<_> = (0..dw.len()).map(|i| $new(optimizer, exact(dw[i]), [w[i], m[i], v[i]])).collect();
                 let bounds = |which: usize| Tolerance::Bounds(new.iter().map(|n| n[which].1).collect());
                 vec![bounds(2), bounds(0), bounds(1)]
             }

@@ -12,7 +12,7 @@ const SOURCE: &str = concat!(
 
 params! {
     /// `params` of `output.wgsl`.
-    OutputParams { quads: u32, y_stride: u32, outputs_stride: u32, pad0: u32 }
+    OutputParams { quads: u32, y_stride: u32, outputs_stride: u32, y_row: u32 }
 }
 
 kernel! {
@@ -31,7 +31,7 @@ impl Kernel for StoreOutput {
         let columns = 4 * self.params.quads as usize;
         let y = memory.f32(self.y, member);
         let mut outputs = memory.f32_mut(self.outputs, member);
-        let (first, used) = (step.position as usize * columns, step.rows as usize * columns);
-        outputs[first..][..used].copy_from_slice(&y[..used]);
+        let rows = outputs[step.position as usize * columns..].chunks_mut(columns).zip(y.chunks(4 * self.params.y_row as usize));
+        rows.take(step.rows as usize).for_each(|(out, y)| out.copy_from_slice(&y[..columns]));
     }
 }

@@ -97,7 +97,7 @@ fn for_each_row(
     let (stride, outputs) = (params.row_stride as usize, params.classes as usize);
     for i in 0..step.rows as usize {
         let z = &logits[i * stride..][..outputs];
-        let t = &targets[rows[i] as usize * stride..][..outputs];
+        let t = &targets[rows[i] as usize * params.targets_row as usize..][..outputs];
         f(i, &z.iter().zip(t).map(|(&z, &t)| output(z, t)).collect::<Vec<_>>());
     }
 }
@@ -136,7 +136,7 @@ macro_rules! training {
                 for_each_row($output, tensors, (memory, step, member), |i, row| {
                     loss[i] = mean(row) as f32;
                     correct[i] = u32::from(row.iter().all(|output| output.right));
-                    dlogits[i * stride..][..stride].fill(0.0);
+                    dlogits[i * stride..][..row.len().next_multiple_of(4)].fill(0.0);
                     for (c, output) in row.iter().enumerate() {
                         dlogits[i * stride + c] = gradient(output, row.len(), step).0 as f32;
                     }
@@ -145,10 +145,11 @@ macro_rules! training {
 
             fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
                 let stride = self.params.row_stride as usize;
-                let (mut loss, mut dlogits) = (Vec::new(), vec![0.0; step.rows as usize * stride]);
+                let (mut loss, mut dlogits) = (Vec::new(), vec![-1.0; step.rows as usize * stride]);
                 let tensors = (&self.params, self.rows, self.targets, self.logits);
                 for_each_row($output, tensors, (memory, step, member), |i, row| {
                     loss.push(mean_error(row));
+                    dlogits[i * stride..][..row.len().next_multiple_of(4)].fill(0.0);
                     for (c, output) in row.iter().enumerate() {
                         dlogits[i * stride + c] = gradient(output, row.len(), step).1;
                     }

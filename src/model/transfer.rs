@@ -70,7 +70,7 @@ pub(crate) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
 fn target_words(network: &Network, targets: &Targets) -> Result<Vec<u32>> {
     match (network.loss, targets) {
         (Loss::SoftmaxCrossEntropy, Targets::Classes { labels, .. }) => Ok(labels.clone()),
-        _ => Ok(pad(&target_values(network, targets)?, network.outputs()? as usize)),
+        _ => Ok(pad(&target_values(network, targets)?, network.outputs()? as usize, 4)),
     }
 }
 
@@ -88,12 +88,12 @@ pub(crate) fn target_values(network: &Network, targets: &Targets) -> Result<Vec<
     }
 }
 
-/// Rows of `columns` words, each padded with zeros to a multiple of four.
-fn pad(values: &[f32], columns: usize) -> Vec<u32> {
-    let mut words = Vec::with_capacity(values.len() / columns * columns.next_multiple_of(4));
+/// Rows of `columns` words, each padded with zeros to a multiple of `row_words`.
+fn pad(values: &[f32], columns: usize, row_words: usize) -> Vec<u32> {
+    let mut words = Vec::with_capacity(values.len() / columns * columns.next_multiple_of(row_words));
     for row in values.chunks(columns) {
         words.extend(row.iter().map(|v| v.to_bits()));
-        words.resize(words.len().next_multiple_of(4), 0);
+        words.resize(words.len().next_multiple_of(row_words), 0);
     }
     words
 }
@@ -103,7 +103,7 @@ pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, mode
     for (parameter, values) in model.network.parameters()?.iter().zip(&model.weights) {
         let tensor = executor.plans().plans[plan].tensor(&parameter.name);
         let columns = *parameter.shape.last().unwrap_or(&1) as usize;
-        executor.write(tensor, member, &pad(values, columns))?;
+        executor.write(tensor, member, &pad(values, columns, executor.plans().row_words() as usize))?;
     }
     Ok(())
 }
@@ -119,7 +119,8 @@ pub(crate) fn download(executor: &Executor, plan: usize, member: u32, network: &
     for parameter in network.parameters()? {
         let words = executor.read(executor.plans().plans[plan].tensor(&format!("{}{suffix}", parameter.name)), member)?;
         let columns = *parameter.shape.last().unwrap_or(&1) as usize;
-        let rows = bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(4));
+        let rows =
+            bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(executor.plans().row_words() as usize));
         weights.push(rows.flat_map(|row| &row[..columns]).copied().collect());
     }
     Ok(weights)
@@ -137,7 +138,7 @@ pub(crate) fn upload_data(
     let tensor = |what: &str| plan.tensor(&format!("{}.{what}", plan.options.source.name));
     let columns = inputs.columns() as usize;
     let words = match inputs.values() {
-        Values::F32(values) => pad(values, columns),
+        Values::F32(values) => pad(values, columns, 4),
         Values::U8 { bytes, .. } => {
             let mut padded = Vec::with_capacity(bytes.len() / columns * columns.next_multiple_of(4));
             for row in bytes.chunks(columns) {

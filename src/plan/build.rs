@@ -1,22 +1,17 @@
-//! How a network becomes kernels: forward, loss, backward, update.
+//! How a network becomes kernels: which follows which, and what of a layer one kernel does.
 
 use std::collections::BTreeMap;
 
-use super::{ALIGN, Caps, MetricTensors, Mode, Options, Plan, PlannedSite, Plans, SLOTS};
+use super::{ALIGN, Caps, Mode, Options, Plan, PlannedSite, Plans};
 use crate::kernels::Kernel;
-use crate::kernels::activation::{ActivationBackward, ActivationForward, ActivationParams, GeluBackward, GeluForward};
-use crate::kernels::dense::{DenseBackwardBias, DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams};
-use crate::kernels::dropout::{DropoutBackward, DropoutForward, DropoutParams};
-use crate::kernels::gather::{GatherF32, GatherParams, GatherU8};
-use crate::kernels::loss::{CrossEntropy, CrossEntropyForward, LossParams};
-use crate::kernels::metrics::{Metrics, MetricsParams};
-use crate::kernels::output::{OutputParams, StoreOutput};
-use crate::kernels::rows::{BatchRows, RowsParams};
+use crate::kernels::activation::{ActivationParams, GeluForward};
+use crate::kernels::dense::{DenseForward, DenseParams, Epilogue};
+use crate::kernels::dropout::{DropoutForward, DropoutParams};
+use crate::kernels::matmul::Matmul;
 use crate::kernels::scale::{Scale, ScaleParams};
-use crate::kernels::targets::{BinaryCrossEntropy, BinaryCrossEntropyForward, SquaredError, SquaredErrorForward};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{Activation, Dense, Layer, Loss, Network};
-use crate::rng::{Shuffle, Stream};
+use crate::network::{Activation, Dense, Dropout, Layer, Network};
+use crate::rng::{self, Stream};
 use crate::{Error, Result};
 
 /// Plans a network.
@@ -29,8 +24,9 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
     let trace = builder.forward()?;
     builder.loss(&trace)?;
     if let Mode::Train(training) = builder.plan.options.mode {
-        builder.backward(&trace)?;
-        builder.train(training)?;
+        let at_once = builder.updates_at_once(training, &trace);
+        builder.backward(&trace, training)?;
+        builder.train(training, at_once)?;
     }
     Ok(builder.plan)
 }
@@ -59,21 +55,22 @@ fn check(network: &Network, options: &Options, caps: &Caps) -> Result<()> {
     Ok(())
 }
 
-/// What the backward pass needs to know of a layer's forward pass.
-enum Trace {
-    /// `f` is what the activation's derivative is taken from.
-    Dense {
-        layer: usize,
-        x: Tensor,
-        f: Tensor,
-        inputs: u32,
-        outputs: u32,
-        activation: Activation,
-    },
-    Dropout {
-        index: usize,
-        units: u32,
-    },
+/// A layer that a plan has something to do for.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Dense(usize, &'a Dense),
+    /// A site, by its number in the plan.
+    Dropout(usize),
+    /// The factor of vanilla dropout in evaluation, over so many units.
+    Scale(f32, u32),
+}
+
+/// What the backward pass needs to know of a piece's forward pass.
+pub(super) enum Trace {
+    /// `y` is what was stored after `epilogue`, for GELU what went into it.
+    Dense { layer: usize, x: Tensor, y: Tensor, inputs: u32, outputs: u32, activation: Activation, epilogue: Epilogue },
+    /// Dropout by a kernel of its own.
+    Dropout { index: usize, units: u32 },
 }
 
 pub(super) struct Builder<'a> {
@@ -81,8 +78,8 @@ pub(super) struct Builder<'a> {
     pub(super) plans: &'a mut Plans,
     pub(super) plan: Plan,
     /// Gradient buffers in turn: each backward kernel reads one and writes the other.
-    turn: usize,
-    output: Tensor,
+    pub(super) turn: usize,
+    pub(super) output: Tensor,
 }
 
 impl<'a> Builder<'a> {
@@ -99,7 +96,7 @@ impl<'a> Builder<'a> {
         let mut layout = Vec::new();
         let mut words = 0u64;
         for parameter in self.network.parameters()? {
-            let columns = u64::from(*parameter.shape.last().unwrap_or(&1)).next_multiple_of(4);
+            let columns = u64::from(4 * self.row_quads(*parameter.shape.last().unwrap_or(&1)));
             let rows: u64 = parameter.shape[..parameter.shape.len() - 1].iter().map(|&n| u64::from(n)).product();
             layout.push((parameter.name, words, rows * columns));
             words += (rows * columns).next_multiple_of(ALIGN);
@@ -121,16 +118,21 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor of the data set, shared by all members.
-    fn data(&mut self, what: &str, len: u64) -> Result<Tensor> {
+    pub(super) fn data(&mut self, what: &str, len: u64) -> Result<Tensor> {
         let name = format!("{}.{what}", self.plan.options.source.name);
         let tensor = self.plans.tensor(&name, len, 1)?;
         self.plan.tensors.insert(name, tensor);
         Ok(tensor)
     }
 
-    /// `[batch, units]`, rows padded to quads.
-    fn matrix(&mut self, name: &str, units: u32) -> Result<Tensor> {
-        self.tensor(name, u64::from(self.plan.options.batch) * u64::from(units).next_multiple_of(4))
+    /// Quads from one row of weights or activations to the next.
+    pub(super) fn row_quads(&self, columns: u32) -> u32 {
+        columns.next_multiple_of(self.plans.row_words()) / 4
+    }
+
+    /// `[batch, units]`, padded rows.
+    pub(super) fn matrix(&mut self, name: &str, units: u32) -> Result<Tensor> {
+        self.tensor(name, u64::from(self.plan.options.batch) * u64::from(4 * self.row_quads(units)))
     }
 
     pub(super) fn named(&self, name: &str) -> Tensor {
@@ -141,64 +143,69 @@ impl<'a> Builder<'a> {
         self.plan.kernels.push(Box::new(kernel));
     }
 
-    /// The rows of the batch, then their values.
-    fn gather(&mut self, columns: u32) -> Result<Tensor> {
-        let Options { mode, batch, source, .. } = self.plan.options.clone();
-        let (rows, samples) = (self.tensor("batch.rows", batch.into())?, self.tensor("batch.samples", batch.into())?);
-        let ids = self.data("ids", source.rows.into())?;
-        let params = RowsParams {
-            rows: source.rows,
-            half_bits: Shuffle::new(source.rows).half_bits,
-            shuffled: u32::from(matches!(mode, Mode::Train(_))),
-            rows_stride: rows.stride,
-            samples_stride: samples.stride,
-            ..RowsParams::default()
-        };
-        self.push(BatchRows { params, ids, rows, samples });
-
-        let x = self.matrix("batch.x", columns)?;
-        let quads = columns.div_ceil(4);
-        let params = |scale| GatherParams { quads, scale, rows_stride: rows.stride, x_stride: x.stride };
-        match source.byte_scale {
-            Some(scale) => {
-                let bytes = self.data("inputs", u64::from(source.rows) * u64::from(quads))?;
-                self.push(GatherU8 { params: params(scale), rows, bytes, x });
-            }
-            None => {
-                let values = self.data("inputs", u64::from(source.rows) * u64::from(4 * quads))?;
-                self.push(GatherF32 { params: params(1.0), rows, values, x });
+    /// The layers that leave a trace in this plan: a site whose rate is 1 and stays so does not, nor does any in evaluation but for
+    /// the factor of vanilla dropout.
+    fn pieces(&mut self) -> Result<Vec<Piece<'a>>> {
+        let (network, sites, shapes) = (self.network, self.network.sites()?, self.network.shapes()?);
+        let training = matches!(self.plan.options.mode, Mode::Train(_));
+        let mut pieces = Vec::new();
+        for (layer, kind) in network.layers.iter().enumerate() {
+            let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
+            match (kind, sites[layer]) {
+                (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
+                (Layer::Dropout(dropout), Some(site)) if training && drops(dropout) => {
+                    pieces.push(Piece::Dropout(self.plan.sites.len()));
+                    self.plan.sites.push(PlannedSite { layer, site, keep: dropout.keep });
+                }
+                (Layer::Dropout(dropout), _) if !training && dropout.eval_scale() != 1.0 => {
+                    pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));
+                }
+                (Layer::Dropout(_), _) => {}
             }
         }
-        Ok(x)
+        Ok(pieces)
     }
 
+    /// A site in front of the first dense layer is drawn by the gather kernel, one between two dense layers by the first of them,
+    /// and its backward pass by the second; any other has kernels of its own.
     fn forward(&mut self) -> Result<Vec<Trace>> {
-        let (shapes, sites) = (self.network.shapes()?, self.network.sites()?);
-        let mut x = self.gather(shapes[0].0[0])?;
+        let (shapes, pieces) = (self.network.shapes()?, self.pieces()?);
+        let mut rest = pieces.as_slice();
+        let first = match *rest {
+            [Piece::Dropout(index), Piece::Dense(..), ..] => {
+                rest = &rest[1..];
+                Some(index)
+            }
+            _ => None,
+        };
+        let mut x = self.gather(shapes[0].0[0], first)?;
         let mut trace = Vec::new();
-        let network = self.network;
-        for (layer, kind) in network.layers.iter().enumerate() {
-            let (inputs, outputs) = (shapes[layer].0[0], shapes[layer + 1].0[0]);
-            match kind {
-                Layer::Dense(dense) => {
-                    let (f, y) = self.dense_forward(layer, dense, x, inputs)?;
-                    trace.push(Trace::Dense { layer, x, f, inputs, outputs, activation: dense.activation });
-                    x = y;
+        while let Some((&piece, others)) = rest.split_first() {
+            rest = others;
+            match piece {
+                Piece::Scale(factor, units) => {
+                    let params = ScaleParams { quads: self.row_quads(units), factor, y_stride: x.stride, pad0: 0 };
+                    self.push(Scale { params, y: x });
                 }
-                Layer::Dropout(dropout) => {
-                    let training = matches!(self.plan.options.mode, Mode::Train(_));
-                    let drops = dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
-                    if !training && dropout.eval_scale() != 1.0 {
-                        let params =
-                            ScaleParams { quads: inputs.div_ceil(4), factor: dropout.eval_scale(), y_stride: x.stride, pad0: 0 };
-                        self.push(Scale { params, y: x });
-                    }
-                    if let (true, true, Some(site)) = (training, drops, sites[layer]) {
-                        let index = self.plan.sites.len();
-                        self.plan.sites.push(PlannedSite { layer, site, keep: dropout.keep });
-                        x = self.dropout_forward(index, x, inputs)?;
-                        trace.push(Trace::Dropout { index, units: inputs });
-                    }
+                Piece::Dropout(index) => {
+                    let units = shapes[self.plan.sites[index].layer].0[0];
+                    x = self.dropout_forward(index, x, units)?;
+                    trace.push(Trace::Dropout { index, units });
+                }
+                Piece::Dense(layer, dense) => {
+                    let gelu = dense.activation == Activation::Gelu;
+                    let site = match *rest {
+                        [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu => {
+                            rest = &rest[1..];
+                            Some(index)
+                        }
+                        _ => None,
+                    };
+                    let epilogue = Epilogue { activation: if gelu { Activation::Identity } else { dense.activation }, site };
+                    let (inputs, outputs, activation) = (shapes[layer].0[0], dense.units, dense.activation);
+                    let (stored, y) = self.dense_forward(layer, dense, epilogue, (x, inputs))?;
+                    trace.push(Trace::Dense { layer, x, y: stored, inputs, outputs, activation, epilogue });
+                    x = y;
                 }
             }
         }
@@ -206,46 +213,83 @@ impl<'a> Builder<'a> {
         Ok(trace)
     }
 
-    /// What the activation's derivative is taken from, and the output; they are the same tensor but for GELU.
-    fn dense_forward(&mut self, layer: usize, dense: &Dense, x: Tensor, inputs: u32) -> Result<(Tensor, Tensor)> {
+    /// What the backward pass reads, and the output; they are the same tensor but for GELU.
+    fn dense_forward(
+        &mut self,
+        layer: usize,
+        dense: &Dense,
+        epilogue: Epilogue,
+        (x, inputs): (Tensor, u32),
+    ) -> Result<(Tensor, Tensor)> {
         let (weight, bias) = self.weight_and_bias(layer, "")?;
-        let y = self.matrix(&format!("activation.{layer}"), dense.units)?;
-        let z = match dense.activation {
-            Activation::Gelu => self.matrix(&format!("preactivation.{layer}"), dense.units)?,
-            _ => y,
-        };
-        let params = DenseParams {
-            x_stride: x.stride,
-            weight_stride: weight.stride,
-            bias_stride: bias.stride,
-            y_stride: z.stride,
-            ..DenseParams::new(inputs, dense.units)
-        };
-        self.push(DenseForward { params, x, weight, bias, y: z });
-        let params =
-            ActivationParams { x_stride: z.stride, y_stride: y.stride, ..ActivationParams::new(dense.activation, dense.units) };
-        match dense.activation {
-            Activation::Identity => {}
-            Activation::Gelu => self.push(GeluForward { params, x: z, y }),
-            _ => self.push(ActivationForward { params, y }),
+        let gelu = dense.activation == Activation::Gelu;
+        let y = self.matrix(&format!("{}.{layer}", if gelu { "preactivation" } else { "activation" }), dense.units)?;
+        let (matmul, params) = self.dense_params(epilogue.site, (x, y), (inputs, dense.units), weight, bias);
+        let samples = self.named("batch.samples");
+        self.push(DenseForward { matmul, params, epilogue, samples, bias, x, weight, y });
+        if !gelu {
+            return Ok((y, y));
         }
-        Ok((z, y))
+        let output = self.matrix(&format!("activation.{layer}"), dense.units)?;
+        let words = self.plans.row_words();
+        let params = ActivationParams {
+            x_stride: y.stride,
+            y_stride: output.stride,
+            ..ActivationParams::new(dense.activation, dense.units, words)
+        };
+        self.push(GeluForward { params, x: y, y: output });
+        Ok((y, output))
     }
 
-    fn weight_and_bias(&self, layer: usize, suffix: &str) -> Result<(Tensor, Tensor)> {
+    /// The family and the parameters of a dense layer's kernel over tensors in the roles of x and y.
+    pub(super) fn dense_params(
+        &self,
+        site: Option<usize>,
+        (x, y): (Tensor, Tensor),
+        (inputs, outputs): (u32, u32),
+        weight: Tensor,
+        bias: Tensor,
+    ) -> (Matmul, DenseParams) {
+        let Options { batch, members, .. } = self.plan.options;
+        let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [batch, inputs, outputs, members]);
+        let params = DenseParams {
+            bias_at: (bias.offset - weight.offset) / 4,
+            stream_and_site: self.stream_and_site(site),
+            samples_stride: self.named("batch.samples").stride,
+            x_stride: x.stride,
+            y_stride: y.stride,
+            weight_stride: weight.stride,
+            ..DenseParams::new(inputs, outputs, batch, self.plans.row_words())
+        };
+        (matmul, params)
+    }
+
+    /// Weight and bias of a layer, or what a role has for them.
+    pub(super) fn weight_and_bias(&self, layer: usize, suffix: &str) -> Result<(Tensor, Tensor)> {
         let parameters = self.network.parameters()?;
         let mut names = parameters.iter().filter(|p| p.layer == layer).map(|p| format!("{}{suffix}", p.name));
         let mut next = || self.named(&names.next().expect("a dense layer has a weight and a bias"));
         Ok((next(), next()))
     }
 
-    fn dropout_params(&self, index: usize, units: u32, samples: Tensor, input: Tensor, output: Tensor) -> DropoutParams {
+    pub(super) fn stream_and_site(&self, site: Option<usize>) -> u32 {
+        site.map_or(0, |index| rng::stream_and_site(Stream::TrainingMask, self.plan.sites[index].site))
+    }
+
+    pub(super) fn dropout_params(
+        &self,
+        index: usize,
+        units: u32,
+        samples: Tensor,
+        input: Tensor,
+        output: Tensor,
+    ) -> DropoutParams {
         DropoutParams {
             samples_stride: samples.stride,
             in_stride: input.stride,
             out_stride: output.stride,
             // The padding of a row is dropped or kept like units: it is 0 either way.
-            ..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site)
+            ..DropoutParams::new(4 * self.row_quads(units), Stream::TrainingMask, self.plan.sites[index].site)
         }
     }
 
@@ -255,145 +299,5 @@ impl<'a> Builder<'a> {
         let params = self.dropout_params(index, units, samples, x, y);
         self.push(DropoutForward { params, site: index, samples, x, y });
         Ok(y)
-    }
-
-    /// Loss and hits of every row and their sums; in training also the gradient of the output, in gradient buffer 0.
-    fn loss(&mut self, trace: &[Trace]) -> Result<()> {
-        let Options { name, mode, batch, source, members, store_output, .. } = self.plan.options.clone();
-        let (logits, classes) = (self.output, self.network.outputs()?);
-        if store_output {
-            let columns = u64::from(classes).next_multiple_of(4);
-            let outputs = self.tensor(&format!("{name}.outputs"), u64::from(source.rows) * columns)?;
-            let params =
-                OutputParams { quads: classes.div_ceil(4), y_stride: logits.stride, outputs_stride: outputs.stride, pad0: 0 };
-            self.push(StoreOutput { params, y: logits, outputs });
-        }
-        if !source.labelled {
-            return Ok(());
-        }
-        let rows = self.named("batch.rows");
-        let target_words = match self.network.loss {
-            Loss::SoftmaxCrossEntropy => 1,
-            Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),
-        };
-        let targets = self.data("targets", u64::from(source.rows) * target_words)?;
-        let (loss, correct) = (self.tensor("batch.loss", batch.into())?, self.tensor("batch.correct", batch.into())?);
-        let mut params = LossParams {
-            classes,
-            row_stride: classes.next_multiple_of(4),
-            rows_stride: rows.stride,
-            logits_stride: logits.stride,
-            loss_stride: loss.stride,
-            correct_stride: correct.stride,
-            ..LossParams::default()
-        };
-        let gradient = match mode {
-            Mode::Train(_) => Some(self.gradient(trace, classes)?),
-            Mode::Eval => None,
-        };
-        params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.stride);
-        match (self.network.loss, gradient) {
-            (Loss::SoftmaxCrossEntropy, Some(dlogits)) => {
-                self.push(CrossEntropy { params, rows, labels: targets, logits, loss, correct, dlogits });
-            }
-            (Loss::SoftmaxCrossEntropy, None) => {
-                self.push(CrossEntropyForward { params, rows, labels: targets, logits, loss, correct });
-            }
-            (Loss::BinaryCrossEntropy, Some(dlogits)) => {
-                self.push(BinaryCrossEntropy { params, rows, targets, logits, loss, correct, dlogits });
-            }
-            (Loss::BinaryCrossEntropy, None) => {
-                self.push(BinaryCrossEntropyForward { params, rows, targets, logits, loss, correct });
-            }
-            (Loss::MeanSquaredError, Some(dlogits)) => {
-                self.push(SquaredError { params, rows, targets, logits, loss, correct, dlogits });
-            }
-            (Loss::MeanSquaredError, None) => {
-                self.push(SquaredErrorForward { params, rows, targets, logits, loss, correct });
-            }
-        }
-        let losses = self.plans.tensor(&format!("{name}.losses"), SLOTS.into(), members)?;
-        let hits = self.plans.tensor(&format!("{name}.hits"), SLOTS.into(), members)?;
-        let params = MetricsParams {
-            loss_stride: loss.stride,
-            correct_stride: correct.stride,
-            losses_stride: losses.stride,
-            hits_stride: hits.stride,
-        };
-        self.push(Metrics { params, loss, correct, losses, hits });
-        self.plan.metrics = Some(MetricTensors { losses, hits });
-        Ok(())
-    }
-
-    /// The next gradient `[batch, units]`. Two buffers in turn serve all layers; each is as large as the widest needs.
-    fn gradient(&mut self, trace: &[Trace], units: u32) -> Result<Tensor> {
-        let widths = trace.iter().map(|t| match t {
-            Trace::Dense { inputs, outputs, .. } => *inputs.max(outputs),
-            Trace::Dropout { units, .. } => *units,
-        });
-        let widest = widths.max().unwrap_or(units).max(units);
-        let name = ["gradient.a", "gradient.b"][self.turn];
-        self.turn = 1 - self.turn;
-        let whole = self.matrix(name, widest)?;
-        Ok(Tensor { len: self.plan.options.batch * units.next_multiple_of(4), ..whole })
-    }
-
-    // CONTRACT: every kernel pushed here consumes the gradient that the one before it wrote. Guard: tests/gradients.rs.
-    fn backward(&mut self, trace: &[Trace]) -> Result<()> {
-        self.parameters("gradients", ".grad")?;
-        // dlogits was the first of the two gradient buffers.
-        let mut dy = Tensor { len: self.output.len, ..self.named("gradient.a") };
-        let first = trace.iter().position(|t| matches!(t, Trace::Dense { .. })).unwrap_or(0);
-        for (i, step) in trace.iter().enumerate().rev() {
-            match *step {
-                Trace::Dropout { .. } if i < first => {} // nothing before it is trained
-                Trace::Dropout { index, units } => {
-                    let (samples, dx) = (self.named("batch.samples"), self.gradient(trace, units)?);
-                    let params = self.dropout_params(index, units, samples, dy, dx);
-                    self.push(DropoutBackward { params, site: index, samples, dy, dx });
-                    dy = dx;
-                }
-                Trace::Dense { layer, x, f, inputs, outputs, activation } => {
-                    if activation != Activation::Identity {
-                        let dx = self.gradient(trace, outputs)?;
-                        let params = ActivationParams {
-                            x_stride: f.stride,
-                            y_stride: f.stride,
-                            dy_stride: dy.stride,
-                            dx_stride: dx.stride,
-                            ..ActivationParams::new(activation, outputs)
-                        };
-                        match activation {
-                            Activation::Gelu => self.push(GeluBackward { params, dy, x: f, dx }),
-                            _ => self.push(ActivationBackward { params, dy, output: f, dx }),
-                        }
-                        dy = dx;
-                    }
-                    let dx = if i > first { Some(self.gradient(trace, inputs)?) } else { None };
-                    self.dense_backward(layer, DenseParams::new(inputs, outputs), x, dy, dx)?;
-                    dy = dx.unwrap_or(dy);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn dense_backward(&mut self, layer: usize, shape: DenseParams, x: Tensor, dy: Tensor, dx: Option<Tensor>) -> Result<()> {
-        let (weight, _) = self.weight_and_bias(layer, "")?;
-        let (dweight, dbias) = self.weight_and_bias(layer, ".grad")?;
-        let params = DenseParams {
-            x_stride: x.stride,
-            weight_stride: dweight.stride,
-            bias_stride: dbias.stride,
-            y_stride: dy.stride,
-            ..shape
-        };
-        self.push(DenseBackwardWeight { params, x, dy, dweight });
-        self.push(DenseBackwardBias { params, dy, dbias });
-        if let Some(dx) = dx {
-            let params = DenseParams { x_stride: dx.stride, weight_stride: weight.stride, ..params };
-            self.push(DenseBackwardInput { params, weight, dy, dx });
-        }
-        Ok(())
     }
 }

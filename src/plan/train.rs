@@ -9,7 +9,11 @@ use crate::kernels::optimizer::{Adam, OptimizerParams, RmsProp, Sgd};
 use crate::memory::Tensor;
 
 impl Builder<'_> {
-    pub(super) fn train(&mut self, training: Training) -> Result<()> {
+    /// What is left to do when the backward pass is done, which has updated the weights `at_once` or not at all.
+    pub(super) fn train(&mut self, training: Training, at_once: bool) -> Result<()> {
+        if at_once {
+            return if training.max_norm { self.max_norm() } else { Ok(()) };
+        }
         let gradient = match training.gradient {
             Gradient::Step => self.named("gradients"),
             Gradient::Accumulate | Gradient::Accumulated => self.accumulate()?,
@@ -65,14 +69,23 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// One dispatch over all weights, or several where they exceed the binding limit.
-    fn update(&mut self, update: Update, gradient: Tensor) -> Result<()> {
-        let whole = self.named("weights");
+    /// What the optimizer keeps of every weight: one number, or two.
+    pub(super) fn optimizer_state(&mut self, update: Update) -> Result<(Tensor, Option<Tensor>)> {
         let moment1 = self.parameters("moment1", ".moment1")?;
         let moment2 = match update {
             Update::Adam | Update::RmsProp => Some(self.parameters("moment2", ".moment2")?),
-            Update::Sgd => None,
+            Update::Sgd => {
+                self.tensor("nothing", ALIGN)?;
+                None
+            }
         };
+        Ok((moment1, moment2))
+    }
+
+    /// One dispatch over all weights, or several where they exceed the binding limit.
+    fn update(&mut self, update: Update, gradient: Tensor) -> Result<()> {
+        let whole = self.named("weights");
+        let (moment1, moment2) = self.optimizer_state(update)?;
         for (start, len) in self.parts(whole) {
             let params = OptimizerParams { quads: len / 4, stride: whole.stride, pad0: 0, pad1: 0 };
             let part = |tensor| part(tensor, start, len);

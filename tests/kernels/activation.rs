@@ -73,7 +73,7 @@ fn gradients(member: u32, rows: u32, units: u32) -> Vec<u32> {
 }
 
 fn forward(kind: Activation, units: u32) -> impl Fn([Tensor; 1]) -> ActivationForward {
-    move |[y]| ActivationForward { params: ActivationParams { y_stride: y.stride, ..ActivationParams::new(kind, units) }, y }
+    move |[y]| ActivationForward { params: ActivationParams { y_stride: y.stride, ..ActivationParams::new(kind, units, 4) }, y }
 }
 
 fn backward(kind: Activation, units: u32) -> impl Fn([Tensor; 3]) -> ActivationBackward {
@@ -82,14 +82,14 @@ fn backward(kind: Activation, units: u32) -> impl Fn([Tensor; 3]) -> ActivationB
             y_stride: output.stride,
             dy_stride: dy.stride,
             dx_stride: dx.stride,
-            ..ActivationParams::new(kind, units)
+            ..ActivationParams::new(kind, units, 4)
         };
         ActivationBackward { params, dy, output, dx }
     }
 }
 
 fn gelu(units: u32) -> ActivationParams {
-    ActivationParams::new(Activation::Gelu, units)
+    ActivationParams::new(Activation::Gelu, units, 4)
 }
 
 fn gelu_ahead(units: u32) -> impl Fn([Tensor; 2]) -> GeluForward {

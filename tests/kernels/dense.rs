@@ -1,12 +1,19 @@
-//! Cases of the dense kernels.
+//! Cases of the dense kernels of every family that the device has.
 
-use thinnet::kernels::dense::{DenseBackwardBias, DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams};
+use thinnet::Activation;
+use thinnet::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
+use thinnet::kernels::matmul::Matmul;
+use thinnet::kernels::splits::{SplitsParams, SumSplits};
 use thinnet::memory::Tensor;
+use thinnet::plan::Update;
+use thinnet::rng::{self, Coordinates, Stream};
+use thinnet::step::{OptimizerStep, Step};
 
-use super::{Case, Slot, seed};
-use crate::common::{numbers, padded, step};
+use super::{Case, Slot, bits, on_device, seed};
+use crate::common::{device, numbers, padded, padded_to, step};
 
 /// A shape: valid rows, rows of the batch, inputs, outputs, members.
+#[derive(Clone, Copy)]
 struct Shape {
     rows: u32,
     batch: u32,
@@ -25,97 +32,283 @@ fn shapes() -> impl Iterator<Item = Shape> {
     })
 }
 
-fn quads(columns: u32) -> u32 {
-    columns.next_multiple_of(4)
+/// The epilogues, one after the other over the shapes: every activation, without dropout and with.
+fn epilogues() -> impl Iterator<Item = Epilogue> {
+    use Activation::{Identity, LeakyRelu, Relu, Selu, Sigmoid, Tanh};
+    let all = [Identity, Relu, Tanh, Sigmoid, LeakyRelu, Selu].into_iter();
+    all.flat_map(|activation| [None, Some(1)].map(|site| Epilogue { activation, site })).cycle()
+}
+
+/// The kernels of the family `shuffle`, where the device has lanes for it.
+pub(super) fn shuffle() -> Matmul {
+    match device().caps().matmul {
+        Matmul::Shuffle { lanes } => Matmul::Shuffle { lanes },
+        other => panic!("these cases need a software adapter with subgroups of 4, 8 or 16 lanes, but this device has {other:?}"),
+    }
 }
 
 /// Numbers around 1e-20, whose products are denormal: a device may flush them to zero.
-fn tiny(name: &'static str, rows: u32, columns: u32) -> Slot<'static> {
-    Slot::own(name, rows * quads(columns), move |member| {
+fn tiny(name: &'static str, rows: u32, columns: u32, words: u32) -> Slot<'static> {
+    Slot::own(name, rows * columns.next_multiple_of(words), move |member| {
         let small = |word: u32| (f32::from_bits(word) * 1e-20).to_bits();
-        padded(rows, columns, seed(name, member)).into_iter().map(small).collect()
+        padded_to(words, rows, columns, seed(name, member)).into_iter().map(small).collect()
     })
 }
 
-/// The strides are those of the tensors in the roles that `dense.wgsl` gives them.
-fn params(inputs: u32, outputs: u32, [x, weight, bias, y]: [Option<Tensor>; 4]) -> DenseParams {
+/// The samples of the rows, a list of its own for each member.
+fn samples(batch: u32) -> Slot<'static> {
+    Slot::own("samples", batch, move |m| (0..batch).map(|row| 7 * row + 1000 * m).collect())
+}
+
+/// The strides are those of the tensors in the roles that `lib/dense.wgsl` gives them.
+fn params(matmul: Matmul, shape: Shape, [x, weight, y, samples]: [Option<Tensor>; 4]) -> DenseParams {
     let stride = |tensor: Option<Tensor>| tensor.map_or(0, |tensor| tensor.stride);
     DenseParams {
         x_stride: stride(x),
         weight_stride: stride(weight),
-        bias_stride: stride(bias),
         y_stride: stride(y),
-        ..DenseParams::new(inputs, outputs)
+        samples_stride: stride(samples),
+        stream_and_site: rng::stream_and_site(Stream::TrainingMask, 3),
+        ..DenseParams::new(shape.inputs, shape.outputs, shape.batch, matmul.row_words())
+    }
+}
+
+/// Two sites, of which the second is dropped at, where there is one.
+fn rates(shape: Shape, site: Option<usize>) -> Step {
+    step(shape.rows, shape.members, if site.is_some() { &[0.1, 0.6] } else { &[] })
+}
+
+fn forward_cases(case: &mut Case, matmul: Matmul) {
+    let words = matmul.row_words();
+    let check = |case: &mut Case, shape: Shape, epilogue: Epilogue, x, weight, bias| {
+        let y = Slot::out_rows("y", shape.batch, shape.rows, shape.outputs, words);
+        let slots = [samples(shape.batch), bias, x, weight, y];
+        case.check(&rates(shape, epilogue.site), slots, |[samples, bias, x, weight, y]| {
+            let params = params(matmul, shape, [Some(x), Some(weight), Some(y), Some(samples)]);
+            DenseForward { matmul, params, epilogue, samples, bias, x, weight, y }
+        });
+    };
+    for (shape, epilogue) in shapes().zip(epilogues()) {
+        let Shape { rows, batch, inputs, outputs, .. } = shape;
+        let (x, weight) = (Slot::rows("x", batch, rows, inputs, words), Slot::rows("weight", outputs, outputs, inputs, words));
+        // The bias lies behind its weight: their strides are one.
+        check(case, shape, epilogue, x, weight.with_stride(), Slot::rows("bias", 1, 1, outputs, words).with_stride());
+    }
+    let shape = Shape { rows: 7, batch: 7, inputs: 13, outputs: 17, members: 2 };
+    let bias = Slot::own("bias", 17u32.next_multiple_of(words), move |_| vec![0; 17usize.next_multiple_of(words as usize)]);
+    check(case, shape, Epilogue::NONE, tiny("x", 7, 13, words), tiny("weight", 17, 13, words).with_stride(), bias.with_stride());
+}
+
+/// Random outputs of the layer before, 0 where they were dropped: its ReLU kernel takes the mask from them.
+fn stored_inputs(shape: Shape, epilogue: Epilogue, words: u32) -> Slot<'static> {
+    let Shape { rows, batch, inputs, .. } = shape;
+    let row_words = inputs.next_multiple_of(words);
+    Slot::own("x", batch * row_words, move |member| {
+        let mut values = padded_to(words, rows, inputs, seed("x", member));
+        let rate = rates(shape, epilogue.site).members[member as usize].clone();
+        for (i, value) in values.iter_mut().enumerate().filter(|_| epilogue.site.is_some()) {
+            let (row, unit) = (i as u32 / row_words, i as u32 % row_words);
+            let at = Coordinates { stream: Stream::TrainingMask, site: 3, pass: 3, sample: 7 * row + 1000 * member };
+            if !rate.sites[1].keeps(at.word(unit, rate.key)) {
+                *value = 0;
+            }
+        }
+        values
+    })
+}
+
+fn backward_input_cases(case: &mut Case, matmul: Matmul) {
+    let words = matmul.row_words();
+    let check = |case: &mut Case, shape: Shape, epilogue: Epilogue, weight, dy| {
+        let Shape { rows, batch, inputs, .. } = shape;
+        let (x, dx) = (stored_inputs(shape, epilogue, words), Slot::out_rows("dx", batch, rows, inputs, words));
+        // The stored input lies like its gradient.
+        let slots = [samples(batch), x.even(), weight, dy, dx.even()];
+        case.check(&rates(shape, epilogue.site), slots, |[samples, x, weight, dy, dx]| {
+            let params = params(matmul, shape, [Some(dx), Some(weight), Some(dy), Some(samples)]);
+            DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx }
+        });
+    };
+    for (shape, epilogue) in shapes().zip(epilogues()) {
+        let Shape { rows, batch, inputs, outputs, .. } = shape;
+        let weight = Slot::rows("weight", outputs, outputs, inputs, words);
+        check(case, shape, epilogue, weight, Slot::rows("dy", batch, rows, outputs, words));
+    }
+    let shape = Shape { rows: 7, batch: 7, inputs: 13, outputs: 17, members: 2 };
+    check(case, shape, Epilogue::NONE, tiny("weight", 17, 13, words), tiny("dy", 7, 17, words));
+}
+
+/// A tensor for W and, behind a gap, b; what it holds at first is `values` of its length.
+fn weight_and_bias<'a>(
+    name: &'static str,
+    shape: Shape,
+    words: u32,
+    values: impl Fn(u32, usize) -> Vec<u32> + 'a,
+) -> (Slot<'a>, u32) {
+    let bias_at = (shape.outputs * shape.inputs.next_multiple_of(words)).next_multiple_of(64) + 64;
+    let len = bias_at + shape.outputs.next_multiple_of(words);
+    (Slot::own(name, len, move |member| values(member, len as usize)), bias_at / 4)
+}
+
+fn backward_weight_cases(case: &mut Case, matmul: Matmul) {
+    let words = matmul.row_words();
+    let check = |case: &mut Case, shape: Shape, x, dy| {
+        let (gradient, bias_at) = weight_and_bias("gradient", shape, words, |_, _| Vec::new());
+        case.check(&rates(shape, None), [x, dy, gradient], |[x, dy, gradient]| {
+            let params = DenseParams { bias_at, ..params(matmul, shape, [Some(x), Some(gradient), Some(dy), None]) };
+            DenseBackwardWeight { matmul, params, x, dy, gradient }
+        });
+    };
+    for shape in shapes() {
+        let Shape { rows, batch, inputs, outputs, .. } = shape;
+        check(case, shape, Slot::rows("x", batch, rows, inputs, words), Slot::rows("dy", batch, rows, outputs, words));
+    }
+    let shape = Shape { rows: 7, batch: 7, inputs: 13, outputs: 17, members: 2 };
+    check(case, shape, tiny("x", 7, 13, words), tiny("dy", 7, 17, words));
+    // Denormal numbers themselves, of both signs, whose column sums are db.
+    let denormal = |member| numbers(9 * 64, seed("dy", member)).into_iter().map(|v| (v * 1e-39).to_bits()).collect();
+    let shape = Shape { rows: 9, batch: 9, inputs: 3, outputs: 4, members: 2 };
+    check(
+        case,
+        shape,
+        Slot::rows("x", 9, 9, 3, words),
+        Slot::own("dy", 9 * words, move |m| {
+            let mut all: Vec<u32> = denormal(m);
+            all.truncate(9 * words as usize);
+            all
+        }),
+    );
+}
+
+fn update_cases(case: &mut Case, matmul: Matmul) {
+    let words = matmul.row_words();
+    let updates = [Update::Sgd, Update::Adam, Update::RmsProp].into_iter().cycle();
+    for (shape, update) in shapes().zip(updates) {
+        let Shape { rows, batch, inputs, outputs, .. } = shape;
+        let values = |name: &'static str, low: f32| {
+            move |m: u32, len: usize| {
+                bits(numbers(len, seed(name, m)).into_iter().map(move |v| if low > 0.0 { low + v.abs() } else { v }))
+            }
+        };
+        let (w, bias_at) = weight_and_bias("w", shape, words, values("w", 0.0));
+        let (m, _) = weight_and_bias("m", shape, words, values("m", 0.0));
+        let (v, _) = weight_and_bias("v", shape, words, values("v", 0.01));
+        let (x, dy) = (Slot::rows("x", batch, rows, inputs, words), Slot::rows("dy", batch, rows, outputs, words));
+        let mut step = rates(shape, None);
+        for (member, values) in step.members.iter_mut().enumerate() {
+            values.optimizer = OptimizerStep {
+                learning_rate: 0.1,
+                weight_decay: 0.01 * member as f32,
+                beta1: 0.9,
+                one_minus_beta1: 0.1,
+                beta2: 0.99,
+                one_minus_beta2: 0.01,
+                root_bias2: 0.5,
+                epsilon: 1e-3,
+                nesterov: member as u32,
+                ..OptimizerStep::default()
+            };
+        }
+        case.check(&step, [x, dy, w.even(), m.even(), v.even()], |[x, dy, w, m, v]| {
+            let params = DenseParams { bias_at, ..params(matmul, shape, [Some(x), Some(w), Some(dy), None]) };
+            DenseUpdate { matmul, params, update, x, dy, w, m, v }
+        });
     }
 }
 
 pub(super) fn dense_forward(case: &mut Case) {
-    let forward = |i, o| {
-        move |[x, weight, bias, y]: [Tensor; 4]| DenseForward {
-            params: params(i, o, [Some(x), Some(weight), Some(bias), Some(y)]),
-            x,
-            weight,
-            bias,
-            y,
-        }
-    };
-    for Shape { rows, batch, inputs, outputs, members } in shapes() {
-        let (x, weight) = (Slot::matrix("x", batch, rows, inputs), Slot::matrix("weight", outputs, outputs, inputs));
-        let bias = Slot::matrix("bias", 1, 1, outputs);
-        let y = Slot::out("y", batch * quads(outputs), rows * quads(outputs));
-        case.check(&step(rows, members, &[]), [x, weight, bias, y], forward(inputs, outputs));
-    }
-    let y = Slot::out("y", 7 * 20, 7 * 20);
-    let slots = [tiny("x", 7, 13), tiny("weight", 17, 13), Slot::own("bias", 20, |_| vec![0; 20]), y];
-    case.check(&step(7, 2, &[]), slots, forward(13, 17));
+    forward_cases(case, Matmul::Plain);
+}
+
+pub(super) fn dense_forward_shuffle(case: &mut Case) {
+    forward_cases(case, shuffle());
 }
 
 pub(super) fn dense_backward_input(case: &mut Case) {
-    let backward = |i, o| {
-        move |[weight, dy, dx]: [Tensor; 3]| DenseBackwardInput {
-            params: params(i, o, [Some(dx), Some(weight), None, Some(dy)]),
-            weight,
-            dy,
-            dx,
-        }
-    };
-    for Shape { rows, batch, inputs, outputs, members } in shapes() {
-        let (weight, dy) = (Slot::matrix("weight", outputs, outputs, inputs), Slot::matrix("dy", batch, rows, outputs));
-        let dx = Slot::out("dx", batch * quads(inputs), rows * quads(inputs));
-        case.check(&step(rows, members, &[]), [weight, dy, dx], backward(inputs, outputs));
-    }
-    let slots = [tiny("weight", 17, 13), tiny("dy", 7, 17), Slot::out("dx", 7 * 16, 7 * 16)];
-    case.check(&step(7, 2, &[]), slots, backward(13, 17));
+    backward_input_cases(case, Matmul::Plain);
+}
+
+pub(super) fn dense_backward_input_shuffle(case: &mut Case) {
+    backward_input_cases(case, shuffle());
 }
 
 pub(super) fn dense_backward_weight(case: &mut Case) {
-    let backward = |i, o| {
-        move |[x, dy, dweight]: [Tensor; 3]| DenseBackwardWeight {
-            params: params(i, o, [Some(x), Some(dweight), None, Some(dy)]),
-            x,
-            dy,
-            dweight,
-        }
-    };
-    for Shape { rows, batch, inputs, outputs, members } in shapes() {
-        let (x, dy) = (Slot::matrix("x", batch, rows, inputs), Slot::matrix("dy", batch, rows, outputs));
-        let dweight = Slot::out("dweight", outputs * quads(inputs), outputs * quads(inputs));
-        case.check(&step(rows, members, &[]), [x, dy, dweight], backward(inputs, outputs));
-    }
-    let slots = [tiny("x", 7, 13), tiny("dy", 7, 17), Slot::out("dweight", 17 * 16, 17 * 16)];
-    case.check(&step(7, 2, &[]), slots, backward(13, 17));
+    backward_weight_cases(case, Matmul::Plain);
 }
 
-pub(super) fn dense_backward_bias(case: &mut Case) {
-    let backward = |o| {
-        move |[dy, dbias]: [Tensor; 2]| DenseBackwardBias { params: params(1, o, [None, None, Some(dbias), Some(dy)]), dy, dbias }
-    };
-    for Shape { rows, batch, outputs, members, .. } in shapes() {
-        let slots = [Slot::matrix("dy", batch, rows, outputs), Slot::out("dbias", quads(outputs), quads(outputs))];
-        case.check(&step(rows, members, &[]), slots, backward(outputs));
+/// Also a batch of three panels, the last of them ragged, as a tensor for four.
+pub(super) fn dense_backward_weight_shuffle(case: &mut Case) {
+    backward_weight_cases(case, shuffle());
+    let (matmul, words) = (shuffle(), shuffle().row_words());
+    for members in [1, 2] {
+        let shape = Shape { rows: 2 * 4096 + 5, batch: 3 * 4096 + 7, inputs: 3, outputs: 2, members };
+        let (_, bias_at) = weight_and_bias("gradient", shape, words, |_, _| Vec::new());
+        let part = 4 * bias_at + words;
+        let slots = [
+            Slot::rows("x", shape.batch, shape.rows, 3, words),
+            Slot::rows("dy", shape.batch, shape.rows, 2, words),
+            Slot::own("gradient", 4 * part, |_| Vec::new()).even(),
+        ];
+        case.check(&rates(shape, None), slots, |[x, dy, gradient]| {
+            let base = params(matmul, shape, [Some(x), None, Some(dy), None]);
+            let params = DenseParams { bias_at, splits: 4, weight_stride: part, ..base };
+            DenseBackwardWeight { matmul, params, x, dy, gradient }
+        });
     }
-    // Denormal numbers themselves, of both signs.
-    let denormal = |member| numbers(9 * 4, seed("dy", member)).into_iter().map(|v| (v * 1e-39).to_bits()).collect();
-    let slots = [Slot::own("dy", 9 * 4, denormal), Slot::out("dbias", 4, 4)];
-    case.check(&step(9, 2, &[]), slots, backward(4));
+}
+
+pub(super) fn dense_update(case: &mut Case) {
+    update_cases(case, Matmul::Plain);
+}
+
+pub(super) fn dense_update_shuffle(case: &mut Case) {
+    update_cases(case, shuffle());
+}
+
+pub(super) fn sum_splits(case: &mut Case) {
+    for (quads, splits, members) in [(1, 1, 1), (3, 2, 2), (17, 5, 1), (70, 13, 3)] {
+        let partials =
+            Slot::own("partials", 4 * quads * splits, move |m| bits(numbers((4 * quads * splits) as usize, seed("partials", m))));
+        let gradient = Slot::out("gradient", 4 * quads + 64, 4 * quads);
+        case.check(&step(1, members, &[]), [partials, gradient], |[partials, gradient]| SumSplits {
+            params: SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride },
+            partials,
+            gradient,
+        });
+    }
+}
+
+/// The same numbers from every family, where sums of small whole numbers are exact: so the same mask, too.
+#[test]
+fn families_agree_bit_for_bit_where_sums_are_exact() {
+    let whole = |name: &'static str, rows: u32, columns: u32, words: u32| {
+        Slot::own(name, rows * columns.next_multiple_of(words), move |m| {
+            let rounded = |word: u32| (f32::from_bits(word) * 4.0).round().to_bits();
+            padded_to(words, rows, columns, seed(name, m)).into_iter().map(rounded).collect()
+        })
+    };
+    let (rows, inputs, outputs) = (45, 37, 70);
+    let shape = Shape { rows, batch: rows, inputs, outputs, members: 1 };
+    let epilogue = Epilogue { activation: Activation::Relu, site: Some(1) };
+    let result = |matmul: Matmul| {
+        let words = matmul.row_words();
+        let y = Slot::out_rows("y", rows, rows, outputs, words);
+        let slots = [
+            samples(rows),
+            whole("bias", 1, outputs, words),
+            whole("x", rows, inputs, words),
+            whole("weight", outputs, inputs, words),
+            y,
+        ];
+        let [.., y] = on_device(&rates(shape, Some(1)), slots, |[samples, bias, x, weight, y]| {
+            let params = params(matmul, shape, [Some(x), Some(weight), Some(y), Some(samples)]);
+            DenseForward { matmul, params, epilogue, samples, bias, x, weight, y }
+        });
+        let row = outputs.next_multiple_of(words) as usize;
+        y.chunks(row).flat_map(|row| row[..outputs as usize].to_vec()).collect::<Vec<u32>>()
+    };
+    let plain = result(Matmul::Plain);
+    assert!(plain.iter().filter(|&&word| word == 0).count() > plain.len() / 3, "some units are dropped");
+    assert_eq!(plain, result(shuffle()));
+    assert_eq!(padded(1, 3, 1).len(), 4);
 }

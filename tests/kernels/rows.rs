@@ -4,7 +4,8 @@ use thinnet::kernels::gather::{GatherF32, GatherParams, GatherU8};
 use thinnet::kernels::output::{OutputParams, StoreOutput};
 use thinnet::kernels::philox::{PhiloxParams, PhiloxWords};
 use thinnet::kernels::rows::{BatchRows, RowsParams};
-use thinnet::rng::Shuffle;
+use thinnet::memory::Tensor;
+use thinnet::rng::{self, Shuffle, Stream};
 use thinnet::step::Step;
 
 use super::{Case, Slot, seed};
@@ -51,27 +52,69 @@ fn chosen(valid: u32, batch: u32) -> Slot<'static> {
     Slot::own("rows", batch, move |m| words(valid as usize, seed("rows", m)).into_iter().map(|word| word % ROWS).collect())
 }
 
+/// Rows of x are longer than those of the data set by a quad where `wide` is 1.
+fn gather_params(quads: u32, wide: u32, scale: f32, [rows, samples, x]: [Tensor; 3]) -> GatherParams {
+    GatherParams {
+        quads,
+        x_row: quads + wide,
+        scale,
+        rows_stride: rows.stride,
+        samples_stride: samples.stride,
+        x_stride: x.stride,
+        stream_and_site: rng::stream_and_site(Stream::TrainingMask, 5),
+        ..GatherParams::default()
+    }
+}
+
+fn samples(batch: u32) -> Slot<'static> {
+    Slot::own("samples", batch, move |m| ids(batch + m)[m as usize..].to_vec())
+}
+
+/// x with rows of `quads + wide` quads.
+fn gathered(valid: u32, batch: u32, quads: u32, wide: u32) -> Slot<'static> {
+    Slot::out_rows("x", batch, valid, 4 * quads, 4 * (quads + wide))
+}
+
+/// Two sites, of which the second is dropped at, where there is one.
+fn rates(valid: u32, members: u32, site: Option<usize>) -> Step {
+    step(valid, members, if site.is_some() { &[0.1, 0.7] } else { &[] })
+}
+
+/// No dropout, and the site that is dropped at.
+const SITES: [Option<usize>; 2] = [None, Some(1)];
+
 pub(super) fn gather_f32(case: &mut Case) {
     for (valid, batch, columns, members) in shapes() {
-        let quads = columns.div_ceil(4);
-        let values = Slot::shared("values", padded(ROWS, columns, 5));
-        let slots = [chosen(valid, batch), values, Slot::out("x", batch * 4 * quads, valid * 4 * quads)];
-        case.check(&step(valid, members, &[]), slots, |[rows, values, x]| {
-            let params = GatherParams { quads, scale: 1.0, rows_stride: rows.stride, x_stride: x.stride };
-            GatherF32 { params, rows, values, x }
-        });
+        for (site, wide) in SITES.into_iter().zip([0, 1]) {
+            let quads = columns.div_ceil(4);
+            let values = Slot::shared("values", padded(ROWS, columns, 5));
+            let slots = [chosen(valid, batch), samples(batch), values, gathered(valid, batch, quads, wide)];
+            case.check(&rates(valid, members, site), slots, |[rows, samples, values, x]| GatherF32 {
+                params: gather_params(quads, wide, 1.0, [rows, samples, x]),
+                site,
+                rows,
+                samples,
+                values,
+                x,
+            });
+        }
     }
 }
 
 pub(super) fn gather_u8(case: &mut Case) {
     for (valid, batch, columns, members) in shapes() {
-        for scale in [1.0 / 255.0, 1.0 / 16.0, -3.7] {
+        for (scale, site, wide) in [(1.0 / 255.0, None, 0), (1.0 / 255.0, Some(1), 1), (1.0 / 16.0, Some(1), 0), (-3.7, None, 1)]
+        {
             let quads = columns.div_ceil(4);
             let bytes = Slot::shared("bytes", words((ROWS * quads) as usize, 6));
-            let slots = [chosen(valid, batch), bytes, Slot::out("x", batch * 4 * quads, valid * 4 * quads)];
-            case.check(&step(valid, members, &[]), slots, |[rows, bytes, x]| {
-                let params = GatherParams { quads, scale, rows_stride: rows.stride, x_stride: x.stride };
-                GatherU8 { params, rows, bytes, x }
+            let slots = [chosen(valid, batch), samples(batch), bytes, gathered(valid, batch, quads, wide)];
+            case.check(&rates(valid, members, site), slots, |[rows, samples, bytes, x]| GatherU8 {
+                params: gather_params(quads, wide, scale, [rows, samples, x]),
+                site,
+                rows,
+                samples,
+                bytes,
+                x,
             });
         }
     }
@@ -85,9 +128,11 @@ pub(super) fn store_output(case: &mut Case) {
             let outputs =
                 Slot::out("outputs", (position + batch + 2) * 4 * quads, if position == 0 { valid * 4 * quads } else { 0 });
             let step = Step { position, ..step(valid, members, &[]) };
-            case.check(&step, [Slot::matrix("y", batch, valid, columns), outputs], |[y, outputs]| {
-                let params =
-                    OutputParams { quads, y_stride: y.stride, outputs_stride: outputs.stride, ..OutputParams::default() };
+            let wide = 16 * (position % 2);
+            let y = Slot::rows("y", batch, valid, columns, 4 + wide);
+            let y_row = columns.next_multiple_of(4 + wide) / 4;
+            case.check(&step, [y, outputs], |[y, outputs]| {
+                let params = OutputParams { quads, y_stride: y.stride, outputs_stride: outputs.stride, y_row };
                 StoreOutput { params, y, outputs }
             });
         }

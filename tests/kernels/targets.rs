@@ -72,6 +72,7 @@ fn params(outputs: u32, [rows, logits, loss, correct]: [Tensor; 4]) -> LossParam
     LossParams {
         classes: outputs,
         row_stride: outputs.next_multiple_of(4),
+        targets_row: outputs.next_multiple_of(4),
         rows_stride: rows.stride,
         logits_stride: logits.stride,
         loss_stride: loss.stride,

@@ -54,6 +54,7 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
     let MemberStep { key, optimizer: o, sites } = &step.members[member];
     let number = |value: f32| vec![value.to_bits()];
     match section {
+        Section::Unused => Vec::new(),
         Section::Step => vec![
             ("rows", vec![step.rows]),
             ("position", vec![step.position]),

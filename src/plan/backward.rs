@@ -1,0 +1,169 @@
+//! The backward pass, and where the optimizer's step is a part of it.
+
+use super::build::{Builder, Trace};
+use super::{Gradient, Training};
+use crate::Result;
+use crate::kernels::activation::{ActivationBackward, ActivationParams, GeluBackward};
+use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseUpdate, Epilogue};
+use crate::kernels::dropout::DropoutBackward;
+use crate::kernels::matmul::Matmul;
+use crate::kernels::splits::{SplitsParams, SumSplits};
+use crate::memory::Tensor;
+use crate::network::Activation;
+
+/// A dense layer on the way back.
+#[derive(Clone, Copy)]
+struct Layer {
+    layer: usize,
+    x: Tensor,
+    inputs: u32,
+    outputs: u32,
+}
+
+impl Builder<'_> {
+    /// The next gradient `[batch, units]`. Two buffers in turn serve all layers; each is as large as the widest needs.
+    pub(super) fn gradient(&mut self, trace: &[Trace], units: u32) -> Result<Tensor> {
+        let widths = trace.iter().map(|t| match t {
+            Trace::Dense { inputs, outputs, .. } => *inputs.max(outputs),
+            Trace::Dropout { units, .. } => *units,
+        });
+        let widest = widths.max().unwrap_or(units).max(units);
+        let name = ["gradient.a", "gradient.b"][self.turn];
+        self.turn = 1 - self.turn;
+        let whole = self.matrix(name, widest)?;
+        Ok(Tensor { len: self.plan.options.batch * 4 * self.row_quads(units), ..whole })
+    }
+
+    /// Whether the weights can be updated as their gradient is made. Clipping and accumulation need the whole gradient first, and a
+    /// batch of several panels makes it in parts.
+    pub(super) fn updates_at_once(&self, training: Training, trace: &[Trace]) -> bool {
+        let whole = training.gradient == Gradient::Step && !training.clip_norm && !self.plan.options.store_gradient;
+        let fits = |step: &Trace| match *step {
+            Trace::Dense { layer, x, inputs, outputs, .. } => {
+                let (weight, bias) = self.weight_and_bias(layer, "").expect("a planned layer has weights");
+                let (matmul, params) = self.dense_params(None, (x, x), (inputs, outputs), weight, bias);
+                matmul == Matmul::Plain || params.panels == 1
+            }
+            Trace::Dropout { .. } => true,
+        };
+        whole && trace.iter().all(fits)
+    }
+
+    // CONTRACT: every kernel pushed here consumes the gradient that the one before it wrote. Guard: tests/gradients.rs.
+    pub(super) fn backward(&mut self, trace: &[Trace], training: Training) -> Result<()> {
+        let at_once = self.updates_at_once(training, trace);
+        match at_once {
+            true => drop(self.optimizer_state(training.update)?),
+            false => drop(self.parameters("gradients", ".grad")?),
+        }
+        // dlogits was the first of the two gradient buffers.
+        let mut dy = Tensor { len: self.output.len, ..self.named("gradient.a") };
+        let first = trace.iter().position(|t| matches!(t, Trace::Dense { .. })).unwrap_or(0);
+        // Whether dy is the gradient with respect to what the layer's epilogue was applied to.
+        let mut undone = false;
+        for (i, step) in trace.iter().enumerate().rev() {
+            match *step {
+                Trace::Dropout { .. } if i < first => {} // nothing before it is trained
+                Trace::Dropout { index, units } => {
+                    let (samples, dx) = (self.named("batch.samples"), self.gradient(trace, units)?);
+                    let params = self.dropout_params(index, units, samples, dy, dx);
+                    self.push(DropoutBackward { params, site: index, samples, dy, dx });
+                    dy = dx;
+                }
+                Trace::Dense { layer, x, y, inputs, outputs, activation, epilogue } => {
+                    if !undone && activation != Activation::Identity {
+                        debug_assert!(epilogue.site.is_none(), "fused dropout is undone by the layer behind it");
+                        dy = self.activation_backward(trace, activation, outputs, (dy, y))?;
+                    }
+                    let before = i.checked_sub(1).and_then(|before| trace.get(before));
+                    let epilogue = match before {
+                        Some(Trace::Dense { epilogue, .. }) => *epilogue,
+                        _ => Epilogue::NONE,
+                    };
+                    undone = matches!(before, Some(Trace::Dense { activation, .. }) if *activation != Activation::Gelu);
+                    let step = Layer { layer, x, inputs, outputs };
+                    let dx = match i > first {
+                        true => Some(self.input_gradient(trace, step, dy, epilogue)?),
+                        false => None,
+                    };
+                    match at_once {
+                        true => self.weight_update(step, dy, training)?,
+                        false => self.weight_gradient(step, dy)?,
+                    }
+                    dy = dx.unwrap_or(dy);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn activation_backward(
+        &mut self,
+        trace: &[Trace],
+        activation: Activation,
+        units: u32,
+        (dy, y): (Tensor, Tensor),
+    ) -> Result<Tensor> {
+        let dx = self.gradient(trace, units)?;
+        let params = ActivationParams {
+            x_stride: y.stride,
+            y_stride: y.stride,
+            dy_stride: dy.stride,
+            dx_stride: dx.stride,
+            ..ActivationParams::new(activation, units, self.plans.row_words())
+        };
+        match activation {
+            Activation::Gelu => self.push(GeluBackward { params, dy, x: y, dx }),
+            _ => self.push(ActivationBackward { params, dy, output: y, dx }),
+        }
+        Ok(dx)
+    }
+
+    /// The gradient with respect to what `epilogue` made the layer's input of.
+    fn input_gradient(&mut self, trace: &[Trace], layer: Layer, dy: Tensor, epilogue: Epilogue) -> Result<Tensor> {
+        let (weight, bias) = self.weight_and_bias(layer.layer, "")?;
+        let dx = self.gradient(trace, layer.inputs)?;
+        let shape = (layer.inputs, layer.outputs);
+        let (matmul, params) = self.dense_params(epilogue.site, (dx, dy), shape, weight, bias);
+        let (samples, x) = (self.named("batch.samples"), layer.x);
+        self.push(DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx });
+        Ok(dx)
+    }
+
+    fn weight_gradient(&mut self, Layer { layer, x, inputs, outputs }: Layer, dy: Tensor) -> Result<()> {
+        let (weight, bias) = self.weight_and_bias(layer, ".grad")?;
+        let gradient = span(weight, bias);
+        let (matmul, params) = self.dense_params(None, (x, dy), (inputs, outputs), weight, bias);
+        if matmul == Matmul::Plain || params.panels == 1 {
+            self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });
+            return Ok(());
+        }
+        // One partial sum for every panel of rows.
+        let (quads, splits) = (gradient.len / 4, params.panels);
+        let partials = self.tensor("gradient.splits", u64::from(4 * quads) * u64::from(splits))?;
+        let part = Tensor { len: gradient.len * splits, ..partials };
+        let params = crate::kernels::dense::DenseParams { splits, weight_stride: gradient.len, ..params };
+        self.push(DenseBackwardWeight { matmul, params, x, dy, gradient: part });
+        let params = SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride };
+        self.push(SumSplits { params, partials: part, gradient });
+        Ok(())
+    }
+
+    fn weight_update(&mut self, Layer { layer, x, inputs, outputs }: Layer, dy: Tensor, training: Training) -> Result<()> {
+        let role = |suffix: &str| self.weight_and_bias(layer, suffix).map(|(weight, bias)| span(weight, bias));
+        let (w, m) = (role("")?, role(".moment1")?);
+        let v = match self.plan.tensors.contains_key("moment2") {
+            true => role(".moment2")?,
+            false => self.named("nothing"),
+        };
+        let (weight, bias) = self.weight_and_bias(layer, "")?;
+        let (matmul, params) = self.dense_params(None, (x, dy), (inputs, outputs), weight, bias);
+        self.push(DenseUpdate { matmul, params, update: training.update, x, dy, w, m, v });
+        Ok(())
+    }
+}
+
+/// A weight and the bias behind it as one tensor.
+fn span(weight: Tensor, bias: Tensor) -> Tensor {
+    Tensor { len: bias.offset + bias.len - weight.offset, ..weight }
+}

@@ -1,0 +1,129 @@
+//! The two ends of a plan: the batch out of the data set, and the loss.
+
+use super::build::{Builder, Trace};
+use super::{MetricTensors, Mode, Options, SLOTS};
+use crate::Result;
+use crate::kernels::gather::{GatherF32, GatherParams, GatherU8};
+use crate::kernels::loss::{CrossEntropy, CrossEntropyForward, LossParams};
+use crate::kernels::metrics::{Metrics, MetricsParams};
+use crate::kernels::output::{OutputParams, StoreOutput};
+use crate::kernels::rows::{BatchRows, RowsParams};
+use crate::kernels::targets::{BinaryCrossEntropy, BinaryCrossEntropyForward, SquaredError, SquaredErrorForward};
+use crate::memory::Tensor;
+use crate::network::Loss;
+use crate::rng::Shuffle;
+
+impl Builder<'_> {
+    /// The rows of the batch, then their values, of which the site in front of the first dense layer drops some.
+    pub(super) fn gather(&mut self, columns: u32, site: Option<usize>) -> Result<Tensor> {
+        let Options { mode, batch, source, .. } = self.plan.options.clone();
+        let (rows, samples) = (self.tensor("batch.rows", batch.into())?, self.tensor("batch.samples", batch.into())?);
+        let ids = self.data("ids", source.rows.into())?;
+        let params = RowsParams {
+            rows: source.rows,
+            half_bits: Shuffle::new(source.rows).half_bits,
+            shuffled: u32::from(matches!(mode, Mode::Train(_))),
+            rows_stride: rows.stride,
+            samples_stride: samples.stride,
+            ..RowsParams::default()
+        };
+        self.push(BatchRows { params, ids, rows, samples });
+
+        let x = self.matrix("batch.x", columns)?;
+        let quads = columns.div_ceil(4);
+        let params = GatherParams {
+            quads,
+            x_row: self.row_quads(columns),
+            scale: source.byte_scale.unwrap_or(1.0),
+            rows_stride: rows.stride,
+            samples_stride: samples.stride,
+            x_stride: x.stride,
+            stream_and_site: self.stream_and_site(site),
+            ..GatherParams::default()
+        };
+        match source.byte_scale {
+            Some(_) => {
+                let bytes = self.data("inputs", u64::from(source.rows) * u64::from(quads))?;
+                self.push(GatherU8 { params, site, rows, samples, bytes, x });
+            }
+            None => {
+                let values = self.data("inputs", u64::from(source.rows) * u64::from(4 * quads))?;
+                self.push(GatherF32 { params, site, rows, samples, values, x });
+            }
+        }
+        Ok(x)
+    }
+
+    /// Loss and hits of every row and their sums; in training also the gradient of the output, in gradient buffer 0.
+    pub(super) fn loss(&mut self, trace: &[Trace]) -> Result<()> {
+        let Options { name, mode, batch, source, members, store_output, .. } = self.plan.options.clone();
+        let (logits, classes) = (self.output, self.network.outputs()?);
+        if store_output {
+            let columns = u64::from(classes).next_multiple_of(4);
+            let outputs = self.tensor(&format!("{name}.outputs"), u64::from(source.rows) * columns)?;
+            let params = OutputParams {
+                quads: classes.div_ceil(4),
+                y_stride: logits.stride,
+                outputs_stride: outputs.stride,
+                y_row: self.row_quads(classes),
+            };
+            self.push(StoreOutput { params, y: logits, outputs });
+        }
+        if !source.labelled {
+            return Ok(());
+        }
+        let rows = self.named("batch.rows");
+        let target_words = match self.network.loss {
+            Loss::SoftmaxCrossEntropy => 1,
+            Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),
+        };
+        let targets = self.data("targets", u64::from(source.rows) * target_words)?;
+        let (loss, correct) = (self.tensor("batch.loss", batch.into())?, self.tensor("batch.correct", batch.into())?);
+        let mut params = LossParams {
+            classes,
+            row_stride: 4 * self.row_quads(classes),
+            targets_row: target_words as u32,
+            rows_stride: rows.stride,
+            logits_stride: logits.stride,
+            loss_stride: loss.stride,
+            correct_stride: correct.stride,
+            ..LossParams::default()
+        };
+        let gradient = match mode {
+            Mode::Train(_) => Some(self.gradient(trace, classes)?),
+            Mode::Eval => None,
+        };
+        params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.stride);
+        match (self.network.loss, gradient) {
+            (Loss::SoftmaxCrossEntropy, Some(dlogits)) => {
+                self.push(CrossEntropy { params, rows, labels: targets, logits, loss, correct, dlogits });
+            }
+            (Loss::SoftmaxCrossEntropy, None) => {
+                self.push(CrossEntropyForward { params, rows, labels: targets, logits, loss, correct });
+            }
+            (Loss::BinaryCrossEntropy, Some(dlogits)) => {
+                self.push(BinaryCrossEntropy { params, rows, targets, logits, loss, correct, dlogits });
+            }
+            (Loss::BinaryCrossEntropy, None) => {
+                self.push(BinaryCrossEntropyForward { params, rows, targets, logits, loss, correct });
+            }
+            (Loss::MeanSquaredError, Some(dlogits)) => {
+                self.push(SquaredError { params, rows, targets, logits, loss, correct, dlogits });
+            }
+            (Loss::MeanSquaredError, None) => {
+                self.push(SquaredErrorForward { params, rows, targets, logits, loss, correct });
+            }
+        }
+        let losses = self.plans.tensor(&format!("{name}.losses"), SLOTS.into(), members)?;
+        let hits = self.plans.tensor(&format!("{name}.hits"), SLOTS.into(), members)?;
+        let params = MetricsParams {
+            loss_stride: loss.stride,
+            correct_stride: correct.stride,
+            losses_stride: losses.stride,
+            hits_stride: hits.stride,
+        };
+        self.push(Metrics { params, loss, correct, losses, hits });
+        self.plan.metrics = Some(MetricTensors { losses, hits });
+        Ok(())
+    }
+}
