@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::kernels::matmul::Matmul;
-use crate::kernels::{Kernel, MAX_GROUPS};
+use crate::kernels::{Access, Kernel, MAX_GROUPS};
 use crate::memory::{BufferId, Tensor};
 use crate::network::{KeepProb, Network};
 use crate::step::RowLayout;
@@ -312,7 +312,9 @@ impl Plans {
             }
         }
         for kernel in &plan.kernels {
-            for tensor in kernel.tensors() {
+            // A texture is no binding of a buffer; whether it fits has decided on the kernel.
+            let bindings = kernel.entry().tensors.iter().zip(kernel.tensors());
+            for (_, tensor) in bindings.filter(|(binding, _)| binding.access != Access::Texture) {
                 let bytes = 4 * u64::from(tensor.span(plan.options.members));
                 if bytes > self.caps.max_binding {
                     let what = format!("{} of {}", self.buffers[tensor.buffer.0].name, kernel.entry().name);

@@ -58,7 +58,7 @@ fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Resu
             source: source("preflight", batch.inputs(), true),
             variable_rates: false,
             store_output: false,
-            store_gradient: false,
+            store_gradient: true,
         },
     )?;
     let mut executor = Executor::new(device, plans)?;

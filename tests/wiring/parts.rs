@@ -3,6 +3,7 @@
 use thinnet::Optimizer;
 use thinnet::data::Dataset;
 use thinnet::executor::Executor;
+use thinnet::kernels::matmul::Matmul;
 use thinnet::memory::Tensor;
 use thinnet::plan::{Caps, Plan, Plans, Training, Update};
 
@@ -27,7 +28,7 @@ fn plans(caps: Caps, training: Training, members: u32) -> Plans {
 /// A limit with room for the weights of all members but the last, and so many words of the last.
 fn limited(members: u32, words: u32) -> Caps {
     let weights = plans(Caps::baseline(), Update::Sgd.into(), members).plans[TRAIN].tensor("weights");
-    Caps { max_binding: 4 * u64::from(weights.stride * (members - 1) + words), ..device().caps() }
+    Caps { max_binding: 4 * u64::from(weights.stride * (members - 1) + words), matmul: Matmul::Plain, ..device().caps() }
 }
 
 /// The tensor that every kernel of this name binds by this name.
