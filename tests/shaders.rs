@@ -238,9 +238,15 @@ fn forgotten_files_and_entry_points_are_found() {
 
 #[test]
 fn every_module_is_wgsl_of_the_baseline_and_translates() {
+    // For other compilers: scripts/tint.sh.
+    let dump = std::env::var_os("THINNET_DUMP_WGSL");
     for entry in ALL {
         for members in [1, 2] {
             let shader = checked(entry, members);
+            if let Some(folder) = &dump {
+                let file = Path::new(folder).join(format!("{}-{members}.wgsl", entry.name));
+                std::fs::write(&file, entry.module(members)).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            }
             let sizes = translate(entry, &shader).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
             assert!(sizes.iter().all(|&size| size > 200), "{}: {sizes:?} is too short for a kernel", entry.name);
         }
