@@ -18,6 +18,7 @@ mod predict;
 mod preflight;
 mod sweep;
 mod train;
+mod wide;
 
 /// Neural networks with dropout, trained on any GPU that Vulkan, Metal or DX12 reaches.
 #[derive(Debug, Parser)]
@@ -28,6 +29,12 @@ struct Cli {
     /// The first adapter whose name contains NAME, whatever the case; `cpu` needs no adapter and is slow.
     #[arg(long, global = true, value_name = "NAME")]
     adapter: Option<String>,
+    /// Let the software adapter llvmpipe compute with 16 lanes instead of 8, on a CPU with AVX-512.
+    ///
+    /// Faster on some CPUs and slower on others: try both. It starts the command again with LP_NATIVE_VECTOR_WIDTH=512;
+    /// where that variable is set already, its value stays. `thinnet devices` shows the lanes. Masks are the same.
+    #[arg(long, global = true)]
+    wide: bool,
     /// One JSON object a line on standard output instead of text.
     #[arg(long, global = true)]
     json: bool,
@@ -50,6 +57,9 @@ enum Command {
 
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    if cli.wide {
+        wide::start_again(&cli);
+    }
     let result = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli),
         Command::Init(args) => init::run(args, &cli),

@@ -48,6 +48,8 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,
+    &dropout::DropoutMaskRagged::ENTRY,
+    &dropout::DropoutRagged::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
     &gradients::AccumulateGradients::ENTRY,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::executor::Executor;
 use crate::kernels::Kernel;
-use crate::kernels::dropout::{DropoutMask, DropoutParams};
+use crate::kernels::dropout::{DropoutMaskRagged, DropoutParams};
 use crate::kernels::philox::{PhiloxParams, PhiloxWords};
 use crate::memory::Tensor;
 use crate::ops::Site;
@@ -54,7 +54,7 @@ pub fn draw(device: &Device, site: &Site, samples: Range<u32>, units: Range<u32>
     let planned = PlannedSite { layer: 0, site: site.site, keep: site.keep };
     let words = run(device, rows, member, vec![planned], |plans| {
         let (listed, mask) = (plans.tensor("samples", 1, 1)?, plans.tensor("mask", u64::from(rows) * u64::from(width), 1)?);
-        Ok((Box::new(DropoutMask { params, site: 0, samples: listed, mask }), mask, Vec::new()))
+        Ok((Box::new(DropoutMaskRagged { params, site: 0, samples: listed, mask_units: mask }), mask, Vec::new()))
     })?;
     let skip = (units.start - 4 * first_quad) as usize;
     Ok(words.chunks(width as usize).map(|row| row[skip..].iter().map(|&word| word == 1).collect()).collect())

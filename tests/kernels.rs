@@ -46,7 +46,7 @@ cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle, sum_splits;
-    dropout: dropout_forward, dropout_backward, dropout_mask;
+    dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
@@ -263,10 +263,22 @@ fn a_grid_covers_all_invocations_within_its_limit_and_wastes_less_than_a_row() {
 #[test]
 fn a_grid_past_65535_workgroups_reaches_every_row() {
     let rows = MAX_GROUPS * WORKGROUP + 100;
+    let samples = || Slot::shared("samples", vec![POISON]);
+    let mut case = Case::new("dropout_mask_ragged");
+    case.check(&step(rows, 1, &[0.5]), [samples(), Slot::out("mask", rows, rows)], |[samples, mask_units]| {
+        let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask_units).from_first_sample(5);
+        let kernel = kernels::dropout::DropoutMaskRagged { params, site: 0, samples, mask_units };
+        assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
+        kernel
+    });
+    case.finish();
+
+    // 33 quads a row, so that rows end inside workgroups on both sides of the fold.
+    let (rows, units) = (rows / 33 + 1, 4 * 33);
     let mut case = Case::new("dropout_mask");
-    let slots = [Slot::shared("samples", vec![POISON]), Slot::out("mask", rows, rows)];
+    let slots = [samples(), Slot::out("mask", rows * units, rows * units)];
     case.check(&step(rows, 1, &[0.5]), slots, |[samples, mask]| {
-        let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
+        let params = dropout::params(units, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
         let kernel = kernels::dropout::DropoutMask { params, site: 0, samples, mask };
         assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
         kernel

@@ -43,16 +43,6 @@ fn checked(entry: &Entry, members: u32) -> Checked {
     check_wgsl(&entry.module(members, &(entry.variants)()[0]), entry.file).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Every variant.
-#[track_caller]
-fn all_checked(entry: &Entry, members: u32) -> Vec<Checked> {
-    let check = |constants: thinnet::kernels::Constants| {
-        let checked = check_wgsl(&entry.module(members, &constants), entry.file);
-        checked.unwrap_or_else(|error| panic!("{} with {constants:?}: {error}", entry.name))
-    };
-    (entry.variants)().into_iter().map(check).collect()
-}
-
 impl Checked {
     /// The number of an entry point in the module.
     fn entry_point(&self, name: &str) -> Result<usize, String> {
@@ -261,9 +251,17 @@ fn forgotten_files_and_entry_points_are_found() {
 
 #[test]
 fn every_module_is_wgsl_of_the_baseline_and_translates() {
+    // For other compilers: scripts/tint.sh.
+    let dump = std::env::var_os("THINNET_DUMP_WGSL");
     for entry in ALL {
         for members in [1, 2] {
-            for shader in all_checked(entry, members) {
+            for (variant, constants) in (entry.variants)().into_iter().enumerate() {
+                let module = entry.module(members, &constants);
+                let shader = check_wgsl(&module, entry.file).unwrap_or_else(|error| panic!("{constants:?}: {error}"));
+                if let Some(folder) = &dump {
+                    let file = Path::new(folder).join(format!("{}-{members}-{variant}.wgsl", entry.name));
+                    std::fs::write(&file, module).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                }
                 let sizes = translate(entry, &shader).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
                 assert!(sizes.iter().all(|&size| size > 200), "{}: {sizes:?} is too short for a kernel", entry.name);
             }
