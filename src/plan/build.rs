@@ -195,7 +195,7 @@ impl<'a> Builder<'a> {
                     }
                     if let (true, true, Some(site)) = (training, drops, sites[layer]) {
                         let index = self.plan.sites.len();
-                        self.plan.sites.push(PlannedSite { layer, site, keep: dropout.keep });
+                        self.plan.sites.push(PlannedSite::new(layer, site, dropout, inputs));
                         x = self.dropout_forward(index, x, inputs)?;
                         trace.push(Trace::Dropout { index, units: inputs });
                     }
