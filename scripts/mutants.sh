@@ -116,6 +116,8 @@ mutant exact-k-by-the-unit-alone killed 'units::' src/rng.rs 'u64::from(word) <<
 mutant units-of-the-epoch killed 'units::' src/step.rs 'pass: draw.update, sample: 0' 'pass: draw.epoch, sample: 0'
 mutant units-scaled-by-the-rate killed 'units::' src/network/dropout.rs 'k => (f64::from(n) / f64::from(k)) as f32' '_ => self.keep.scale()'
 mutant list-of-the-first-member killed 'units:: step_table::' src/step.rs '4 * i * list_words(kept)' '0 * i * list_words(kept)'
+mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl ' & vec4<bool>(row != DROPPED)' ''
+mutant padding-of-the-compact-matrix killed 'kernels::' shaders/units.wgsl 'select(vec4<u32>(), words, inside)' 'words'
 mutant reference-units-of-the-epoch killed 'reference::' src/reference.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
 mutant units-counted-from-each-epoch killed 'trainer::' src/trainer/schedule.rs 'epoch.wrapping_mul(self.updates_per_epoch())' '(epoch * 0)'
 mutant folded-units killed 'units::' src/model.rs 'if dropout.mode == DropoutMode::Vanilla {' 'if factor > 0.0 {'

@@ -26,6 +26,7 @@ pub mod philox;
 pub mod rows;
 pub mod scale;
 pub mod targets;
+pub mod units;
 
 /// Every entry point.
 pub static ALL: &[&Entry] = &[
@@ -60,6 +61,9 @@ pub static ALL: &[&Entry] = &[
     &targets::BinaryCrossEntropyForward::ENTRY,
     &targets::SquaredError::ENTRY,
     &targets::SquaredErrorForward::ENTRY,
+    &units::GatherColumns::ENTRY,
+    &units::GatherWeight::ENTRY,
+    &units::ScatterGradient::ENTRY,
 ];
 
 /// Invocations of one workgroup; put in front of every module. No result depends on it.
@@ -180,7 +184,7 @@ pub fn linear_grid(invocations: u32, max: u32) -> [u32; 2] {
 /// Declares a kernel: a struct whose field names are the names of the WGSL variables, each with the number of its binding.
 macro_rules! kernel {
     ($(#[$doc:meta])* $kernel:ident = $name:literal in $file:literal, $source:expr;
-     params $params:ty; sections [$($section:ident),*]; $(site $site:ident;)?
+     params $params:ty; sections [$($section:ident),*]; $(site $site:ident;)? $(sides $sides:ident: $sides_type:ty;)?
      read [$($read:ident: $read_at:literal),*]; write [$($write:ident: $write_at:literal),*]) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
@@ -188,6 +192,7 @@ macro_rules! kernel {
         pub struct $kernel {
             pub params: $params,
             $(pub $site: usize,)?
+            $(pub $sides: $sides_type,)?
             $(pub $read: $crate::memory::Tensor,)*
             $(pub $write: $crate::memory::Tensor,)*
         }

@@ -183,7 +183,7 @@ fn the_shaders_read_each_field_where_the_host_writes_it() {
             }
         }
     }
-    let all = ["optimizer", "sites", "step"];
+    let all = ["kept_columns", "kept_rows", "optimizer", "position_columns", "position_rows", "sites", "step"];
     assert_eq!(sections.into_iter().collect::<Vec<_>>(), all);
 }
 
