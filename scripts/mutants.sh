@@ -113,6 +113,18 @@ mutant max-norm-of-a-spare-workgroup killed 'kernels::' shaders/max_norm.wgsl 'r
 mutant reference-gelu-without-its-bend killed 'reference::' src/reference.rs '(1.0 + tanh) / 2.0 + z' '(1.0 + tanh) / 2.0 + 0.0 * z'
 mutant reference-vanilla-forgotten killed 'reference::' src/reference.rs 'dropout.eval_scale()' '1.0f32'
 
+# Per-batch unit dropout.
+mutant exact-k-is-one-short killed 'units::' src/rng.rs 'rank <= last' 'rank < last'
+mutant exact-k-by-the-unit-alone killed 'units::' src/rng.rs 'u64::from(word) << 32 | u64::from(unit)' 'u64::from(word) * 0 | u64::from(unit)'
+mutant units-of-the-epoch killed 'units::' src/step.rs 'pass: draw.update, sample: 0' 'pass: draw.epoch, sample: 0'
+mutant units-scaled-by-the-rate killed 'units::' src/network/dropout.rs 'k => (f64::from(n) / f64::from(k)) as f32' '_ => self.keep.scale()'
+mutant list-of-the-first-member killed 'units:: step_table::' src/step.rs '4 * i * list_words(kept)' '0 * i * list_words(kept)'
+mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl ' & vec4<bool>(row != DROPPED)' ''
+mutant padding-of-the-compact-matrix killed 'kernels::' shaders/units.wgsl 'select(vec4<u32>(), words, inside)' 'words'
+mutant reference-units-of-the-epoch killed 'reference::' src/reference.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
+mutant units-counted-from-each-epoch killed 'trainer::' src/trainer/schedule.rs 'epoch.wrapping_mul(self.updates_per_epoch())' '(epoch * 0)'
+mutant folded-units killed 'units::' src/model.rs 'if dropout.mode == DropoutMode::Vanilla {' 'if factor > 0.0 {'
+
 # What a plan puts together.
 mutant accumulates-into-the-gradient killed 'wiring:: gradients:: learning::' src/plan/train.rs "            Gradient::Accumulate | Gradient::Accumulated => self.accumulate()?," "            Gradient::Accumulate | Gradient::Accumulated => { self.accumulate()?; self.named(\"gradients\") }"
 mutant clip-after-the-update killed 'wiring:: learning::' src/plan/train.rs 'if training.clip_norm {
@@ -144,7 +156,7 @@ mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if 
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
 mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
-mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::of(dropout, step.epoch)' 'SiteStep::of(dropout, 0)'
+mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'units: 0, epoch: step.epoch,' 'units: 0, epoch: 0,'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[member].xy;' 'let key = step.keys[0].xy;'
 
 # The harness.

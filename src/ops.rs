@@ -30,7 +30,7 @@ use crate::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, Drop
 use crate::kernels::{Entry, MAX_GROUPS, linear_grid};
 use crate::network::KeepProb;
 use crate::rng::{self, Stream};
-use crate::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteStep, Step};
+use crate::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteLayout, SiteStep, Step};
 use crate::{Error, Result};
 
 /// The compiled operations of a device. Make one and keep it; a clone shares the compiled kernels.
@@ -170,7 +170,7 @@ fn record(
             (params, wgpu::BufferBinding { buffer, offset: 0, size })
         }
     };
-    let layout = RowLayout { members: 1, sites: 1 };
+    let layout = RowLayout { members: 1, sites: vec![SiteLayout { units: shape.units, kept: None }] };
     let member = MemberStep {
         key: rng::key(site.seed),
         optimizer: OptimizerStep::default(),
@@ -187,7 +187,7 @@ fn record(
 
     let pipeline = gpu.pipeline(entry, 1, Vec::new())?;
     let params = wgpu::BufferBinding { buffer: &values, offset: at as u64, size: wgpu::BufferSize::new(size as u64) };
-    let section = |section| crate::gpu::section_binding(&values, layout, section);
+    let section = |section| crate::gpu::section_binding(&values, layout.clone(), section);
     let mut resources = vec![params, section(Section::Step), section(Section::Site(0)), samples];
     // What is needed of a buffer and no more: it may be larger than a binding may be.
     let size = wgpu::BufferSize::new(4 * u64::from(shape.rows) * u64::from(shape.units));

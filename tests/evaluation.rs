@@ -53,7 +53,7 @@ fn check_evaluation((network, soft): &Case, members: &[Member]) {
             let bounds = std::slice::from_ref(&balls.losses);
             let error = ratio(&found, &losses(Masks::None), bounds);
             assert!(error <= 1.0, "{network:?}: {error} bounds");
-            let drawn = Masks::Drawn { seed: member.seed, pass: 0, samples: &samples };
+            let drawn = Masks::Drawn { seed: member.seed, pass: 0, update: 0, samples: &samples };
             assert!(ratio(&found, &losses(drawn), bounds) >= 10.0, "the bounds admit dropout");
             if network.has_vanilla_dropout() {
                 let unscaled = network.without_dropout();

@@ -22,6 +22,7 @@ mod loss;
 mod optimizer;
 mod rows;
 mod targets;
+mod units;
 
 /// One test per kernel, named after it, and the list of these names.
 macro_rules! cases {
@@ -52,6 +53,7 @@ cases! {
     optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
+    units: gather_weight, scatter_gradient, gather_columns;
 }
 
 /// A tensor of a case and what it holds before the dispatch.
@@ -187,7 +189,7 @@ impl Case {
         self.compared += check_kernel(step, &build, &|memory| fill(&slots, addresses, members, memory));
 
         // Device and twin agree. That both left the output alone would be agreement, too.
-        let twin = thinnet::cpu::Executor::new(single(members, &build));
+        let twin = thinnet::cpu::Executor::new(single(step, &build));
         for (slot, tensor) in slots.iter().zip(addresses) {
             twin.memory().buffer_mut(tensor.buffer).fill(POISON);
             assert!(slot.written[0] == 0 || (slot.values)(0).is_empty(), "{}: an output starts as poison", slot.name);
@@ -216,7 +218,7 @@ pub(crate) fn on_device<const N: usize, K: Kernel + 'static>(
     kernel: impl Fn([Tensor; N]) -> K,
 ) -> [Vec<u32>; N] {
     let members = step.members.len() as u32;
-    let plans = single(members, &|plans| Box::new(kernel(tensors(&slots, plans, members))));
+    let plans = single(step, &|plans| Box::new(kernel(tensors(&slots, plans, members))));
     let mut executor = Executor::new(device(), plans).unwrap();
     let addresses = tensors(&slots, &mut Plans::new(device().caps()), members);
     for (slot, tensor) in slots.iter().zip(addresses) {

@@ -89,7 +89,7 @@ fn for_each_unit(
     mut f: impl FnMut(usize, bool),
 ) {
     let listed = memory.u32(samples, member);
-    let rate = step.members[member].sites[site];
+    let rate = &step.members[member].sites[site];
     for row in 0..step.rows {
         let sample = if params.listed_samples == 1 { listed[row as usize] } else { params.first_sample + row };
         for quad in 0..params.unit_quads {
