@@ -196,6 +196,12 @@ impl Bar {
         self.0.set_position(done * progress.total_steps + progress.steps);
     }
 
+    /// `done` of `count`.
+    pub(super) fn at(&self, done: u32, count: u32) {
+        self.0.set_length(count.into());
+        self.0.set_position(done.into());
+    }
+
     pub(super) fn finish(self) {
         self.0.finish_and_clear();
     }
