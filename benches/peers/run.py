@@ -147,7 +147,7 @@ def torch_peers(options):
     return [Peer(name(m), [python, HERE / "torch_peer.py", "--device", options.torch_device, "--mode", m]) for m in modes]
 
 
-def rust_peer(name, options):
+def rust_peer(name, options, environment):
     binary = getattr(options, f"{name}_bin")
     if binary is None and getattr(options, name):
         binary = build_rust(name)
@@ -157,26 +157,27 @@ def rust_peer(name, options):
     elif binary is None:
         say(f"{name} is left out: --{name} builds it, --{name}-bin PATH takes what was built before")
         return []
-    return [Peer(name, [binary])]
+    return [Peer(name, [binary], environment)]
 
 
 def start(options, scratch):
     """Every program that can be had, thinnet first."""
-    thinnet = [options.thinnet_bin or build_thinnet(), "--peer"]
-    first = Peer("thinnet", thinnet)
+    # lavapipe computes in 256 bits unless told otherwise, and takes what it finds in its cache, whatever the width that was
+    # compiled for: so each width has a cache of its own, empty at the start.
+    cache = lambda lanes: {"MESA_SHADER_CACHE_DIR": str(pathlib.Path(scratch, lanes))}
+    usual, wide = cache("usual"), {"LP_NATIVE_VECTOR_WIDTH": "512", **cache("wide")}
+    command = [options.thinnet_bin or build_thinnet(), "--peer"]
+    first = Peer("thinnet", command, usual)
     if not first.start():
         sys.exit(1)
-    peers = [Peer("thinnet", thinnet)] if options.control else []
-    others = torch_peers(options) + rust_peer("burn", options) + rust_peer("candle", options)
-    # lavapipe computes in 256 bits unless told otherwise. Its cache does not tell the widths apart, so each has one of its own.
-    wide = {"LP_NATIVE_VECTOR_WIDTH": "512", "MESA_SHADER_CACHE_DIR": scratch}
+    again = [Peer("thinnet again", command, usual)] if options.control else []
+    burn = rust_peer("burn", options, usual)
+    others = torch_peers(options) + burn + rust_peer("candle", options, {})
     applies = "avx512f" in cpu()[1] and "llvmpipe" in first.hello["adapter"] and "LP_NATIVE_VECTOR_WIDTH" not in os.environ
     if applies and not options.no_wide:
-        peers.append(Peer("thinnet, 16 lanes", thinnet, wide))
-        others += [Peer("burn, 16 lanes", peer.command, wide) for peer in others if peer.name == "burn"]
-    for i, peer in enumerate(peers):
-        peer.name = "thinnet again" if peer.name == "thinnet" else peer.name
-    return [first] + [peer for peer in peers + others if peer.start()]
+        again.append(Peer("thinnet, 16 lanes", command, wide))
+        others += [Peer("burn, 16 lanes", peer.command, wide) for peer in burn]
+    return [first] + [peer for peer in again + others if peer.start()]
 
 
 def measure(peers, options):

@@ -34,17 +34,18 @@ class Timed:
         return (time.perf_counter() - began) / (repetitions * self.each)
 
     def seconds(self, seconds):
-        share = seconds / BLOCKS
+        def fitting(one):
+            return max(1, min(MOST, int(seconds / BLOCKS / max(one * self.each, 1e-9))))
+
         if self.block == 0:
             self.once(1)
-            self.block = 1
-            while True:
-                took = self.once(self.block) * self.block * self.each
-                if took >= share / 2 or self.block >= MOST:
-                    self.block = max(1, min(MOST, int(self.block * share / max(took, 1e-9))))
+            for repetitions in (1, 8, 64, 512):
+                self.block = fitting(self.once(repetitions))
+                if self.block <= repetitions:
                     break
-                self.block = min(2 * self.block, MOST)
-        return statistics.median(self.once(self.block) for _ in range(BLOCKS))
+        one = statistics.median(self.once(self.block) for _ in range(BLOCKS))
+        self.block = fitting(one)
+        return one
 
 
 def training(case, dropout, device, mode):

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Done {
 
 fn measure_all(device: &Device, extent: &Extent, mut print: impl FnMut(&Line) -> Done) -> Done {
     for (case, budget) in &extent.cases {
-        let bar = Bar::new(case.widths());
+        let bar = Bar::counting("pairs", case.widths());
         let mut two = [case.training(device, false)?, case.training(device, true)?];
         let pairs = measure::in_pairs(&mut two, (extent.pairs, extent.seconds[0], *budget), |done| bar.at(done, extent.pairs))?;
         bar.finish();

@@ -29,25 +29,26 @@ impl<'a> Timed<'a> {
         Ok(began.elapsed().as_secs_f64() / (f64::from(repetitions) * f64::from(self.each)))
     }
 
-    /// Seconds of one repetition: the median of at least `blocks` blocks, which together take about `seconds`. The first call
-    /// takes longer: it compiles the kernels, and finds out how many repetitions a block has.
+    /// Seconds of one repetition: the median of `blocks` blocks, which together take about `seconds`. The first call takes
+    /// longer: it compiles the kernels, and finds out how many repetitions a block has. Later calls follow the speed, so that one
+    /// disturbed call does not decide how often everything after it waits for the device.
     pub(crate) fn seconds(&mut self, seconds: f64, blocks: u32) -> Result<f64> {
         let share = seconds / f64::from(blocks);
+        let fitting = |one: f64, each: u32| ((share / (one * f64::from(each)).max(1e-9)) as u32).clamp(1, MOST);
         if self.block == 0 {
             self.block(1)?; // compiles
-            self.block = 1;
-            loop {
-                let took = self.block(self.block)? * f64::from(self.block) * f64::from(self.each);
-                if took >= share / 2.0 || self.block >= MOST {
-                    let wanted = f64::from(self.block) * share / took.max(1e-9);
-                    self.block = (wanted as u32).clamp(1, MOST);
+            // Not at once: what a single repetition takes is mostly the wait for its end.
+            for repetitions in [1, 8, 64, 512] {
+                self.block = fitting(self.block(repetitions)?, self.each);
+                if self.block <= repetitions {
                     break;
                 }
-                self.block = (2 * self.block).min(MOST);
             }
         }
         let times: Result<Vec<f64>> = (0..blocks).map(|_| self.block(self.block)).collect();
-        Ok(median(&times?))
+        let one = median(&times?);
+        self.block = fitting(one, self.each);
+        Ok(one)
     }
 }
 
