@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use thinnet::{Device, Error};
 
+mod bench;
 mod data;
 mod demo;
 mod devices;
@@ -52,6 +53,7 @@ enum Command {
     Sweep(sweep::Args),
     /// List every adapter, with the limits that matter.
     Devices,
+    Bench(bench::Args),
     Mask(mask::Args),
 }
 
@@ -69,6 +71,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Predict(args) => predict::run(args, &cli),
         Command::Sweep(args) => sweep::run(args, &cli),
         Command::Devices => devices::run(&cli),
+        Command::Bench(args) => bench::run(args, &cli),
         Command::Mask(args) => mask::run(args, &cli),
     };
     match result {

@@ -110,6 +110,33 @@ fn wide_starts_the_command_again_with_all_lanes_once_and_only_where_that_helps()
     assert_eq!(run(&["mask", "--wide", "--adapter", "no such adapter"], None).0, Some(3));
 }
 
+// Only that everything is measured and printed: what is measured depends on the machine.
+#[test]
+fn bench_prints_every_figure_and_the_same_ones_as_json() {
+    let text = printed(&["bench", "--quick"]);
+    for part in ["the figures say nothing", "with dropout", "16-16-8-10, batch 8", "GFLOP/s", "copy", "times the copy"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    let json = printed(&["bench", "--quick", "--json"]);
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let what: Vec<&str> = rows.iter().filter_map(|row| row["what"].as_str()).collect();
+    assert_eq!(what, ["training step", "training step", "dense layer", "dense layer", "copy", "dropout"]);
+    assert!(rows[0]["adapter"].is_string() && rows[0]["quick"] == true, "{json}");
+    for row in &rows[1..] {
+        let figures = row.as_object().unwrap().iter().filter(|(key, _)| key.starts_with("seconds") || key.starts_with('g'));
+        let figures: Vec<f64> = figures.map(|(_, value)| value.as_f64().unwrap()).collect();
+        assert!(!figures.is_empty() && figures.iter().all(|figure| *figure > 0.0 && figure.is_finite()), "{row}");
+    }
+    // Two pairs are too few for an interval, and their ratio is theirs.
+    let number = |key: &str| rows[1][key].as_f64().unwrap();
+    assert!(rows[1]["low"].is_null() && rows[1]["pairs"] == 2 && number("ratio") > 0.0, "{json}");
+}
+
+#[test]
+fn bench_has_nothing_to_say_of_the_twins() {
+    fails(&["bench", "--adapter", "cpu"], 2, &["made for checking", "--adapter", "thinnet devices"]);
+}
+
 #[test]
 fn bad_usage_and_bad_input_end_with_2_and_name_the_value() {
     fails(&["mask", "--keep", "1.5"], 2, &["1.5", "from 0 to 1"]);

@@ -1,7 +1,6 @@
 //! Evaluation never draws a mask, and what a plan leaves out.
 
 use thinnet::executor::Executor;
-use thinnet::kernels::Kernel;
 use thinnet::network::{Layer, Network};
 use thinnet::plan::{Caps, Mode, Options, Plans, Update};
 use thinnet::reference::{self, Masks};
@@ -103,8 +102,8 @@ fn kernels_of(network: &Network, mode: Mode, variable_rates: bool) -> (Vec<(&'st
         Section::Site(site) => Some(site),
         _ => None,
     };
-    let kernel = |kernel: &Box<dyn Kernel>| (kernel.entry().name, kernel.sections().into_iter().find_map(site));
-    let names = plans.plans[0].kernels.iter().map(kernel).collect();
+    let kernels = plans.plans[0].kernels.iter();
+    let names = kernels.map(|kernel| (kernel.entry().name, kernel.sections().into_iter().find_map(site))).collect();
     (names, plans.plans[0].sites.iter().map(|site| site.site).collect())
 }
 
