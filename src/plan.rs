@@ -14,13 +14,14 @@ use serde::Serialize;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::{Access, Kernel, MAX_GROUPS};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network};
+use crate::network::{Dropout, KeepProb, Network};
 use crate::step::{RowLayout, SiteLayout};
 use crate::{Error, Result};
 
 mod backward;
 mod batch;
 mod build;
+mod thin;
 mod train;
 
 /// What a device can do, as plain data: printable, and made by hand in tests.
@@ -264,7 +265,6 @@ impl Plans {
     /// # Errors
     /// A network or options that make no sense, or that do not fit the device.
     pub fn add(&mut self, network: &Network, options: Options) -> Result<usize> {
-        check_trainable(network, options.mode)?;
         let plan = build::plan(network, options, self)?;
         self.check_limits(&plan)?;
         self.plans.push(plan);
@@ -341,23 +341,6 @@ impl Plans {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a plan of this mode can be made of the network's dropout layers.
-///
-/// # Errors
-/// Per-batch unit dropout in training.
-fn check_trainable(network: &Network, mode: Mode) -> Result<()> {
-    let units = |layer: &Layer| matches!(layer, Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units);
-    match (mode, network.layers.iter().position(units)) {
-        (Mode::Train(_), Some(layer)) => Err(Error::Network {
-            place: format!("layer {layer} (dropout)"),
-            problem: "per-batch unit dropout, mode \"units\", is not yet trained by a plan; a mask for every sample, mode \
-                      \"inverted\", is another regulariser"
-                .into(),
-        }),
-        _ => Ok(()),
     }
 }
 

@@ -97,7 +97,9 @@ impl SiteStep {
             DropoutMode::Units => {
                 let at = Coordinates { stream: Stream::BatchMask, site: draw.site, pass: draw.update, sample: 0 };
                 let kept = rng::exact_k(at, draw.units, dropout.kept_count(draw.units), draw.key);
-                Self { threshold: 0, keep_all: 1, scale, pass: draw.update, units: draw.units, kept }
+                // What is kept of the units is all of the matrices that a thinned plan works on.
+                let keep_all = u32::from(!kept.is_empty());
+                Self { threshold: 0, keep_all, scale, pass: draw.update, units: draw.units, kept }
             }
         }
     }

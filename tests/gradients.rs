@@ -6,6 +6,7 @@ use thinnet::executor::Executor;
 use thinnet::network::Network;
 use thinnet::reference::{self, Masks};
 use thinnet::step::Step;
+use thinnet::{Activation, Dense, Dropout};
 
 use crate::balls::{self, Ball, Outcome};
 use crate::common::device;
@@ -15,7 +16,7 @@ mod in_place;
 mod networks;
 mod wrong;
 
-pub(crate) use networks::{ADAM, Case, SGD, every_activation_and_loss, members, mixed, networks};
+pub(crate) use networks::{ADAM, Case, SGD, every_activation_and_loss, members, mixed, networks, thinned, thinned_members};
 use wrong::wrong_gradients;
 
 /// The largest error in units of its bound; infinite where a number is none.
@@ -89,8 +90,12 @@ fn on_device((network, soft): &Case, members: &[Member], (rows, batch): (u32, u3
 }
 
 fn check_gradients(case: &Case, count: u64) {
+    check_gradients_of(case, &members(&case.0, count, SGD));
+}
+
+fn check_gradients_of(case: &Case, members: &[Member]) {
     let (mut compared, mut seen) = (0, BTreeMap::new());
-    on_device(case, &members(&case.0, count, SGD), (17, 7), &mut |step, run| {
+    on_device(case, members, (17, 7), &mut |step, run| {
         let balls = run.balls();
         assert!(balls.kink > 0.0, "{:?}: a rectifier is undecided: {}", run.network, balls.kink);
         let want = run.reference(&run.network, &run.weights, &run.masks());
@@ -111,7 +116,31 @@ fn check_gradients(case: &Case, count: u64) {
         println!("  {what}: {seen} bounds");
         assert!(seen >= 10.0, "{:?}, seed {seed}, {what}: only {seen} bounds", case.0);
     }
-    assert_eq!(compared, 2 * 3 * count, "two epochs of three batches");
+    assert_eq!(compared, 2 * 3 * members.len(), "two epochs of three batches");
+}
+
+#[test]
+fn gradients_of_thinned_networks_are_those_of_the_reference() {
+    for case in thinned() {
+        for count in [1, 2] {
+            check_gradients_of(&case, &thinned_members(&case.0, count));
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_keeps_no_unit_has_no_gradient_below_it() {
+    let dense = |units| Dense::new(units).activation(Activation::Tanh);
+    let none = Dropout::units(0.0).unwrap();
+    let network = Network::new(13).dense(dense(9)).dropout(none).dense(dense(6)).dense(Dense::new(5));
+    let mut steps = 0;
+    on_device(&(network.clone(), false), &thinned_members(&network, 2), (17, 7), &mut |_, run| {
+        let want = run.reference(&run.network, &run.weights, &run.masks());
+        assert!(ratio(&run.gradients, &want, &run.balls().gradients) <= 1.0);
+        assert!(run.gradients[..3].iter().flatten().all(|&g| g == 0.0) && run.gradients[3].iter().any(|&g| g != 0.0));
+        steps += 1;
+    });
+    assert_eq!(steps, 12);
 }
 
 #[test]

@@ -180,18 +180,6 @@ fn files_have_the_mode_by_its_own_name() {
     assert_eq!(serde_json::from_str::<Network>(&json).unwrap(), network);
 }
 
-#[test]
-fn a_plan_does_not_train_it_yet_and_says_so() {
-    let mut plans = Plans::new(Device::cpu().caps());
-    let train = |dropout, plans: &mut Plans| {
-        let options = thinnet::plan::Options { mode: Mode::Train(Update::Sgd.into()), ..options(4, 1) };
-        plans.add(&network(dropout), options)
-    };
-    let Err(Error::Network { place, problem }) = train(Dropout::units(0.5).unwrap(), &mut plans) else { panic!("planned") };
-    assert!(place.contains("layer 1") && problem.contains("not yet trained by a plan"), "{place}: {problem}");
-    assert!(train(Dropout::keep(0.5).unwrap(), &mut plans).is_ok());
-}
-
 /// Evaluation has nothing of it, a file keeps it, and PyTorch's expression does not pass it off as `nn.Dropout`.
 #[test]
 fn evaluation_and_files_leave_the_weights_as_they_are() {
@@ -209,4 +197,26 @@ fn evaluation_and_files_leave_the_weights_as_they_are() {
     let folded = Model::initial(&mixed, 4).unwrap().fold_vanilla().unwrap();
     assert_eq!(folded.network().layers[1], Layer::Dropout(Dropout::units(0.5).unwrap()));
     assert_eq!(folded.network().layers[3], Layer::Dropout(Dropout::keep(0.5).unwrap()));
+}
+
+#[test]
+fn a_site_without_a_dense_layer_behind_it_is_refused_with_its_place() {
+    let units = Dropout::units(0.5).unwrap();
+    let dense = || Dense::new(5).activation(Activation::Relu);
+    let networks = [
+        (1, Network::new(4).dense(dense()).dropout(units)),
+        (1, Network::new(4).dense(dense()).dropout(units).dropout(Dropout::keep(0.5).unwrap()).dense(dense())),
+        (2, Network::new(4).dense(dense()).dropout(Dropout::keep(0.5).unwrap()).dropout(units).dense(dense())),
+        (1, Network::new(4).dropout(units).dropout(units).dense(dense())),
+    ];
+    for (layer, network) in networks {
+        let options = thinnet::plan::Options { mode: Mode::Train(Update::Sgd.into()), ..options(3, 1) };
+        match Plans::new(thinnet::plan::Caps::baseline()).add(&network, options) {
+            Err(Error::Network { place, problem }) => {
+                assert!(place == format!("layer {layer} (dropout)") || place == "layer 0 (dropout)", "{place}");
+                assert!(problem.contains("in front of a dense layer") && problem.contains("inverted"), "{problem}");
+            }
+            other => panic!("{network:?}: {other:?}"),
+        }
+    }
 }

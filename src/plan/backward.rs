@@ -1,30 +1,22 @@
 //! The backward pass, and where the optimizer's step is a part of it.
 
-use super::build::{Builder, Trace};
+use super::build::{Builder, Linear, Trace};
 use super::{Gradient, Training};
 use crate::Result;
 use crate::kernels::activation::{ActivationBackward, ActivationParams, GeluBackward};
-use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseUpdate, Epilogue};
+use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseParams, DenseUpdate, Epilogue};
 use crate::kernels::dropout::DropoutBackward;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::splits::{SplitsParams, SumSplits};
+use crate::kernels::units::Sides;
 use crate::memory::Tensor;
 use crate::network::Activation;
-
-/// A dense layer on the way back.
-#[derive(Clone, Copy)]
-struct Layer {
-    layer: usize,
-    x: Tensor,
-    inputs: u32,
-    outputs: u32,
-}
 
 impl Builder<'_> {
     /// The next gradient `[batch, units]`. Two buffers in turn serve all layers; each is as large as the widest needs.
     pub(super) fn gradient(&mut self, trace: &[Trace], units: u32) -> Result<Tensor> {
         let widths = trace.iter().map(|t| match t {
-            Trace::Dense { inputs, outputs, .. } => *inputs.max(outputs),
+            Trace::Dense { linear, .. } => linear.inputs.max(linear.outputs),
             Trace::Dropout { units, .. } => *units,
         });
         let widest = widths.max().unwrap_or(units).max(units);
@@ -39,10 +31,9 @@ impl Builder<'_> {
     pub(super) fn updates_at_once(&self, training: Training, trace: &[Trace]) -> bool {
         let whole = training.gradient == Gradient::Step && !training.clip_norm && !self.plan.options.store_gradient;
         let fits = |step: &Trace| match *step {
-            Trace::Dense { layer, x, inputs, outputs, .. } => {
-                let (weight, bias) = self.weight_and_bias(layer, "").expect("a planned layer has weights");
-                let (matmul, params) = self.dense_params(None, (x, x), (inputs, outputs), weight, bias);
-                matmul == Matmul::Plain || params.panels == 1
+            Trace::Dense { linear, .. } => {
+                let (matmul, params) = self.dense_params(None, (linear.x, linear.x), linear);
+                linear.sides == Sides::default() && (matmul == Matmul::Plain || params.panels == 1)
             }
             Trace::Dropout { .. } => true,
         };
@@ -70,10 +61,10 @@ impl Builder<'_> {
                     self.push(DropoutBackward { params, site: index, samples, dy, dx });
                     dy = dx;
                 }
-                Trace::Dense { layer, x, y, inputs, outputs, activation, epilogue } => {
+                Trace::Dense { linear, y, activation, epilogue } => {
                     if !undone && activation != Activation::Identity {
                         debug_assert!(epilogue.site.is_none(), "fused dropout is undone by the layer behind it");
-                        dy = self.activation_backward(trace, activation, outputs, (dy, y))?;
+                        dy = self.activation_backward(trace, activation, linear.outputs, (dy, y))?;
                     }
                     let before = i.checked_sub(1).and_then(|before| trace.get(before));
                     let epilogue = match before {
@@ -81,14 +72,13 @@ impl Builder<'_> {
                         _ => Epilogue::NONE,
                     };
                     undone = matches!(before, Some(Trace::Dense { activation, .. }) if *activation != Activation::Gelu);
-                    let step = Layer { layer, x, inputs, outputs };
                     let dx = match i > first {
-                        true => Some(self.input_gradient(trace, step, dy, epilogue)?),
+                        true => Some(self.input_gradient(trace, linear, dy, epilogue)?),
                         false => None,
                     };
                     match at_once {
-                        true => self.weight_update(step, dy, training)?,
-                        false => self.weight_gradient(step, dy)?,
+                        true => self.weight_update(linear, dy, training)?,
+                        false => self.weight_gradient(linear, dy)?,
                     }
                     dy = dx.unwrap_or(dy);
                 }
@@ -120,20 +110,31 @@ impl Builder<'_> {
     }
 
     /// The gradient with respect to what `epilogue` made the layer's input of.
-    fn input_gradient(&mut self, trace: &[Trace], layer: Layer, dy: Tensor, epilogue: Epilogue) -> Result<Tensor> {
-        let (weight, bias) = self.weight_and_bias(layer.layer, "")?;
-        let dx = self.gradient(trace, layer.inputs)?;
-        let shape = (layer.inputs, layer.outputs);
-        let (matmul, params) = self.dense_params(epilogue.site, (dx, dy), shape, weight, bias);
-        let (samples, x) = (self.named("batch.samples"), layer.x);
+    fn input_gradient(&mut self, trace: &[Trace], linear: Linear, dy: Tensor, epilogue: Epilogue) -> Result<Tensor> {
+        let dx = self.gradient(trace, linear.inputs)?;
+        let (matmul, params) = self.dense_params(epilogue.site, (dx, dy), linear);
+        let (samples, Linear { x, weight, .. }) = (self.named("batch.samples"), linear);
         self.push(DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx });
         Ok(dx)
     }
 
-    fn weight_gradient(&mut self, Layer { layer, x, inputs, outputs }: Layer, dy: Tensor) -> Result<()> {
-        let (weight, bias) = self.weight_and_bias(layer, ".grad")?;
-        let gradient = span(weight, bias);
-        let (matmul, params) = self.dense_params(None, (x, dy), (inputs, outputs), weight, bias);
+    fn weight_gradient(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
+        let thinned = linear.sides != Sides::default();
+        let target = match thinned {
+            true => self.compact("gradients", linear)?,
+            false => {
+                let (weight, bias) = self.weight_and_bias(linear.layer, ".grad")?;
+                Linear { weight, bias, ..linear }
+            }
+        };
+        self.gradient_of(target, dy)?;
+        if thinned { self.scatter(target) } else { Ok(()) }
+    }
+
+    /// The gradient of a layer's weight and bias into the tensors that stand for them.
+    fn gradient_of(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
+        let (x, gradient) = (linear.x, span(linear.weight, linear.bias));
+        let (matmul, params) = self.dense_params(None, (x, dy), linear);
         if matmul == Matmul::Plain || params.panels == 1 {
             self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });
             return Ok(());
@@ -142,23 +143,23 @@ impl Builder<'_> {
         let (quads, splits) = (gradient.len / 4, params.panels);
         let partials = self.tensor("gradient.splits", u64::from(4 * quads) * u64::from(splits))?;
         let part = Tensor { len: gradient.len * splits, ..partials };
-        let params = crate::kernels::dense::DenseParams { splits, weight_stride: gradient.len, ..params };
+        let params = DenseParams { splits, weight_stride: gradient.len, ..params };
         self.push(DenseBackwardWeight { matmul, params, x, dy, gradient: part });
         let params = SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride };
         self.push(SumSplits { params, partials: part, gradient });
         Ok(())
     }
 
-    fn weight_update(&mut self, Layer { layer, x, inputs, outputs }: Layer, dy: Tensor, training: Training) -> Result<()> {
-        let role = |suffix: &str| self.weight_and_bias(layer, suffix).map(|(weight, bias)| span(weight, bias));
+    fn weight_update(&mut self, linear: Linear, dy: Tensor, training: Training) -> Result<()> {
+        let role = |suffix: &str| self.weight_and_bias(linear.layer, suffix).map(|(weight, bias)| span(weight, bias));
         let (w, m) = (role("")?, role(".moment1")?);
         let v = match self.plan.tensors.contains_key("moment2") {
             true => role(".moment2")?,
             // SGD keeps one number for each weight; what is bound in place of the other is not touched.
             false => self.tensor("nothing", 64)?,
         };
-        let (weight, bias) = self.weight_and_bias(layer, "")?;
-        let (matmul, params) = self.dense_params(None, (x, dy), (inputs, outputs), weight, bias);
+        let x = linear.x;
+        let (matmul, params) = self.dense_params(None, (x, dy), linear);
         self.push(DenseUpdate { matmul, params, update: training.update, x, dy, w, m, v });
         Ok(())
     }

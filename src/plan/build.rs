@@ -9,6 +9,7 @@ use crate::kernels::dense::{DenseForward, DenseParams, Epilogue};
 use crate::kernels::dropout::{DropoutForward, DropoutParams};
 use crate::kernels::matmul::Matmul;
 use crate::kernels::scale::{Scale, ScaleParams};
+use crate::kernels::units::Sides;
 use crate::memory::{BufferId, Tensor};
 use crate::network::{Activation, Dense, Dropout, Layer, Network};
 use crate::rng::{self, Stream};
@@ -68,9 +69,21 @@ enum Piece<'a> {
 /// What the backward pass needs to know of a piece's forward pass.
 pub(super) enum Trace {
     /// `y` is what was stored after `epilogue`, for GELU what went into it.
-    Dense { layer: usize, x: Tensor, y: Tensor, inputs: u32, outputs: u32, activation: Activation, epilogue: Epilogue },
+    Dense { linear: Linear, y: Tensor, activation: Activation, epilogue: Epilogue },
     /// Dropout by a kernel of its own.
     Dropout { index: usize, units: u32 },
+}
+
+/// The matrices of a dense layer in a plan; of one that is thinned on some sides, those of its kept units.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Linear {
+    pub(super) layer: usize,
+    pub(super) x: Tensor,
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
+    pub(super) inputs: u32,
+    pub(super) outputs: u32,
+    pub(super) sides: Sides,
 }
 
 pub(super) struct Builder<'a> {
@@ -179,6 +192,11 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let mut x = self.gather(shapes[0].0[0], first)?;
+        // The site that thins the columns of x.
+        let mut thinned = first.filter(|&index| self.kept_units(index).is_some());
+        if let Some(site) = thinned {
+            x = self.gather_columns(site, x, shapes[0].0[0])?;
+        }
         let mut trace = Vec::new();
         while let Some((&piece, others)) = rest.split_first() {
             rest = others;
@@ -188,11 +206,21 @@ impl<'a> Builder<'a> {
                     self.push(Scale { params, y: x });
                 }
                 Piece::Dropout(index) => {
-                    let units = shapes[self.plan.sites[index].layer].0[0];
+                    let kept = self.kept_units(index);
+                    if kept.is_some() && thinned != Some(index) {
+                        return Err(self.misplaced(index));
+                    }
+                    let units = kept.unwrap_or(shapes[self.plan.sites[index].layer].0[0]);
                     x = self.dropout_forward(index, x, units)?;
                     trace.push(Trace::Dropout { index, units });
                 }
                 Piece::Dense(layer, dense) => {
+                    let behind = match *rest {
+                        [Piece::Dropout(index), Piece::Dense(..), ..] if self.kept_units(index).is_some() => Some(index),
+                        _ => None,
+                    };
+                    let sides = Sides { rows: behind, columns: thinned };
+                    thinned = behind;
                     let gelu = dense.activation == Activation::Gelu;
                     let site = match *rest {
                         [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu => {
@@ -202,9 +230,9 @@ impl<'a> Builder<'a> {
                         _ => None,
                     };
                     let epilogue = Epilogue { activation: if gelu { Activation::Identity } else { dense.activation }, site };
-                    let (inputs, outputs, activation) = (shapes[layer].0[0], dense.units, dense.activation);
-                    let (stored, y) = self.dense_forward(layer, dense, epilogue, (x, inputs))?;
-                    trace.push(Trace::Dense { layer, x, y: stored, inputs, outputs, activation, epilogue });
+                    let linear = self.linear(layer, sides, x, (shapes[layer].0[0], dense.units))?;
+                    let (stored, y) = self.dense_forward(linear, dense.activation, epilogue)?;
+                    trace.push(Trace::Dense { linear, y: stored, activation: dense.activation, epilogue });
                     x = y;
                 }
             }
@@ -214,44 +242,30 @@ impl<'a> Builder<'a> {
     }
 
     /// What the backward pass reads, and the output; they are the same tensor but for GELU.
-    fn dense_forward(
-        &mut self,
-        layer: usize,
-        dense: &Dense,
-        epilogue: Epilogue,
-        (x, inputs): (Tensor, u32),
-    ) -> Result<(Tensor, Tensor)> {
-        let (weight, bias) = self.weight_and_bias(layer, "")?;
-        let gelu = dense.activation == Activation::Gelu;
-        let y = self.matrix(&format!("{}.{layer}", if gelu { "preactivation" } else { "activation" }), dense.units)?;
-        let (matmul, params) = self.dense_params(epilogue.site, (x, y), (inputs, dense.units), weight, bias);
+    fn dense_forward(&mut self, linear: Linear, activation: Activation, epilogue: Epilogue) -> Result<(Tensor, Tensor)> {
+        let Linear { layer, x, weight, bias, outputs, .. } = linear;
+        let gelu = activation == Activation::Gelu;
+        let y = self.matrix(&format!("{}.{layer}", if gelu { "preactivation" } else { "activation" }), outputs)?;
+        let (matmul, params) = self.dense_params(epilogue.site, (x, y), linear);
         let samples = self.named("batch.samples");
         self.push(DenseForward { matmul, params, epilogue, samples, bias, x, weight, y });
         if !gelu {
             return Ok((y, y));
         }
-        let output = self.matrix(&format!("activation.{layer}"), dense.units)?;
-        let words = self.plans.row_words();
+        let output = self.matrix(&format!("activation.{layer}"), outputs)?;
         let params = ActivationParams {
             x_stride: y.stride,
             y_stride: output.stride,
-            ..ActivationParams::new(dense.activation, dense.units, words)
+            ..ActivationParams::new(activation, outputs, self.plans.row_words())
         };
         self.push(GeluForward { params, x: y, y: output });
         Ok((y, output))
     }
 
     /// The family and the parameters of a dense layer's kernel over tensors in the roles of x and y.
-    pub(super) fn dense_params(
-        &self,
-        site: Option<usize>,
-        (x, y): (Tensor, Tensor),
-        (inputs, outputs): (u32, u32),
-        weight: Tensor,
-        bias: Tensor,
-    ) -> (Matmul, DenseParams) {
-        let Options { batch, members, .. } = self.plan.options;
-        let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [batch, inputs, outputs, members]);
+    pub(super) fn dense_params(&self, site: Option<usize>, (x, y): (Tensor, Tensor), linear: Linear) -> (Matmul, DenseParams) {
+        let (Options { batch, members, .. }, Linear { inputs, outputs, weight, bias, .. }) = (&self.plan.options, linear);
+        let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [*batch, inputs, outputs, *members]);
         let params = DenseParams {
             bias_at: (bias.offset - weight.offset) / 4,
             stream_and_site: self.stream_and_site(site),
@@ -259,7 +273,7 @@ impl<'a> Builder<'a> {
             x_stride: x.stride,
             y_stride: y.stride,
             weight_stride: weight.stride,
-            ..DenseParams::new(inputs, outputs, batch, self.plans.row_words())
+            ..DenseParams::new(inputs, outputs, *batch, self.plans.row_words())
         };
         (matmul, params)
     }

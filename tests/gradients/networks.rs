@@ -83,6 +83,27 @@ pub(crate) fn mixed() -> [Case; 4] {
     ]
 }
 
+/// Thinned layers: both sides, rows or columns alone, of the input, next to dropout with a mask for every sample.
+pub(crate) fn thinned() -> [Case; 3] {
+    use Activation::{Gelu, Identity, LeakyRelu, Relu, Selu, Tanh};
+    let units = |keep| Layer::Dropout(Dropout::units(keep).unwrap());
+    let with = |loss, layers| Network { layers, loss, ..Network::new(13) };
+    let both = vec![units(0.8), dense(31, Relu), units(0.5), dense(19, Tanh), units(0.6), dense(5, Identity)];
+    let gelu = vec![dense(31, Selu), units(0.5), dense(9, Gelu), units(0.7), dense(3, LeakyRelu)];
+    let beside =
+        vec![dropout(0.8), dense(31, LeakyRelu), units(0.1), dense(7, Tanh), dropout(0.5), dense(5, Identity), dropout(0.9)];
+    [
+        (with(Loss::SoftmaxCrossEntropy, both), false),
+        (with(Loss::MeanSquaredError, gelu), true),
+        (with(Loss::BinaryCrossEntropy, beside), true),
+    ]
+}
+
+/// Members of thinned networks, whose rates are the plan's.
+pub(crate) fn thinned_members(network: &Network, count: u64) -> Vec<Member> {
+    (0..count as usize).map(|m| Member::new(network, [5 << 33 | 7, 11][m], SGD[m]).weight_decay([0.0, 0.01][m])).collect()
+}
+
 /// One member, or two that differ in everything that members may differ in; one rate of each network is 1 for the second.
 pub(crate) fn members(network: &Network, count: u64, optimizer: [Optimizer; 2]) -> Vec<Member> {
     let sites = network.sites().unwrap().into_iter().flatten().count();
