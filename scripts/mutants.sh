@@ -74,36 +74,46 @@ mutant one-member-for-all killed 'kernels::' shaders/lib/step.wgsl 'select(group
 mutant philox-one-round-short killed 'philox:: dropout::' shaders/lib/philox.wgsl 'round < 10u' 'round < 9u'
 mutant shuffle-one-round-short killed 'shuffle:: kernels::' shaders/rows.wgsl 'round < 8u' 'round < 7u'
 mutant matmul-operands-swapped killed 'kernels::' shaders/dense.wgsl 'v.x * a0 + v.y * a1' 'v.y * a0 + v.x * a1'
-mutant matmul-transposed killed 'gradients::' src/plan/build.rs 'DenseBackwardWeight { params, x, dy, dweight }' 'DenseBackwardWeight { params, x: dy, dy: x, dweight }'
+mutant matmul-transposed killed 'gradients::' src/plan/backward.rs 'self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });' 'self.push(DenseBackwardWeight { matmul, params, x: dy, dy: x, gradient });'
 mutant last-workgroup-skipped killed 'kernels::' src/kernels.rs 'invocations.div_ceil(WORKGROUP).max(1)' '(invocations / WORKGROUP).max(1)'
-mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[id.z * (p.bias_stride / 4u) + id.x];' 'sums[r] = vec4<f32>();'
+mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[weight_base + id.x];' 'sums[r] = vec4<f32>();'
+mutant shuffle-bias-forgotten killed 'kernels::' shaders/dense_shuffle.wgsl 'dense_output(sum{g}_{e} + b,' 'dense_output(sum{g}_{e},'
+mutant stale-rows-in-a-sum killed 'kernels::' shaders/dense_shuffle.wgsl 'select(zero_row, row, row < rows)' 'row'
+mutant mask-of-the-next-row killed 'kernels::' shaders/dense_shuffle.wgsl 'kept_bits(keep{g}, {e}u)' 'kept_bits(keep{g}, {e}u + 1u)'
+mutant relu-gradient-without-scale killed 'kernels:: gradients::' shaders/lib/dense.wgsl 'activation_gradient(ACTIVATION, y, d * scale)' 'activation_gradient(ACTIVATION, y, d)'
+mutant tanh-of-the-scaled-output killed 'kernels:: gradients::' shaders/lib/dense.wgsl 'activation_gradient(ACTIVATION, y / scale, d * scale)' 'activation_gradient(ACTIVATION, y, d * scale)'
+mutant textures-never-filled-again killed 'gradients::' src/gpu/textures.rs 'filled.fresh = false;
+            }' 'filled.fresh = true;
+            }'
+mutant panels-all-from-the-first killed 'kernels::' src/kernels/texture.rs 'first * self.row_words;' '0;'
+mutant thinned-gradient-not-scattered killed 'gradients::' src/plan/backward.rs 'if thinned { self.scatter(target) } else { Ok(()) }' 'Ok(())'
 
 # Loss and backward.
 mutant loss-not-divided-by-batch killed 'kernels::' shaders/loss.wgsl '(probability - wanted) / batch' '(probability - wanted)'
 mutant loss-divided-by-the-part killed 'kernels::' shaders/loss.wgsl 'f32(step.batch_rows)' 'f32(step.rows)'
 mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum = 0.0;' 'largest = 0.0;
     var sum = 0.0;'
-mutant dy-ignored killed 'kernels:: gradients::' shaders/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
+mutant dy-ignored killed 'kernels:: gradients::' shaders/lib/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
 mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'drop_units(dy[member * (p.in_stride / 4u) + i], keep, site.scale)' \
     'drop_units(dy[member * (p.in_stride / 4u) + i], keeps(i, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, member), site.scale)'
-mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site)' \
-    '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
-mutant dropout-left-out-of-backward killed 'gradients::' src/plan/build.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
+mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(4 * self.row_quads(units), Stream::TrainingMask, self.plan.sites[index].site)' \
+    '..DropoutParams::new(4 * self.row_quads(units), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
+mutant dropout-left-out-of-backward killed 'gradients::' src/plan/backward.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
                     dy = dx;' 'let _ = (params, samples, dx);'
 
 # Activations, losses on targets, optimizers and norms.
-mutant selu-without-lambda killed 'kernels::' shaders/activation.wgsl 'LAMBDA_ALPHA * power_less_one(z), LAMBDA * z,' 'LAMBDA_ALPHA * power_less_one(z), z,'
-mutant selu-near-zero-cancels killed 'kernels::' shaders/activation.wgsl 'b > vec4<f32>(-0.25)' 'b > vec4<f32>(0.25)'
-mutant leaky-slope-in-backward-forgotten killed 'kernels::' shaders/activation.wgsl 'select(SLOPE * d, d, f' 'select(vec4<f32>(), d, f'
+mutant selu-without-lambda killed 'kernels::' shaders/lib/activation.wgsl 'LAMBDA_ALPHA * power_less_one(z), LAMBDA * z,' 'LAMBDA_ALPHA * power_less_one(z), z,'
+mutant selu-near-zero-cancels killed 'kernels::' shaders/lib/activation.wgsl 'b > vec4<f32>(-0.25)' 'b > vec4<f32>(0.25)'
+mutant leaky-slope-in-backward-forgotten killed 'kernels::' shaders/lib/activation.wgsl 'select(SLOPE * d, d, f' 'select(vec4<f32>(), d, f'
 mutant gelu-bend-forgotten killed 'kernels::' shaders/activation.wgsl 'share + share * (1.0 - share)' 'share + 0.0 * share * (1.0 - share)'
 mutant logistic-loss-by-log killed 'kernels::' shaders/targets.wgsl 'log_one_plus(exp(-abs(logit)))' 'log(1.0 + exp(-abs(logit)))'
-mutant targets-of-the-batch-row killed 'kernels::' shaders/targets.wgsl 'return rows[member * p.rows_stride + row] * p.row_stride;' 'return (row + 0u * rows[member * p.rows_stride]) * p.row_stride;'
+mutant targets-of-the-batch-row killed 'kernels::' shaders/targets.wgsl 'return rows[member * p.rows_stride + row] * p.targets_row;' 'return (row + 0u * rows[member * p.rows_stride]) * p.targets_row;'
 mutant squared-error-not-a-mean-of-outputs killed 'kernels::' shaders/targets.wgsl '2.0 * (logits[z + c] - targets[t + c]) / count' '2.0 * (logits[z + c] - targets[t + c]) / f32(step.batch_rows)'
 mutant targets-divided-by-the-part killed 'kernels::' shaders/targets.wgsl 'f32(p.classes) * f32(step.batch_rows)' 'f32(p.classes) * f32(step.rows)'
 mutant hit-of-one-output killed 'kernels::' shaders/targets.wgsl 'right = right && ' 'right = '
-mutant nesterov-forgotten killed 'kernels::' shaders/optimizer.wgsl 'o.nesterov == 1u' 'o.nesterov == 2u'
-mutant decoupled-decay-forgotten killed 'kernels::' shaders/optimizer.wgsl 'old - o.decoupled_decay * old' 'old'
-mutant rmsprop-momentum-forgotten killed 'kernels::' shaders/optimizer.wgsl 'o.beta1 * m[at] + g / (' 'g / ('
+mutant nesterov-forgotten killed 'kernels::' shaders/lib/optimizer.wgsl 'o.nesterov == 1u' 'o.nesterov == 2u'
+mutant decoupled-decay-forgotten killed 'kernels::' shaders/lib/optimizer.wgsl 'old.w - o.decoupled_decay * old.w' 'old.w'
+mutant rmsprop-momentum-forgotten killed 'kernels::' shaders/lib/optimizer.wgsl 'o.beta1 * old.m + g / (' 'g / ('
 mutant sum-not-overwritten killed 'kernels::' shaders/gradients.wgsl 'step.accumulated == 0u' 'step.accumulated == 1000000u'
 mutant norm-of-half-the-gradients killed 'kernels::' shaders/gradients.wgsl 'min((group.x + 1u) * range, p.quads)' 'min((group.x + 1u) * range, p.quads / 2u)'
 mutant clip-without-the-small-number killed 'kernels::' shaders/clip.wgsl ')) + 1e-6;' '));'
@@ -145,11 +155,11 @@ mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/tra
 mutant clip-by-the-first-part killed 'wiring::' src/plan/train.rs 'part(partials, i * PARTIALS, PARTIALS)' 'part(partials, 0 * i, PARTIALS)'
 mutant parts-without-the-rest killed 'wiring::' src/plan/train.rs 'whole.len.div_ceil(chunk)' 'whole.len / chunk'
 mutant parts-as-if-for-one-member killed 'wiring::' src/plan/train.rs 'u64::from(self.plan.options.members - 1)' 'u64::from(self.plan.options.members - self.plan.options.members)'
-mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs 'if !training && dropout.eval_scale() != 1.0 {' 'if false && !training {'
+mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs 'if !training && dropout.eval_scale() != 1.0 =>' 'if false && !training =>'
 mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs 'if !training && dropout.eval_scale()' 'if dropout.eval_scale()'
 mutant vanilla-scaled-in-training killed 'gradients:: learning::' src/network/dropout.rs 'DropoutMode::Vanilla => 1.0,' 'DropoutMode::Vanilla => self.keep.scale(),'
-mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/build.rs 'GeluBackward { params, dy, x: f, dx }' 'GeluBackward { params, dy, x: self.named(&format!("activation.{layer}")), dx }'
-mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/build.rs 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),' 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes),'
+mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/backward.rs 'GeluBackward { params, dy, x: y, dx }' 'GeluBackward { params, dy, x: dy, dx }'
+mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/batch.rs 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),' 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes),'
 
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
