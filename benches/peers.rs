@@ -15,11 +15,12 @@ mod work;
 
 use measure::Timed;
 use thinnet::{Device, Error, Result};
-use work::Case;
+use work::{Case, Drops};
 
-const WORKS: [&str; 9] = [
+const WORKS: [&str; 10] = [
     "mlp",
     "mlp-dropout",
+    "mlp-units",
     "digits",
     "digits-dropout",
     "matmul-512x512x512",
@@ -32,10 +33,11 @@ const WORKS: [&str; 9] = [
 fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
     let case = |case: Case| if test { Case::tiny() } else { case };
     match (work, serve::matmul(work)) {
-        ("mlp", _) => case(Case::mlp()).training(device, false),
-        ("mlp-dropout", _) => case(Case::mlp()).training(device, true),
-        ("digits", _) => case(Case::digits()).training(device, false),
-        ("digits-dropout", _) => case(Case::digits()).training(device, true),
+        ("mlp", _) => case(Case::mlp()).training(device, Drops::Nothing),
+        ("mlp-dropout", _) => case(Case::mlp()).training(device, Drops::PerSample),
+        ("mlp-units", _) => case(Case::mlp()).training(device, Drops::PerBatch),
+        ("digits", _) => case(Case::digits()).training(device, Drops::Nothing),
+        ("digits-dropout", _) => case(Case::digits()).training(device, Drops::PerSample),
         ("dropout", _) => work::dropout(device, if test { [8, 12] } else { [2048, 2048] }),
         ("copy", _) => match device.gpu() {
             Some(gpu) => probe::copy(gpu, if test { 1 << 10 } else { 1 << 22 }),

@@ -14,7 +14,7 @@ mod work;
 
 use measure::Compared;
 use thinnet::{Device, Result};
-use work::Case;
+use work::{Case, Drops};
 
 /// Pairs of a case, and the seconds of one measurement.
 #[derive(Clone, Copy)]
@@ -24,7 +24,11 @@ struct Effort {
 }
 
 fn compare(device: &Device, name: &str, case: &Case, effort: Effort) -> Result<()> {
-    let mut two = [case.training(device, false)?, case.training(device, true)?];
+    compare_two(device, name, case, [Drops::Nothing, Drops::PerSample], effort)
+}
+
+fn compare_two(device: &Device, name: &str, case: &Case, [first, second]: [Drops; 2], effort: Effort) -> Result<()> {
+    let mut two = [case.training(device, first)?, case.training(device, second)?];
     let pairs = measure::in_pairs(&mut two, (effort.pairs, effort.seconds, f64::INFINITY), |_| {})?;
     println!("{:44} {}", format!("{name}{case}"), Compared::of(&pairs));
     Ok(())
@@ -66,6 +70,8 @@ fn run(test: bool, by_scale: bool) -> Result<()> {
     compare(&device, "digits ", &Case::digits(), effort)?;
     compare(&device, "demo ", &Case { hidden: vec![128, 128], ..Case::digits() }, effort)?;
     compare(&device, "MLP ", &Case::mlp(), effort)?;
+    header("per-batch units (with) against a mask for every sample (without)");
+    compare_two(&device, "MLP ", &Case::mlp(), [Drops::PerSample, Drops::PerBatch], effort)?;
     if by_scale {
         // Fewer pairs, but enough for an interval: there are many lines.
         let middle = Case { hidden: vec![512, 512], batches: 4, ..Case::mlp() };

@@ -12,7 +12,7 @@ mod probe;
 mod work;
 
 use measure::Compared;
-use work::Case;
+use work::{Case, Drops};
 
 /// What a command returns; `Result` is the library's, for the modules above.
 type Done = std::result::Result<(), Failure>;
@@ -31,8 +31,8 @@ pub(crate) struct Args {
 
 /// How much is measured.
 struct Extent {
-    /// Networks, and the seconds that the pairs of each may take.
-    cases: [(Case, f64); 2],
+    /// Networks, what is compared, and the seconds that the pairs of each may take.
+    cases: [(Case, [Drops; 2], f64); 3],
     pairs: u32,
     /// Rows, inputs and units of dense layers.
     products: [[u32; 3]; 2],
@@ -42,14 +42,22 @@ struct Extent {
     seconds: [f64; 2],
 }
 
+/// No dropout, and a mask for every sample.
+const MASKS: [Drops; 2] = [Drops::Nothing, Drops::PerSample];
+
+/// No dropout, and one set of units for a whole batch.
+const UNITS: [Drops; 2] = [Drops::Nothing, Drops::PerBatch];
+
 impl Extent {
     fn new(quick: bool) -> Self {
         if quick {
-            let cases = [(Case::tiny(), 1.0), (Case { batch: 4, ..Case::tiny() }, 1.0)];
+            let small = Case { batch: 4, ..Case::tiny() };
+            let cases = [(Case::tiny(), MASKS, 1.0), (small, MASKS, 1.0), (Case::tiny(), UNITS, 1.0)];
             return Self { cases, pairs: 2, products: [[16; 3], [8, 16, 32]], dropout: [64, 64], seconds: [0.0; 2] };
         }
         // 21 pairs: an odd number has a middle, and the interval leaves out the five values on each side.
-        let (cases, products) = ([(Case::mlp(), 10.0), (Case::digits(), 6.0)], [[1024; 3], [128, 1024, 1024]]);
+        let cases = [(Case::mlp(), MASKS, 8.0), (Case::digits(), MASKS, 5.0), (Case::mlp(), UNITS, 8.0)];
+        let products = [[1024; 3], [128, 1024, 1024]];
         Self { cases, pairs: 21, products, dropout: [2048, 2048], seconds: [0.1, 1.0] }
     }
 }
@@ -81,7 +89,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Done {
         if args.quick {
             writeln!(out, "Only that everything runs; the figures say nothing.")?;
         }
-        writeln!(out, "\n{:36} {}", "a training step, SGD with momentum", measure::compared_header())?;
+        writeln!(out, "\n{:46} {}", "a training step, SGD with momentum", measure::compared_header())?;
     }
     measure_all(&device, &extent, |line| {
         writeln!(out, "{}", if cli.json { json(line).to_string() } else { text(line) })?;
@@ -90,12 +98,13 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Done {
 }
 
 fn measure_all(device: &Device, extent: &Extent, mut print: impl FnMut(&Line) -> Done) -> Done {
-    for (case, budget) in &extent.cases {
+    for (case, drops, budget) in &extent.cases {
         let bar = Bar::counting("pairs", case.widths());
-        let mut two = [case.training(device, false)?, case.training(device, true)?];
+        let mut two = [case.training(device, drops[0])?, case.training(device, drops[1])?];
         let pairs = measure::in_pairs(&mut two, (extent.pairs, extent.seconds[0], *budget), |done| bar.at(done, extent.pairs))?;
         bar.finish();
-        print(&Line::Training(case.widths(), case.batch, Compared::of(&pairs)))?;
+        let name = if *drops == UNITS { format!("{}, per-batch units", case.widths()) } else { case.widths() };
+        print(&Line::Training(name, case.batch, Compared::of(&pairs)))?;
     }
     for shape in extent.products {
         print(&Line::Product(shape, work::product(device, shape)?.seconds(extent.seconds[1], 3)?))?;
@@ -131,10 +140,10 @@ fn json(line: &Line) -> serde_json::Value {
 
 fn text(line: &Line) -> String {
     match line {
-        Line::Training(network, batch, found) => format!("{:36} {found}", format!("  {network}, batch {batch}")),
+        Line::Training(network, batch, found) => format!("{:46} {found}", format!("  {network}, batch {batch}")),
         Line::Product([m, k, n], seconds) => {
             let name = format!("dense layer, {m} x {k} x {n}");
-            format!("{name:36} {:>9.3} ms {:>9.2} GFLOP/s", 1e3 * seconds, gflops([*m, *k, *n], *seconds))
+            format!("{name:46} {:>9.3} ms {:>9.2} GFLOP/s", 1e3 * seconds, gflops([*m, *k, *n], *seconds))
         }
         Line::Copy(bytes, seconds) => bandwidth("copy", *bytes, *seconds),
         Line::Dropout(bytes, seconds, ratio) => {
@@ -148,7 +157,7 @@ fn gflops(shape: [u32; 3], seconds: f64) -> f64 {
 }
 
 fn bandwidth(name: &str, bytes: f64, seconds: f64) -> String {
-    format!("{name:36} {:>9.3} ms {:>9.2} GB/s", 1e3 * seconds, bytes / seconds * 1e-9)
+    format!("{name:46} {:>9.3} ms {:>9.2} GB/s", 1e3 * seconds, bytes / seconds * 1e-9)
 }
 
 #[cfg(test)]

@@ -26,6 +26,28 @@ pub(crate) struct Case {
     pub(crate) keep: [f64; 2],
 }
 
+/// What is dropped at every site of a case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Drops {
+    /// Nothing.
+    Nothing,
+    /// A mask for every sample.
+    PerSample,
+    /// One set of units for the whole batch.
+    PerBatch,
+}
+
+impl Drops {
+    fn layer(self, keep: f64) -> Result<Option<Dropout>> {
+        Ok(match self {
+            _ if keep == 1.0 => None,
+            Self::Nothing => None,
+            Self::PerSample => Some(Dropout::keep(keep)?),
+            Self::PerBatch => Some(Dropout::units(keep)?),
+        })
+    }
+}
+
 impl Case {
     /// The size that papers on dropout use for MNIST.
     pub(crate) fn mlp() -> Self {
@@ -48,16 +70,11 @@ impl Case {
         format!("{}-{hidden}10", self.inputs)
     }
 
-    fn network(&self, dropout: bool) -> Result<Network> {
-        let mut network = Network::new(self.inputs);
-        if dropout && self.keep[0] < 1.0 {
-            network = network.dropout(Dropout::keep(self.keep[0])?);
-        }
+    fn network(&self, drops: Drops) -> Result<Network> {
+        let with = |network: Network, keep| Ok(drops.layer(keep)?.into_iter().fold(network, Network::dropout));
+        let mut network = with(Network::new(self.inputs), self.keep[0])?;
         for &units in &self.hidden {
-            network = network.dense(Dense::new(units).activation(Activation::Relu));
-            if dropout {
-                network = network.dropout(Dropout::keep(self.keep[1])?);
-            }
+            network = with(network.dense(Dense::new(units).activation(Activation::Relu)), self.keep[1])?;
         }
         Ok(network.dense(Dense::new(10)))
     }
@@ -70,9 +87,9 @@ impl Case {
     }
 
     /// Training steps with SGD and momentum, as a user's training makes them: [`thinnet::Trainer`], whole epochs.
-    pub(crate) fn training(&self, device: &Device, dropout: bool) -> Result<Timed<'static>> {
+    pub(crate) fn training(&self, device: &Device, drops: Drops) -> Result<Timed<'static>> {
         let options = TrainOptions { batch: self.batch, optimizer: Optimizer::momentum(0.01, 0.9), ..Default::default() };
-        let mut trainer = thinnet::Trainer::new(device, &self.network(dropout)?, &self.data()?, options)?;
+        let mut trainer = thinnet::Trainer::new(device, &self.network(drops)?, &self.data()?, options)?;
         Ok(Timed::new(self.batches, move |epochs| trainer.fit(epochs).map(|_| ())))
     }
 }
