@@ -120,7 +120,7 @@ fn bench_prints_every_figure_and_the_same_ones_as_json() {
     let json = printed(&["bench", "--quick", "--json"]);
     let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let what: Vec<&str> = rows.iter().filter_map(|row| row["what"].as_str()).collect();
-    assert_eq!(what, ["training step", "training step", "dense layer", "dense layer", "copy", "dropout"]);
+    assert_eq!(what, ["training step", "training step", "training step", "dense layer", "dense layer", "copy", "dropout"]);
     assert!(rows[0]["adapter"].is_string() && rows[0]["quick"] == true, "{json}");
     for row in &rows[1..] {
         let figures = row.as_object().unwrap().iter().filter(|(key, _)| key.starts_with("seconds") || key.starts_with('g'));
