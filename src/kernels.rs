@@ -29,6 +29,7 @@ pub mod scale;
 pub mod splits;
 pub mod targets;
 pub mod texture;
+pub mod thinned_update;
 pub mod units;
 mod unroll;
 
@@ -72,6 +73,7 @@ pub static ALL: &[&Entry] = &[
     &targets::BinaryCrossEntropyForward::ENTRY,
     &targets::SquaredError::ENTRY,
     &targets::SquaredErrorForward::ENTRY,
+    &thinned_update::ThinnedUpdate::ENTRY,
     &units::GatherColumns::ENTRY,
     &units::GatherWeight::ENTRY,
     &units::ScatterGradient::ENTRY,

@@ -53,7 +53,7 @@ cases! {
     optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
-    units: gather_weight, scatter_gradient, gather_columns;
+    units: gather_weight, scatter_gradient, gather_columns, thinned_update;
 }
 
 /// A tensor of a case and what it holds before the dispatch.

@@ -86,7 +86,8 @@ fn shuffle_constants(lanes: u32, tiles: u32) -> Constants {
     vec![("LANES", lanes), ("TILES", tiles), ("GROUPS", tiles * lanes / 8), ("PANEL_ROWS", PANEL_ROWS)]
 }
 
-fn optimizer(update: Update) -> u32 {
+/// The number of an optimizer in WGSL, see `lib/dense_update.wgsl`.
+pub(super) fn optimizer_constant(update: Update) -> u32 {
     match update {
         Update::Sgd => 1,
         Update::Adam => 2,
@@ -354,7 +355,7 @@ impl Kernel for DenseUpdate {
     }
 
     fn constants(&self) -> Constants {
-        constants(self.matmul, self.result(), variant(0, 0, optimizer(self.update)))
+        constants(self.matmul, self.result(), variant(0, 0, optimizer_constant(self.update)))
     }
 
     fn texture_rows(&self) -> Vec<u32> {

@@ -1,7 +1,7 @@
 //! The backward pass, and where the optimizer's step is a part of it.
 
 use super::build::{Builder, Linear, Trace};
-use super::{Gradient, Training};
+use super::{Gradient, Training, Update};
 use crate::Result;
 use crate::kernels::activation::{ActivationBackward, ActivationParams, GeluBackward};
 use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseParams, DenseUpdate, Epilogue};
@@ -33,7 +33,7 @@ impl Builder<'_> {
         let fits = |step: &Trace| match *step {
             Trace::Dense { linear, .. } => {
                 let (matmul, params) = self.dense_params(None, (linear.x, linear.x), linear);
-                linear.sides == Sides::default() && (matmul == Matmul::Plain || params.panels == 1)
+                matmul == Matmul::Plain || params.panels == 1
             }
             Trace::Dropout { .. } => true,
         };
@@ -150,13 +150,22 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// SGD keeps one number for each weight; what is bound in place of the other is not touched.
+    pub(super) fn nothing(&mut self) -> Result<Tensor> {
+        self.tensor("nothing", 64)
+    }
+
     fn weight_update(&mut self, linear: Linear, dy: Tensor, training: Training) -> Result<()> {
+        if linear.sides != Sides::default() {
+            let gradient = self.compact("gradients", linear)?;
+            self.gradient_of(gradient, dy)?;
+            return self.thinned_update(gradient, training.update);
+        }
         let role = |suffix: &str| self.weight_and_bias(linear.layer, suffix).map(|(weight, bias)| span(weight, bias));
         let (w, m) = (role("")?, role(".moment1")?);
-        let v = match self.plan.tensors.contains_key("moment2") {
-            true => role(".moment2")?,
-            // SGD keeps one number for each weight; what is bound in place of the other is not touched.
-            false => self.tensor("nothing", 64)?,
+        let v = match training.update {
+            Update::Sgd => self.nothing()?,
+            Update::Adam | Update::RmsProp => role(".moment2")?,
         };
         let x = linear.x;
         let (matmul, params) = self.dense_params(None, (x, dy), linear);

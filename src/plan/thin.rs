@@ -1,8 +1,9 @@
 //! Thinned layers of per-batch unit dropout: a layer between such sites is trained on the matrices of its kept units alone, which
 //! are gathered before it runs and whose gradient is scattered back, 0 where a unit was dropped.
 
-use super::ALIGN;
 use super::build::{Builder, Linear};
+use super::{ALIGN, Update};
+use crate::kernels::thinned_update::ThinnedUpdate;
 use crate::kernels::units::{GatherColumns, GatherWeight, ScatterGradient, Sides, UnitsParams};
 use crate::memory::Tensor;
 use crate::{Error, Result};
@@ -72,16 +73,34 @@ impl Builder<'_> {
         let (inputs, outputs) = (shapes[gradient.layer].0[0], shapes[gradient.layer + 1].0[0]);
         let all = Linear { inputs, outputs, ..gradient };
         let params = self.matrix_params(all, gradient.inputs);
-        let params = UnitsParams {
-            read_stride: gradient.weight.stride,
-            write_stride: dweight.stride,
-            row_list_stride: crate::step::list_words(outputs),
-            ..params
-        };
+        let params = UnitsParams { read_stride: gradient.weight.stride, write_stride: dweight.stride, ..params };
         self.push(ScatterGradient { params, sides: gradient.sides, compact_gradient: gradient.weight, dweight });
         let (params, sides) = self.bias_params(all, gradient.outputs);
         let params = UnitsParams { read_stride: gradient.bias.stride, write_stride: dbias.stride, ..params };
         self.push(ScatterGradient { params, sides, compact_gradient: gradient.bias, dweight: dbias });
+        Ok(())
+    }
+
+    /// The optimizer's step of all units with the gradient of the kept ones.
+    pub(super) fn thinned_update(&mut self, gradient: Linear, update: Update) -> Result<()> {
+        let shapes = self.network.shapes()?;
+        let (inputs, outputs) = (shapes[gradient.layer].0[0], shapes[gradient.layer + 1].0[0]);
+        let all = Linear { inputs, outputs, ..gradient };
+        let (weights, moments) = (self.weight_and_bias(all.layer, "")?, self.weight_and_bias(all.layer, ".moment1")?);
+        let squares = match update {
+            Update::Sgd => (self.nothing()?, self.nothing()?),
+            Update::Adam | Update::RmsProp => self.weight_and_bias(all.layer, ".moment2")?,
+        };
+        let strides =
+            |params, compact: Tensor| UnitsParams { read_stride: compact.stride, write_stride: weights.0.stride, ..params };
+        let params = strides(self.matrix_params(all, gradient.inputs), gradient.weight);
+        let compact_gradient = gradient.weight;
+        let (w, m, v) = (weights.0, moments.0, squares.0);
+        self.push(ThinnedUpdate { params, update, sides: all.sides, compact_gradient, w, m, v });
+        let (params, sides) = self.bias_params(all, gradient.outputs);
+        let (params, compact_gradient) = (strides(params, gradient.bias), gradient.bias);
+        let (w, m, v) = (weights.1, moments.1, squares.1);
+        self.push(ThinnedUpdate { params, update, sides, compact_gradient, w, m, v });
         Ok(())
     }
 

@@ -180,6 +180,22 @@ fn backward_weight_cases(case: &mut Case, matmul: Matmul) {
     );
 }
 
+/// Scalars of a member's own.
+pub(super) fn optimizer_of(member: u32) -> OptimizerStep {
+    OptimizerStep {
+        learning_rate: 0.1,
+        weight_decay: 0.01 * member as f32,
+        beta1: 0.9,
+        one_minus_beta1: 0.1,
+        beta2: 0.99,
+        one_minus_beta2: 0.01,
+        root_bias2: 0.5,
+        epsilon: 1e-3,
+        nesterov: member,
+        ..OptimizerStep::default()
+    }
+}
+
 fn update_cases(case: &mut Case, matmul: Matmul) {
     let words = matmul.row_words();
     let updates = [Update::Sgd, Update::Adam, Update::RmsProp].into_iter().cycle();
@@ -196,18 +212,7 @@ fn update_cases(case: &mut Case, matmul: Matmul) {
         let (x, dy) = (Slot::rows("x", batch, rows, inputs, words), Slot::rows("dy", batch, rows, outputs, words));
         let mut step = rates(shape, None);
         for (member, values) in step.members.iter_mut().enumerate() {
-            values.optimizer = OptimizerStep {
-                learning_rate: 0.1,
-                weight_decay: 0.01 * member as f32,
-                beta1: 0.9,
-                one_minus_beta1: 0.1,
-                beta2: 0.99,
-                one_minus_beta2: 0.01,
-                root_bias2: 0.5,
-                epsilon: 1e-3,
-                nesterov: member as u32,
-                ..OptimizerStep::default()
-            };
+            values.optimizer = optimizer_of(member as u32);
         }
         case.check(&step, [x, dy, w.even(), m.even(), v.even()], |[x, dy, w, m, v]| {
             let params = DenseParams { bias_at, ..params(matmul, shape, [Some(x), Some(w), Some(dy), None]) };

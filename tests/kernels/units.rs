@@ -1,11 +1,13 @@
 //! Cases of the kernels between whole matrices and those of the kept units alone.
 
 use thinnet::Dropout;
+use thinnet::kernels::thinned_update::ThinnedUpdate;
 use thinnet::kernels::units::{GatherColumns, GatherWeight, ScatterGradient, Sides, UnitsParams};
+use thinnet::plan::Update;
 use thinnet::step::{Draw, SiteStep, Step};
 
-use super::{Case, Slot, seed};
-use crate::common::{step, words};
+use super::{Case, Slot, bits, seed};
+use crate::common::{numbers, step, words};
 
 /// The sites of a step: one of masks by sample, then the one that thins rows and the one that thins columns.
 const SIDES: Sides = Sides { rows: Some(1), columns: Some(2) };
@@ -123,6 +125,42 @@ pub(super) fn gather_columns(case: &mut Case) {
                 ..UnitsParams::new(Sides { rows: None, ..SIDES }, [batch, kept], columns)
             };
             GatherColumns { params, site: 2, x, compact }
+        });
+    }
+}
+
+/// Every optimizer, over shapes and sides in turn; what is read of m and v is as large as w.
+pub(super) fn thinned_update(case: &mut Case) {
+    let updates = [Update::Sgd, Update::Adam, Update::RmsProp].into_iter().cycle();
+    let all = shapes().flat_map(|(shape, members)| sides(shape).map(move |(sides, compact)| (shape, members, sides, compact)));
+    for ((shape, members, sides, compact), update) in all.zip(updates) {
+        let [quads, read_quads] = [shape.whole[1], compact[1]].map(|columns| shape.quads(columns));
+        let len = shape.whole[0] * 4 * quads;
+        let numbers_of = |name: &'static str, low: f32| {
+            let values =
+                move |m| numbers(len as usize, seed(name, m)).into_iter().map(move |v| if low > 0.0 { v.abs() + low } else { v });
+            Slot::own(name, len, move |m| bits(values(m))).even()
+        };
+        let gradient = (compact[0] * 4 * read_quads).max(4);
+        let slots = [
+            Slot::own("gradient", gradient, move |m| bits(numbers(gradient as usize, seed("gradient", m)))),
+            numbers_of("w", 0.0),
+            numbers_of("m", 0.0),
+            numbers_of("v", 0.01),
+        ];
+        let mut step = thinned(1, members, shape);
+        for (member, values) in step.members.iter_mut().enumerate() {
+            values.optimizer = super::dense::optimizer_of(member as u32);
+        }
+        case.check(&step, slots, |[compact_gradient, w, m, v]| {
+            let params = UnitsParams {
+                quads,
+                read_quads,
+                read_stride: compact_gradient.stride,
+                write_stride: w.stride,
+                ..UnitsParams::new(sides, shape.whole, compact[1])
+            };
+            ThinnedUpdate { params, update, sides, compact_gradient, w, m, v }
         });
     }
 }
