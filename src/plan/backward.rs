@@ -4,9 +4,8 @@ use super::build::{Builder, Trace};
 use super::{Gradient, Training};
 use crate::Result;
 use crate::kernels::activation::{ActivationBackward, ActivationParams, GeluBackward};
-use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseUpdate, Epilogue};
+use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseParams, DenseUpdate, Epilogue};
 use crate::kernels::dropout::DropoutBackward;
-use crate::kernels::matmul::Matmul;
 use crate::kernels::splits::{SplitsParams, SumSplits};
 use crate::memory::Tensor;
 use crate::network::Activation;
@@ -35,14 +34,14 @@ impl Builder<'_> {
     }
 
     /// Whether the weights can be updated as their gradient is made. Clipping and accumulation need the whole gradient first, and a
-    /// batch of several panels makes it in parts.
+    /// large batch may be summed in parts.
     pub(super) fn updates_at_once(&self, training: Training, trace: &[Trace]) -> bool {
         let whole = training.gradient == Gradient::Step && !training.clip_norm && !self.plan.options.store_gradient;
         let fits = |step: &Trace| match *step {
             Trace::Dense { layer, x, inputs, outputs, .. } => {
                 let (weight, bias) = self.weight_and_bias(layer, "").expect("a planned layer has weights");
-                let (matmul, params) = self.dense_params(None, (x, x), (inputs, outputs), weight, bias);
-                matmul == Matmul::Plain || params.panels == 1
+                let (matmul, _) = self.dense_params(None, (x, x), (inputs, outputs), weight, bias);
+                matmul.splits([outputs, inputs], self.plan.options.batch).count == 1
             }
             Trace::Dropout { .. } => true,
         };
@@ -126,6 +125,7 @@ impl Builder<'_> {
         let shape = (layer.inputs, layer.outputs);
         let (matmul, params) = self.dense_params(epilogue.site, (dx, dy), shape, weight, bias);
         let (samples, x) = (self.named("batch.samples"), layer.x);
+        let params = DenseParams { stored_stride: x.stride, ..params };
         self.push(DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx });
         Ok(dx)
     }
@@ -134,15 +134,16 @@ impl Builder<'_> {
         let (weight, bias) = self.weight_and_bias(layer, ".grad")?;
         let gradient = span(weight, bias);
         let (matmul, params) = self.dense_params(None, (x, dy), (inputs, outputs), weight, bias);
-        if matmul == Matmul::Plain || params.panels == 1 {
+        let parts = matmul.splits([outputs, inputs], self.plan.options.batch);
+        if parts.count == 1 {
             self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });
             return Ok(());
         }
-        // One partial sum for every panel of rows.
-        let (quads, splits) = (gradient.len / 4, params.panels);
+        let (quads, splits) = (gradient.len / 4, parts.count);
         let partials = self.tensor("gradient.splits", u64::from(4 * quads) * u64::from(splits))?;
         let part = Tensor { len: gradient.len * splits, ..partials };
-        let params = crate::kernels::dense::DenseParams { splits, weight_stride: gradient.len, ..params };
+        let (split_rows, weight_stride) = (parts.rows, partials.stride);
+        let params = DenseParams { splits, split_rows, split_quads: quads, weight_stride, ..params };
         self.push(DenseBackwardWeight { matmul, params, x, dy, gradient: part });
         let params = SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride };
         self.push(SumSplits { params, partials: part, gradient });
