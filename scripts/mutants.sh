@@ -64,10 +64,13 @@ mutant() {
 
 # The forward pass.
 mutant scale-1 killed 'dropout:: ops::' src/network/dropout.rs '(4_294_967_296.0 / t as f64) as f32' '1.0 + 0.0 * t as f32'
-mutant inverted-mask killed 'dropout:: kernels::' shaders/dropout.wgsl 'words < vec4' 'words >= vec4'
-mutant keep-all-ignored killed 'dropout:: kernels::' shaders/dropout.wgsl 'vec4<bool>(site.keep_all == 1u)' 'vec4<bool>(false)'
-mutant counter-without-site killed 'dropout:: kernels::' shaders/dropout.wgsl 'site.pass_number, p.stream_and_site' 'site.pass_number, 0u'
-mutant counter-without-pass killed 'dropout:: kernels::' shaders/dropout.wgsl 'sample, site.pass_number,' 'sample, 0u,'
+mutant inverted-mask killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'words < vec4' 'words >= vec4'
+mutant keep-all-ignored killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'vec4<bool>(site.keep_all == 1u)' 'vec4<bool>(false)'
+mutant counter-without-site killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'site.pass_number, stream_and_site' 'site.pass_number, 0u'
+mutant counter-without-pass killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'sample, site.pass_number,' 'sample, 0u,'
+mutant rows-rounded-down killed 'division a_row_is_found' src/kernels/dropout.rs '.div_ceil(u64::from(n)) as u32' '.wrapping_div(u64::from(n)) as u32'
+mutant ragged-rows-in-the-quad-kernel killed 'dropout:: ops::' src/ops.rs 'if self.units.is_multiple_of(4) { quads }' 'if self.units > 4 { quads }'
+mutant one-member-for-all killed 'kernels::' shaders/lib/step.wgsl 'select(group.z, 0u, MEMBERS == 1u)' '0u'
 mutant philox-one-round-short killed 'philox:: dropout::' shaders/lib/philox.wgsl 'round < 10u' 'round < 9u'
 mutant shuffle-one-round-short killed 'shuffle:: kernels::' shaders/rows.wgsl 'round < 8u' 'round < 7u'
 mutant matmul-operands-swapped killed 'kernels::' shaders/dense.wgsl 'v.x * a0 + v.y * a1' 'v.y * a0 + v.x * a1'
@@ -81,8 +84,8 @@ mutant loss-divided-by-the-part killed 'kernels::' shaders/loss.wgsl 'f32(step.b
 mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum = 0.0;' 'largest = 0.0;
     var sum = 0.0;'
 mutant dy-ignored killed 'kernels:: gradients::' shaders/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
-mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'dx[target_at] = select(0.0, dy[source] * site.scale, keep.x)' \
-    'dx[target_at] = select(0.0, dy[source] * site.scale, keeps(at, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, group.z).x)'
+mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'drop_units(dy[member * (p.in_stride / 4u) + i], keep, site.scale)' \
+    'drop_units(dy[member * (p.in_stride / 4u) + i], keeps(i, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, member), site.scale)'
 mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site)' \
     '..DropoutParams::new(units.next_multiple_of(4), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
 mutant dropout-left-out-of-backward killed 'gradients::' src/plan/build.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
@@ -109,6 +112,18 @@ mutant max-norm-scales-up killed 'kernels::' shaders/max_norm.wgsl 'norm > limit
 mutant max-norm-of-a-spare-workgroup killed 'kernels::' shaders/max_norm.wgsl 'row < p.rows' 'row < p.rows + 1u'
 mutant reference-gelu-without-its-bend killed 'reference::' src/reference.rs '(1.0 + tanh) / 2.0 + z' '(1.0 + tanh) / 2.0 + 0.0 * z'
 mutant reference-vanilla-forgotten killed 'reference::' src/reference.rs 'dropout.eval_scale()' '1.0f32'
+
+# Per-batch unit dropout.
+mutant exact-k-is-one-short killed 'units::' src/rng.rs 'rank <= last' 'rank < last'
+mutant exact-k-by-the-unit-alone killed 'units::' src/rng.rs 'u64::from(word) << 32 | u64::from(unit)' 'u64::from(word) * 0 | u64::from(unit)'
+mutant units-of-the-epoch killed 'units::' src/step.rs 'pass: draw.update, sample: 0' 'pass: draw.epoch, sample: 0'
+mutant units-scaled-by-the-rate killed 'units::' src/network/dropout.rs 'k => (f64::from(n) / f64::from(k)) as f32' '_ => self.keep.scale()'
+mutant list-of-the-first-member killed 'units:: step_table::' src/step.rs '4 * i * list_words(kept)' '0 * i * list_words(kept)'
+mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl ' & vec4<bool>(row != DROPPED)' ''
+mutant padding-of-the-compact-matrix killed 'kernels::' shaders/units.wgsl 'select(vec4<u32>(), words, inside)' 'words'
+mutant reference-units-of-the-epoch killed 'reference::' src/reference.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
+mutant units-counted-from-each-epoch killed 'trainer::' src/trainer/schedule.rs 'epoch.wrapping_mul(self.updates_per_epoch())' '(epoch * 0)'
+mutant folded-units killed 'units::' src/model.rs 'if dropout.mode == DropoutMode::Vanilla {' 'if factor > 0.0 {'
 
 # What a plan puts together.
 mutant accumulates-into-the-gradient killed 'wiring:: gradients:: learning::' src/plan/train.rs "            Gradient::Accumulate | Gradient::Accumulated => self.accumulate()?," "            Gradient::Accumulate | Gradient::Accumulated => { self.accumulate()?; self.named(\"gradients\") }"
@@ -141,8 +156,8 @@ mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if 
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
 mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
-mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'SiteStep::of(dropout, step.epoch)' 'SiteStep::of(dropout, 0)'
-mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[group.z].xy;' 'let key = step.keys[0].xy;'
+mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'units: 0, epoch: step.epoch,' 'units: 0, epoch: 0,'
+mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[member].xy;' 'let key = step.keys[0].xy;'
 
 # The harness.
 mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'

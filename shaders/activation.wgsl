@@ -22,12 +22,12 @@
 struct Params {
     kind: u32,
     units: u32,
-    quads: u32,
+    quads: u32, // of units
     y_stride: u32,
     dy_stride: u32,
     dx_stride: u32,
     x_stride: u32,
-    pad0: u32,
+    row: u32,   // quads from one row to the next
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -51,6 +51,11 @@ fn gelu_share(b: vec4<f32>) -> vec4<f32> {
     return sigmoid(b * (GELU_1 + GELU_3 * (b * b)));
 }
 
+// Where quad i of the valid rows lies, from the beginning of a member.
+fn place(i: u32, p: Params) -> u32 {
+    return i / p.quads * p.row + i % p.quads;
+}
+
 fn in_units(quad: u32, units: u32) -> vec4<bool> {
     return vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(units);
 }
@@ -62,7 +67,7 @@ fn activation_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_work
     if (i >= step.rows * p.quads) {
         return;
     }
-    let at = group.z * (p.y_stride / 4u) + i;
+    let at = group.z * (p.y_stride / 4u) + place(i, p);
     let z = y[at];
     y[at] = select(vec4<f32>(), activate(p.kind, z), in_units(i % p.quads, p.units));
 }
@@ -74,9 +79,9 @@ fn activation_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wor
     if (i >= step.rows * p.quads) {
         return;
     }
-    let f = output[group.z * (p.y_stride / 4u) + i];
-    let d = dy[group.z * (p.dy_stride / 4u) + i];
-    dx[group.z * (p.dx_stride / 4u) + i] = activation_gradient(p.kind, f, d);
+    let f = output[group.z * (p.y_stride / 4u) + place(i, p)];
+    let d = dy[group.z * (p.dy_stride / 4u) + place(i, p)];
+    dx[group.z * (p.dx_stride / 4u) + place(i, p)] = activation_gradient(p.kind, f, d);
 }
 
 // The padding of x is 0, and so is GELU of it.
@@ -87,9 +92,9 @@ fn gelu_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     if (i >= step.rows * p.quads) {
         return;
     }
-    let z = x[group.z * (p.x_stride / 4u) + i];
+    let z = x[group.z * (p.x_stride / 4u) + place(i, p)];
     let f = select(z * gelu_share(gelu_bounded(z)), vec4<f32>(), z < vec4<f32>(-10.0));
-    y[group.z * (p.y_stride / 4u) + i] = keep_nan(z, f);
+    y[group.z * (p.y_stride / 4u) + place(i, p)] = keep_nan(z, f);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -99,9 +104,9 @@ fn gelu_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     if (i >= step.rows * p.quads) {
         return;
     }
-    let z = x[group.z * (p.x_stride / 4u) + i];
+    let z = x[group.z * (p.x_stride / 4u) + place(i, p)];
     let b = gelu_bounded(z);
     let share = gelu_share(b);
     let derivative = share + share * (1.0 - share) * (b * (GELU_1 + 3.0 * GELU_3 * (b * b)));
-    dx[group.z * (p.dx_stride / 4u) + i] = dy[group.z * (p.dy_stride / 4u) + i] * keep_nan(z, derivative);
+    dx[group.z * (p.dx_stride / 4u) + place(i, p)] = dy[group.z * (p.dy_stride / 4u) + place(i, p)] * keep_nan(z, derivative);
 }

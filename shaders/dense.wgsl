@@ -21,15 +21,16 @@ const TILE_ROWS = 8u;
 @compute @workgroup_size(8, WORKGROUP / 8u)
 fn dense_forward(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
+    let member = member_index(id);
     let valid = step.rows;
-    let key = step.keys[id.z].xy;
-    let site = sites[id.z];
+    let key = step.keys[member].xy;
+    let site = sites[member];
     let first = id.y * TILE_ROWS;
     if (id.x >= p.output_quads || first >= valid) {
         return;
     }
-    let x_base = id.z * (p.x_stride / 4u);
-    let weight_base = id.z * (p.weight_stride / 4u);
+    let x_base = member * (p.x_stride / 4u);
+    let weight_base = member * (p.weight_stride / 4u);
     let w0 = weight_base + 4u * id.x * p.input_row;
     let w1 = weight_base + min(4u * id.x + 1u, p.outputs - 1u) * p.input_row;
     let w2 = weight_base + min(4u * id.x + 2u, p.outputs - 1u) * p.input_row;
@@ -51,12 +52,12 @@ fn dense_forward(@builtin(global_invocation_id) id: vec3<u32>) {
         }
     }
     let in_units = in_columns(id.x, p.outputs);
-    let out = id.z * (p.y_stride / 4u) + first * p.output_row + id.x;
+    let out = member * (p.y_stride / 4u) + first * p.output_row + id.x;
     for (var r = 0u; r < TILE_ROWS; r++) {
         if (first + r < valid) {
             var keep = vec4<bool>();
             if (DROPOUT == 1u) {
-                keep = kept_units(site, key, p.stream_and_site, samples[id.z * p.samples_stride + first + r], id.x);
+                keep = kept_units(site, key, p.stream_and_site, samples[member * p.samples_stride + first + r], id.x);
             }
             y[out + r * p.output_row] = dense_output(sums[r], in_units, keep, site.scale);
         }
@@ -66,15 +67,16 @@ fn dense_forward(@builtin(global_invocation_id) id: vec3<u32>) {
 @compute @workgroup_size(8, WORKGROUP / 8u)
 fn dense_backward_input(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
+    let member = member_index(id);
     let valid = step.rows;
-    let key = step.keys[id.z].xy;
-    let site = sites[id.z];
+    let key = step.keys[member].xy;
+    let site = sites[member];
     let first = id.y * TILE_ROWS;
     if (id.x >= p.input_quads || first >= valid) {
         return;
     }
-    let dy_base = id.z * (p.y_stride / 4u);
-    let weight_base = id.z * (p.weight_stride / 4u) + id.x;
+    let dy_base = member * (p.y_stride / 4u);
+    let weight_base = member * (p.weight_stride / 4u) + id.x;
     var rows: array<u32, TILE_ROWS>;
     var sums: array<vec4<f32>, TILE_ROWS>;
     for (var r = 0u; r < TILE_ROWS; r++) {
@@ -91,13 +93,13 @@ fn dense_backward_input(@builtin(global_invocation_id) id: vec3<u32>) {
             sums[r] += v.x * a0 + v.y * a1 + v.z * a2 + v.w * a3;
         }
     }
-    let stored = id.z * (p.stored_stride / 4u) + first * p.input_row + id.x;
-    let at = id.z * (p.x_stride / 4u) + first * p.input_row + id.x;
+    let stored = member * (p.stored_stride / 4u) + first * p.input_row + id.x;
+    let at = member * (p.x_stride / 4u) + first * p.input_row + id.x;
     for (var r = 0u; r < TILE_ROWS; r++) {
         if (first + r < valid) {
             var keep = vec4<bool>();
             if (MASKED) {
-                keep = kept_units(site, key, p.stream_and_site, samples[id.z * p.samples_stride + first + r], id.x);
+                keep = kept_units(site, key, p.stream_and_site, samples[member * p.samples_stride + first + r], id.x);
             }
             var f = vec4<f32>();
             if (ACTIVATION != 0u) {
@@ -116,8 +118,9 @@ struct WeightSums {
 
 // The sums over the batch for TILE_ROWS rows of dW from `first` on; `right` is 1 where they have a second quad of units.
 fn weight_sums(p: Params, id: vec3<u32>, first: u32, right: u32, rows: u32) -> WeightSums {
-    var x_at = id.z * (p.x_stride / 4u) + id.x;
-    var dy_at = id.z * (p.y_stride / 4u) + first / 4u;
+    let member = member_index(id);
+    var x_at = member * (p.x_stride / 4u) + id.x;
+    var dy_at = member * (p.y_stride / 4u) + first / 4u;
     var sums = WeightSums();
     for (var m = 0u; m < rows; m++) {
         let v = x[x_at];
@@ -143,13 +146,14 @@ fn weight_sums(p: Params, id: vec3<u32>, first: u32, right: u32, rows: u32) -> W
 @compute @workgroup_size(8, WORKGROUP / 8u)
 fn dense_backward_weight(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
+    let member = member_index(id);
     let first = id.y * TILE_ROWS;
     if (id.x >= p.input_quads || first >= p.outputs) {
         return;
     }
     let right = min(1u, p.output_quads - 1u - first / 4u);
     let sums = weight_sums(p, id, first, right, step.rows);
-    let base = id.z * (p.weight_stride / 4u);
+    let base = member * (p.weight_stride / 4u);
     let out = base + first * p.input_row + id.x;
     for (var r = 0u; r < TILE_ROWS; r++) {
         if (first + r < p.outputs) {
@@ -168,14 +172,15 @@ fn dense_backward_weight(@builtin(global_invocation_id) id: vec3<u32>) {
 @compute @workgroup_size(8, WORKGROUP / 8u)
 fn dense_update(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
-    let o = optimizer[id.z];
+    let member = member_index(id);
+    let o = optimizer[member];
     let first = id.y * TILE_ROWS;
     if (id.x >= p.input_quads || first >= p.outputs) {
         return;
     }
     let right = min(1u, p.output_quads - 1u - first / 4u);
     let sums = weight_sums(p, id, first, right, step.rows);
-    let base = id.z * (p.weight_stride / 4u);
+    let base = member * (p.weight_stride / 4u);
     let out = base + first * p.input_row + id.x;
     for (var r = 0u; r < TILE_ROWS; r++) {
         if (first + r < p.outputs) {

@@ -27,13 +27,14 @@ const Q = LANES / 4u;
 @compute @workgroup_size(LANES)
 fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let p = params;
+    let member = member_index(group);
     let valid = step.rows;
-    let key = step.keys[group.z].xy;
-    let site = sites[group.z];
+    let key = step.keys[member].xy;
+    let site = sites[member];
     let quad = group.x * LANES + lane;
     let first = group.y * ROWS;
-    let x_at = texture_at(group.z * min(p.x_stride, 1u), first, p.input_row, p.panels);
-    let weight_at = texture_at(group.z * min(p.weight_stride, 1u), 4u * quad, p.input_row, 1u);
+    let x_at = texture_at(member * min(p.x_stride, 1u), first, p.input_row, p.panels);
+    let weight_at = texture_at(member * min(p.weight_stride, 1u), 4u * quad, p.input_row, 1u);
     //# for g in 0..GROUPS
     //# for e in 0..8
     var sum{g}_{e} = vec4<f32>();
@@ -60,15 +61,15 @@ fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgr
         //# end
         //# end
     }
-    let b = bias[group.z * (p.weight_stride / 4u) + min(quad, p.output_quads - 1u)];
+    let b = bias[member * (p.weight_stride / 4u) + min(quad, p.output_quads - 1u)];
     let in_units = in_columns(quad, p.outputs);
-    let out = group.z * (p.y_stride / 4u) + first * p.output_row + quad;
+    let out = member * (p.y_stride / 4u) + first * p.output_row + quad;
     // Four bits of a mask for each of eight rows in a word; a loop, so that Philox is compiled once.
     //# for g in 0..GROUPS
     var keep{g} = 0u;
     if (DROPOUT == 1u) {
         for (var r = {g}u * 8u; r < min({g}u * 8u + 8u, valid - min(first, valid)); r++) {
-            let sample = samples[group.z * p.samples_stride + first + r];
+            let sample = samples[member * p.samples_stride + first + r];
             let keep = kept_units(site, key, p.stream_and_site, sample, quad);
             let bits = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), keep);
             keep{g} |= (bits.x | bits.y | bits.z | bits.w) << (4u * (r % 8u));
@@ -87,13 +88,14 @@ fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgr
 @compute @workgroup_size(LANES)
 fn dense_backward_input_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let p = params;
+    let member = member_index(group);
     let valid = step.rows;
-    let key = step.keys[group.z].xy;
-    let site = sites[group.z];
+    let key = step.keys[member].xy;
+    let site = sites[member];
     let quad = group.x * LANES + lane;
     let first = group.y * ROWS;
-    let dy_at = texture_at(group.z * min(p.y_stride, 1u), first, p.output_row, p.panels);
-    let weight_at = texture_at(group.z * min(p.weight_stride, 1u), 0u, p.input_row, 1u) + vec2<u32>(quad, 0u);
+    let dy_at = texture_at(member * min(p.y_stride, 1u), first, p.output_row, p.panels);
+    let weight_at = texture_at(member * min(p.weight_stride, 1u), 0u, p.input_row, 1u) + vec2<u32>(quad, 0u);
     //# for g in 0..GROUPS
     //# for e in 0..8
     var sum{g}_{e} = vec4<f32>();
@@ -116,14 +118,14 @@ fn dense_backward_input_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builti
         //# end
         //# end
     }
-    let x_at = texture_at(group.z * min(p.x_stride, 1u), first, p.input_row, p.panels) + vec2<u32>(quad, 0u);
-    let out = group.z * (p.x_stride / 4u) + first * p.input_row + quad;
+    let x_at = texture_at(member * min(p.x_stride, 1u), first, p.input_row, p.panels) + vec2<u32>(quad, 0u);
+    let out = member * (p.x_stride / 4u) + first * p.input_row + quad;
     // Four bits of a mask for each of eight rows in a word; a loop, so that Philox is compiled once.
     //# for g in 0..GROUPS
     var keep{g} = 0u;
     if (MASKED) {
         for (var r = {g}u * 8u; r < min({g}u * 8u + 8u, valid - min(first, valid)); r++) {
-            let sample = samples[group.z * p.samples_stride + first + r];
+            let sample = samples[member * p.samples_stride + first + r];
             let keep = kept_units(site, key, p.stream_and_site, sample, quad);
             let bits = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), keep);
             keep{g} |= (bits.x | bits.y | bits.z | bits.w) << (4u * (r % 8u));
@@ -198,12 +200,13 @@ fn weight_sums(p: Params, member: u32, begin: u32, first: u32, quad: u32, lane: 
 @compute @workgroup_size(LANES)
 fn dense_backward_weight_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let p = params;
+    let member = member_index(group);
     let split = group.y % p.splits;
     let quad = group.x * LANES + lane;
     let first = group.y / p.splits * ROWS;
     // Here split_rows is PANEL_ROWS: a panel is what a texture has in one piece.
-    let sums = weight_sums(p, group.z, split * PANEL_ROWS, first, quad, lane);
-    let base = group.z * (p.weight_stride / 4u) + split * p.split_quads;
+    let sums = weight_sums(p, member, split * PANEL_ROWS, first, quad, lane);
+    let base = member * (p.weight_stride / 4u) + split * p.split_quads;
     //# for r in 0..GROUPS*8
     if (quad < p.input_quads && first + {r}u < p.outputs) {
         gradient[base + (first + {r}u) * p.input_row + quad] = sums.rows[{r}];
@@ -219,11 +222,12 @@ fn dense_backward_weight_shuffle(@builtin(workgroup_id) group: vec3<u32>, @built
 @compute @workgroup_size(LANES)
 fn dense_update_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let p = params;
-    let o = optimizer[group.z];
+    let member = member_index(group);
+    let o = optimizer[member];
     let quad = group.x * LANES + lane;
     let first = group.y * ROWS;
-    let sums = weight_sums(p, group.z, 0u, first, quad, lane);
-    let base = group.z * (p.weight_stride / 4u);
+    let sums = weight_sums(p, member, 0u, first, quad, lane);
+    let base = member * (p.weight_stride / 4u);
     //# for r in 0..GROUPS*8
     if (quad < p.input_quads && first + {r}u < p.outputs) {
         update_at(base + (first + {r}u) * p.input_row + quad, o, sums.rows[{r}]);

@@ -69,13 +69,14 @@ fn add_slice(local: u32, sums: ptr<function, Sums>) {
 
 // x and W both run along the sum: neighbours load neighbouring quads of a row, and turn what they loaded.
 fn forward_block(p: Params, group: vec3<u32>, local: u32, last_row: u32, slice: u32) -> mat4x4<f32> {
+    let member = member_index(group);
     let quad = slice * 4u + local % 4u;
     if (quad >= p.input_quads) {
         return mat4x4<f32>();
     }
     let first = local % TILE / 4u * 4u;
     if (local < TILE) {
-        let base = group.z * (p.x_stride / 4u) + quad;
+        let base = member * (p.x_stride / 4u) + quad;
         let row = group.y * TILE + first;
         return transpose(mat4x4<f32>(
             x[base + min(row, last_row) * p.input_row],
@@ -83,7 +84,7 @@ fn forward_block(p: Params, group: vec3<u32>, local: u32, last_row: u32, slice: 
             x[base + min(row + 2u, last_row) * p.input_row],
             x[base + min(row + 3u, last_row) * p.input_row]));
     }
-    let base = group.z * (p.weight_stride / 4u) + quad;
+    let base = member * (p.weight_stride / 4u) + quad;
     let unit = group.x * TILE + first;
     return transpose(mat4x4<f32>(
         weight[base + min(unit, p.outputs - 1u) * p.input_row],
@@ -109,9 +110,10 @@ fn mask_bits(p: Params, site: Site, key: vec2<u32>, member: u32, first: u32, qua
 @compute @workgroup_size(2u * TILE)
 fn dense_forward_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
+    let member = member_index(group);
     let valid = step.rows;
-    let key = step.keys[group.z].xy;
-    let site = sites[group.z];
+    let key = step.keys[member].xy;
+    let site = sites[member];
     // A workgroup without a valid row has nothing to multiply.
     let slices = select(0u, (p.input_quads + 3u) / 4u, group.y * TILE < valid);
     var sums = Sums();
@@ -125,12 +127,12 @@ fn dense_forward_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     }
     let quad = group.x * QUADS + local % QUADS;
     let first = group.y * TILE + 4u * (local / QUADS);
-    let b = bias[group.z * (p.weight_stride / 4u) + min(quad, p.output_quads - 1u)];
+    let b = bias[member * (p.weight_stride / 4u) + min(quad, p.output_quads - 1u)];
     let in_units = in_columns(quad, p.outputs);
-    let out = group.z * (p.y_stride / 4u) + first * p.output_row + quad;
+    let out = member * (p.y_stride / 4u) + first * p.output_row + quad;
     var keep = 0u;
     if (DROPOUT == 1u) {
-        keep = mask_bits(p, site, key, group.z, first, quad, valid);
+        keep = mask_bits(p, site, key, member, first, quad, valid);
     }
     //# for h in 0..HALVES
     //# for e in 0..4
@@ -144,12 +146,13 @@ fn dense_forward_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
 
 // dy runs along the sum, W across it.
 fn input_block(p: Params, group: vec3<u32>, local: u32, last_row: u32, slice: u32) -> mat4x4<f32> {
+    let member = member_index(group);
     if (local < TILE) {
         let quad = slice * 4u + local % 4u;
         if (quad >= p.output_quads) {
             return mat4x4<f32>();
         }
-        let base = group.z * (p.y_stride / 4u) + quad;
+        let base = member * (p.y_stride / 4u) + quad;
         let row = group.y * TILE + local / 4u * 4u;
         return transpose(mat4x4<f32>(
             dy[base + min(row, last_row) * p.output_row],
@@ -157,7 +160,7 @@ fn input_block(p: Params, group: vec3<u32>, local: u32, last_row: u32, slice: u3
             dy[base + min(row + 2u, last_row) * p.output_row],
             dy[base + min(row + 3u, last_row) * p.output_row]));
     }
-    let base = group.z * (p.weight_stride / 4u) + min(group.x * QUADS + local % QUADS, p.input_quads - 1u);
+    let base = member * (p.weight_stride / 4u) + min(group.x * QUADS + local % QUADS, p.input_quads - 1u);
     let unit = slice * DEPTH + (local - TILE) / QUADS * 4u;
     let last = p.outputs - 1u;
     return mat4x4<f32>(
@@ -170,9 +173,10 @@ fn input_block(p: Params, group: vec3<u32>, local: u32, last_row: u32, slice: u3
 @compute @workgroup_size(2u * TILE)
 fn dense_backward_input_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
+    let member = member_index(group);
     let valid = step.rows;
-    let key = step.keys[group.z].xy;
-    let site = sites[group.z];
+    let key = step.keys[member].xy;
+    let site = sites[member];
     let slices = select(0u, (p.output_quads + 3u) / 4u, group.y * TILE < valid);
     // Where the invocation's part of a slice goes.
     let t = local % TILE;
@@ -189,11 +193,11 @@ fn dense_backward_input_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
     }
     let quad = group.x * QUADS + local % QUADS;
     let first = group.y * TILE + 4u * (local / QUADS);
-    let stored = group.z * (p.stored_stride / 4u) + first * p.input_row + quad;
-    let out = group.z * (p.x_stride / 4u) + first * p.input_row + quad;
+    let stored = member * (p.stored_stride / 4u) + first * p.input_row + quad;
+    let out = member * (p.x_stride / 4u) + first * p.input_row + quad;
     var keep = 0u;
     if (MASKED) {
-        keep = mask_bits(p, site, key, group.z, first, quad, valid);
+        keep = mask_bits(p, site, key, member, first, quad, valid);
     }
     //# for h in 0..HALVES
     //# for e in 0..4
@@ -212,6 +216,7 @@ fn dense_backward_input_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(l
 // dy and x both run across the sum, which is over the rows from `begin` to below `end` of the batch: what lies past them is
 // selected away, as it may be no number.
 fn weight_block(p: Params, group: vec3<u32>, local: u32, first: u32, begin: u32, end: u32, last_row: u32) -> mat4x4<f32> {
+    let member = member_index(group);
     let row = begin + local % TILE / QUADS * 4u;
     let r0 = min(row, last_row);
     let r1 = min(row + 1u, last_row);
@@ -219,11 +224,11 @@ fn weight_block(p: Params, group: vec3<u32>, local: u32, first: u32, begin: u32,
     let r3 = min(row + 3u, last_row);
     var block: mat4x4<f32>;
     if (local < TILE) {
-        let base = group.z * (p.y_stride / 4u) + min(first / 4u + local % QUADS, p.output_quads - 1u);
+        let base = member * (p.y_stride / 4u) + min(first / 4u + local % QUADS, p.output_quads - 1u);
         let s = p.output_row;
         block = mat4x4<f32>(dy[base + r0 * s], dy[base + r1 * s], dy[base + r2 * s], dy[base + r3 * s]);
     } else {
-        let base = group.z * (p.x_stride / 4u) + min(group.x * QUADS + local % QUADS, p.input_quads - 1u);
+        let base = member * (p.x_stride / 4u) + min(group.x * QUADS + local % QUADS, p.input_quads - 1u);
         let s = p.input_row;
         block = mat4x4<f32>(x[base + r0 * s], x[base + r1 * s], x[base + r2 * s], x[base + r3 * s]);
     }
@@ -268,10 +273,11 @@ fn weight_sums(p: Params, group: vec3<u32>, local: u32, first: u32, begin: u32, 
 @compute @workgroup_size(2u * TILE)
 fn dense_backward_weight_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
+    let member = member_index(group);
     let split = group.y % p.splits;
     let block = group.y / p.splits * TILE;
     let sums = weight_sums(p, group, local, block, split * p.split_rows, p.split_rows);
-    let base = group.z * (p.weight_stride / 4u) + split * p.split_quads;
+    let base = member * (p.weight_stride / 4u) + split * p.split_quads;
     let quad = group.x * QUADS + local % QUADS;
     let first = block + 4u * (local / QUADS);
     //# for h in 0..HALVES
@@ -289,10 +295,11 @@ fn dense_backward_weight_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(
 @compute @workgroup_size(2u * TILE)
 fn dense_update_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
-    let o = optimizer[group.z];
+    let member = member_index(group);
+    let o = optimizer[member];
     let block = group.y * TILE;
     let sums = weight_sums(p, group, local, block, 0u, step.rows);
-    let base = group.z * (p.weight_stride / 4u);
+    let base = member * (p.weight_stride / 4u);
     let quad = group.x * QUADS + local % QUADS;
     let first = block + 4u * (local / QUADS);
     //# for h in 0..HALVES

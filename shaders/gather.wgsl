@@ -27,30 +27,32 @@ struct Params {
 @group(0) @binding(5) var<storage, read> values: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>>;
 
-fn dropped(v: vec4<f32>, p: Params, id: vec3<u32>) -> vec4<f32> {
+fn dropped(v: vec4<f32>, p: Params, id: vec3<u32>, member: u32) -> vec4<f32> {
     if (DROPOUT == 0u) {
         return v;
     }
-    let keep = kept_units(sites[id.z], step.keys[id.z].xy, p.stream_and_site, samples[id.z * p.samples_stride + id.y], id.x);
-    return drop_units(v, keep, sites[id.z].scale);
+    let keep = kept_units(sites[member], step.keys[member].xy, p.stream_and_site, samples[member * p.samples_stride + id.y], id.x);
+    return drop_units(v, keep, sites[member].scale);
 }
 
 @compute @workgroup_size(16, WORKGROUP / 16u)
 fn gather_u8(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
+    let member = member_index(id);
     if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    let place = rows[id.z * p.rows_stride + id.y] * p.quads + id.x;
-    x[id.z * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(vec4<f32>(unpack4xU8(bytes[place])) * p.scale, p, id);
+    let place = rows[member * p.rows_stride + id.y] * p.quads + id.x;
+    x[member * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(vec4<f32>(unpack4xU8(bytes[place])) * p.scale, p, id, member);
 }
 
 @compute @workgroup_size(16, WORKGROUP / 16u)
 fn gather_f32(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
+    let member = member_index(id);
     if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    let place = rows[id.z * p.rows_stride + id.y] * p.quads + id.x;
-    x[id.z * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(values[place], p, id);
+    let place = rows[member * p.rows_stride + id.y] * p.quads + id.x;
+    x[member * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(values[place], p, id, member);
 }

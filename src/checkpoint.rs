@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Preprocessing;
 use crate::model::Model;
-use crate::network::{Activation, Layer, Network};
+use crate::network::{Activation, DropoutMode, Layer, Network};
 use crate::rng::CONTRACT_VERSION;
 use crate::{Error, Result};
 
@@ -40,6 +40,8 @@ pub fn sequential(network: &Network) -> Result<String> {
     let mut modules = Vec::new();
     for (layer, before) in network.layers.iter().zip(&shapes) {
         match layer {
+            // PyTorch has no module of it, and its nn.Dropout is another regulariser; in evaluation it is absent.
+            Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units => modules.push("nn.Identity()".into()),
             Layer::Dropout(dropout) => {
                 // 1 - 0.8 is 0.19999999999999996 in f64; twelve digits say what was meant.
                 let drop = ((1.0 - dropout.keep.get()) * 1e12).round() / 1e12;

@@ -8,6 +8,7 @@ use thinnet::kernels::matmul::Matmul;
 use thinnet::plan::Caps;
 use thinnet::{Device, Error};
 
+mod bench;
 mod data;
 mod demo;
 mod devices;
@@ -20,6 +21,7 @@ mod predict;
 mod preflight;
 mod sweep;
 mod train;
+mod wide;
 
 /// Neural networks with dropout, trained on any GPU that Vulkan, Metal or DX12 reaches.
 #[derive(Debug, Parser)]
@@ -34,6 +36,12 @@ struct Cli {
     /// orders, so that the last digits differ; `shuffle` is for some software adapters only.
     #[arg(long, global = true, value_name = "FAMILY")]
     matmul: Option<Family>,
+    /// Let the software adapter llvmpipe compute with 16 lanes instead of 8, on a CPU with AVX-512.
+    ///
+    /// Faster on some CPUs and slower on others: try both. It starts the command again with LP_NATIVE_VECTOR_WIDTH=512;
+    /// where that variable is set already, its value stays. `thinnet devices` shows the lanes. Masks are the same.
+    #[arg(long, global = true)]
+    wide: bool,
     /// One JSON object a line on standard output instead of text.
     #[arg(long, global = true)]
     json: bool,
@@ -59,11 +67,15 @@ enum Command {
     Sweep(sweep::Args),
     /// List every adapter, with the limits that matter.
     Devices,
+    Bench(bench::Args),
     Mask(mask::Args),
 }
 
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    if cli.wide {
+        wide::start_again(&cli);
+    }
     let result = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli),
         Command::Init(args) => init::run(args, &cli),
@@ -73,6 +85,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Predict(args) => predict::run(args, &cli),
         Command::Sweep(args) => sweep::run(args, &cli),
         Command::Devices => devices::run(&cli),
+        Command::Bench(args) => bench::run(args, &cli),
         Command::Mask(args) => mask::run(args, &cli),
     };
     match result {

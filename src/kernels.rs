@@ -29,6 +29,7 @@ pub mod scale;
 pub mod splits;
 pub mod targets;
 pub mod texture;
+pub mod units;
 mod unroll;
 
 /// Every entry point.
@@ -52,6 +53,8 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,
+    &dropout::DropoutMaskRagged::ENTRY,
+    &dropout::DropoutRagged::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
     &gradients::AccumulateGradients::ENTRY,
@@ -73,6 +76,9 @@ pub static ALL: &[&Entry] = &[
     &targets::BinaryCrossEntropyForward::ENTRY,
     &targets::SquaredError::ENTRY,
     &targets::SquaredErrorForward::ENTRY,
+    &units::GatherColumns::ENTRY,
+    &units::GatherWeight::ENTRY,
+    &units::ScatterGradient::ENTRY,
 ];
 
 /// Invocations of one workgroup; put in front of every module. No result depends on it.
@@ -216,7 +222,7 @@ pub fn linear_grid(invocations: u32, max: u32) -> [u32; 2] {
 /// Declares a kernel: a struct whose field names are the names of the WGSL variables, each with the number of its binding.
 macro_rules! kernel {
     ($(#[$doc:meta])* $kernel:ident = $name:literal in $file:literal, $source:expr;
-     params $params:ty; sections [$($section:ident),*]; $(site $site:ident $(: $site_type:ty)?;)?
+     params $params:ty; sections [$($section:ident),*]; $(site $site:ident $(: $site_type:ty)?;)? $(sides $sides:ident: $sides_type:ty;)?
      read [$($read:ident: $read_at:literal),*]; write [$($write:ident: $write_at:literal),*] $(; variants $variants:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
@@ -224,6 +230,7 @@ macro_rules! kernel {
         pub struct $kernel {
             pub params: $params,
             $(pub $site: $crate::kernels::first_type!($($site_type,)? usize),)?
+            $(pub $sides: $sides_type,)?
             $(pub $read: $crate::memory::Tensor,)*
             $(pub $write: $crate::memory::Tensor,)*
         }

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use crate::executor::Executor;
 use crate::kernels::Kernel;
-use crate::kernels::dropout::{DropoutMask, DropoutParams};
+use crate::kernels::dropout::{DropoutMaskRagged, DropoutParams};
 use crate::kernels::philox::{PhiloxParams, PhiloxWords};
 use crate::memory::Tensor;
 use crate::ops::Site;
 use crate::plan::{Mode, Options, Plan, PlannedSite, Plans, Source};
-use crate::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use crate::step::{MemberStep, OptimizerStep, SiteLayout, SiteStep, Step};
 use crate::{Device, Error, Result, rng};
 
 /// Most units of all samples together that one call draws.
@@ -51,10 +51,11 @@ pub fn draw(device: &Device, site: &Site, samples: Range<u32>, units: Range<u32>
         optimizer: OptimizerStep::default(),
         sites: vec![SiteStep::new(site.keep, site.pass)],
     };
-    let planned = PlannedSite { layer: 0, site: site.site, keep: site.keep };
+    let layout = SiteLayout { units: width, kept: None };
+    let planned = PlannedSite { layer: 0, site: site.site, keep: site.keep, layout };
     let words = run(device, rows, member, vec![planned], |plans| {
         let (listed, mask) = (plans.tensor("samples", 1, 1)?, plans.tensor("mask", u64::from(rows) * u64::from(width), 1)?);
-        Ok((Box::new(DropoutMask { params, site: 0, samples: listed, mask }), mask, Vec::new()))
+        Ok((Box::new(DropoutMaskRagged { params, site: 0, samples: listed, mask_units: mask }), mask, Vec::new()))
     })?;
     let skip = (units.start - 4 * first_quad) as usize;
     Ok(words.chunks(width as usize).map(|row| row[skip..].iter().map(|&word| word == 1).collect()).collect())

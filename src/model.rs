@@ -176,7 +176,9 @@ impl Model {
             match layer {
                 Layer::Dropout(dropout) => {
                     factor *= dropout.eval_scale();
-                    dropout.mode = DropoutMode::Inverted;
+                    if dropout.mode == DropoutMode::Vanilla {
+                        dropout.mode = DropoutMode::Inverted;
+                    }
                 }
                 Layer::Dense(_) => {
                     folded.weights[weight].iter_mut().for_each(|w| *w *= factor);

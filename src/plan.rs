@@ -12,10 +12,10 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::kernels::matmul::Matmul;
-use crate::kernels::{Kernel, MAX_GROUPS};
+use crate::kernels::{Access, Kernel, MAX_GROUPS};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{KeepProb, Network};
-use crate::step::RowLayout;
+use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network};
+use crate::step::{RowLayout, SiteLayout};
 use crate::{Error, Result};
 
 mod backward;
@@ -189,6 +189,15 @@ pub struct PlannedSite {
     pub site: u32,
     /// The network's rate.
     pub keep: KeepProb,
+    /// What it takes in the step table.
+    pub layout: SiteLayout,
+}
+
+impl PlannedSite {
+    /// The site of a dropout layer of `units` units.
+    pub fn new(layer: usize, site: u32, dropout: &Dropout, units: u32) -> Self {
+        Self { layer, site, keep: dropout.keep, layout: SiteLayout::of(dropout, units) }
+    }
 }
 
 /// Kernels in order, with everything they read and write.
@@ -209,7 +218,7 @@ pub struct Plan {
 impl Plan {
     /// How a step of this plan lies in the step table.
     pub fn row_layout(&self) -> RowLayout {
-        RowLayout { members: self.options.members, sites: self.sites.len() as u32 }
+        RowLayout { members: self.options.members, sites: self.sites.iter().map(|site| site.layout).collect() }
     }
 
     /// A tensor by name.
@@ -255,6 +264,7 @@ impl Plans {
     /// # Errors
     /// A network or options that make no sense, or that do not fit the device.
     pub fn add(&mut self, network: &Network, options: Options) -> Result<usize> {
+        check_trainable(network, options.mode)?;
         let plan = build::plan(network, options, self)?;
         self.check_limits(&plan)?;
         self.plans.push(plan);
@@ -312,7 +322,9 @@ impl Plans {
             }
         }
         for kernel in &plan.kernels {
-            for tensor in kernel.tensors() {
+            // A texture is no binding of a buffer; whether it fits has decided on the kernel.
+            let bindings = kernel.entry().tensors.iter().zip(kernel.tensors());
+            for (_, tensor) in bindings.filter(|(binding, _)| binding.access != Access::Texture) {
                 let bytes = 4 * u64::from(tensor.span(plan.options.members));
                 if bytes > self.caps.max_binding {
                     let what = format!("{} of {}", self.buffers[tensor.buffer.0].name, kernel.entry().name);
@@ -329,6 +341,23 @@ impl Plans {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a plan of this mode can be made of the network's dropout layers.
+///
+/// # Errors
+/// Per-batch unit dropout in training.
+fn check_trainable(network: &Network, mode: Mode) -> Result<()> {
+    let units = |layer: &Layer| matches!(layer, Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units);
+    match (mode, network.layers.iter().position(units)) {
+        (Mode::Train(_), Some(layer)) => Err(Error::Network {
+            place: format!("layer {layer} (dropout)"),
+            problem: "per-batch unit dropout, mode \"units\", is not yet trained by a plan; a mask for every sample, mode \
+                      \"inverted\", is another regulariser"
+                .into(),
+        }),
+        _ => Ok(()),
     }
 }
 

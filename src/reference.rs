@@ -7,13 +7,14 @@
 //! dense     z[r,u] = b[u] + sum_i W[u,i] x[r,i],   y = f(z);   g = dL/dy * f'(z)
 //!           dW[u,i] = sum_r g[r,u] x[r,i],   db[u] = sum_r g[r,u],   dx[r,i] = sum_u g[r,u] W[u,i]
 //! dropout   y = x * scale where the unit is kept, 0 where it is dropped; dx likewise from dy (Srivastava et al. 2014)
+//!           units: the k units with the smallest (word, unit) are kept for all rows, scale = n / k
 //!           in evaluation y = x, for vanilla dropout, whose scale in training is 1, y = keep_prob * x
 //! ```
 //!
 //! The losses are in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices are row-major. Weights and gradients
 //! are one vector per tensor in the order of [`Network::parameters`].
 
-use crate::network::{Activation, Dropout, Layer, Network};
+use crate::network::{Activation, Dropout, DropoutMode, Layer, Network};
 use crate::rng::{self, Coordinates, Stream};
 use crate::{Error, Result};
 
@@ -26,12 +27,15 @@ pub use optimizer::{Adam, RmsProp, Sgd, adam_step, clip_factor, max_norm, rmspro
 /// Which masks are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Masks<'a> {
-    /// Training masks of the mask contract: the word of [`Stream::TrainingMask`] at (site, pass, sample, unit).
+    /// Training masks of the mask contract: the word of [`Stream::TrainingMask`] at (site, pass, sample, unit), or, where a batch
+    /// shares the mask, of [`Stream::BatchMask`] at (site, update, 0, unit).
     Drawn {
         /// The seed of the run.
         seed: u64,
         /// The epoch.
         pass: u32,
+        /// The optimizer step, 0 for the first.
+        update: u32,
         /// The sample number of every row, `[rows]`.
         samples: &'a [u32],
     },
@@ -83,15 +87,24 @@ fn steps<'a>(network: &Network, weights: &'a [Vec<f64>], inputs: &[f64], masks: 
 
 /// The factor of every element at one site, `[rows, units]`. It is the f32 of the contract, widened.
 fn factors(dropout: &Dropout, site: u32, rows: usize, units: usize, masks: &Masks) -> Vec<Option<f64>> {
-    let Masks::Drawn { seed, pass, samples } = *masks else {
+    let Masks::Drawn { seed, pass, update, samples } = *masks else {
         return vec![Some(f64::from(dropout.eval_scale())); rows * units];
     };
+    let scale = Some(f64::from(dropout.train_scale(units as u32)));
+    if dropout.mode == DropoutMode::Units {
+        let at = Coordinates { stream: Stream::BatchMask, site, pass: update, sample: 0 };
+        let mut order: Vec<_> = (0..units as u32).map(|unit| (at.word(unit, rng::key(seed)), unit)).collect();
+        order.sort_unstable();
+        let mut factors = vec![None; units];
+        order[..dropout.kept_count(units as u32) as usize].iter().for_each(|&(_, unit)| factors[unit as usize] = scale);
+        return factors.repeat(rows);
+    }
     let mut factors = Vec::new();
     for &sample in samples {
         let at = Coordinates { stream: Stream::TrainingMask, site, pass, sample };
         for unit in 0..units {
             let kept = dropout.keep.keeps(at.word(unit as u32, rng::key(seed)));
-            factors.push(kept.then_some(f64::from(dropout.train_scale())));
+            factors.push(if kept { scale } else { None });
         }
     }
     factors

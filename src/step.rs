@@ -2,10 +2,12 @@
 //!
 //! On the device a kernel binds the sections it reads, with a dynamic offset for the row. A row consists of sections at 256-byte offsets: the step
 //! itself, the optimizer, and one per dropout site; each holds an entry per member. `shaders/lib/step.wgsl` is the other side.
+//! A site that drops units for the whole batch has two more sections, its lists: which units are kept, and where.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::network::{Dropout, KeepProb};
+use crate::network::{Dropout, DropoutMode, KeepProb};
+use crate::rng::{self, Coordinates, Stream};
 
 /// One step of a plan: a batch, and the values of every member.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,34 +47,73 @@ pub struct MemberStep {
 }
 
 /// A dropout site in one step.
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-#[repr(C)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SiteStep {
     /// The lower 32 bits of T.
     pub threshold: u32,
-    /// 1 where T = 2^32.
+    /// 1 where T = 2^32, and where the batch shares a list of kept units: none of these is dropped.
     pub keep_all: u32,
-    /// The factor of a kept unit: 1 / keep_prob, or 1 for vanilla dropout.
+    /// The factor of a kept unit, see [`Dropout::train_scale`].
     pub scale: f32,
     /// The pass coordinate of the mask contract.
     pub pass: u32,
+    /// Units of the site, at a site of [`DropoutMode::Units`]; 0 at others.
+    pub units: u32,
+    /// The units that the whole batch keeps, in ascending order, at a site of [`DropoutMode::Units`]; empty at others.
+    pub kept: Vec<u32>,
 }
+
+/// Everything that the mask of a dropout site in one step depends on, but its dropout layer and the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// The Philox key.
+    pub key: [u32; 2],
+    /// The site of the mask contract.
+    pub site: u32,
+    /// Units of the site.
+    pub units: u32,
+    /// The pass of masks that each sample has of its own: the epoch.
+    pub epoch: u32,
+    /// The pass of masks that a batch shares: the optimizer step, from 0. The steps whose gradients make one update share it.
+    pub update: u32,
+}
+
+/// The position of a unit that is not kept, see [`SiteStep::positions`].
+pub const DROPPED: u32 = u32::MAX;
 
 impl SiteStep {
     /// The values of inverted dropout at a rate in some pass.
     pub fn new(keep: KeepProb, pass: u32) -> Self {
         let threshold = keep.threshold();
-        Self { threshold: threshold as u32, keep_all: (threshold >> 32) as u32, scale: keep.scale(), pass }
+        let (threshold, keep_all) = (threshold as u32, (threshold >> 32) as u32);
+        Self { threshold, keep_all, scale: keep.scale(), pass, units: 0, kept: Vec::new() }
     }
 
-    /// The values of a dropout layer in some pass.
-    pub fn of(dropout: &Dropout, pass: u32) -> Self {
-        Self { scale: dropout.train_scale(), ..Self::new(dropout.keep, pass) }
+    /// The values of a dropout layer in a step.
+    pub fn of(dropout: &Dropout, draw: &Draw) -> Self {
+        let scale = dropout.train_scale(draw.units);
+        match dropout.mode {
+            DropoutMode::Inverted | DropoutMode::Vanilla => Self { scale, ..Self::new(dropout.keep, draw.epoch) },
+            DropoutMode::Units => {
+                let at = Coordinates { stream: Stream::BatchMask, site: draw.site, pass: draw.update, sample: 0 };
+                let kept = rng::exact_k(at, draw.units, dropout.kept_count(draw.units), draw.key);
+                Self { threshold: 0, keep_all: 1, scale, pass: draw.update, units: draw.units, kept }
+            }
+        }
     }
 
     /// Whether a unit with this word is kept.
     pub fn keeps(&self, word: u32) -> bool {
         self.keep_all == 1 || word < self.threshold
+    }
+
+    /// The place of each unit in the list of kept ones, [`DROPPED`] where it is not in it.
+    pub fn positions(&self) -> Vec<u32> {
+        let mut positions = vec![DROPPED; self.units as usize];
+        for (position, &unit) in (0..).zip(&self.kept) {
+            positions[unit as usize] = position;
+        }
+        positions
     }
 }
 
@@ -106,29 +147,62 @@ pub enum Section {
     Site(usize),
     /// Any part of the row: bound where a kernel's module was specialised so that it reads none.
     Unused,
+    /// `array<u32>`: for each member the units that the n-th site keeps, in ascending order; members [`list_words`] apart.
+    Kept(usize),
+    /// `array<u32>`: for each member and unit of the n-th site its position in that list, or [`DROPPED`]; members
+    /// [`list_words`] apart.
+    Positions(usize),
+}
+
+/// What a dropout site takes in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SiteLayout {
+    /// Units of the site.
+    pub units: u32,
+    /// How many of them the whole batch keeps, where the row lists which; `None` at a site without lists.
+    pub kept: Option<u32>,
+}
+
+impl SiteLayout {
+    /// What a dropout layer of `units` units takes.
+    pub fn of(dropout: &Dropout, units: u32) -> Self {
+        Self { units, kept: (dropout.mode == DropoutMode::Units).then(|| dropout.kept_count(units)) }
+    }
+}
+
+/// Words from one member's list of `len` words to the next: a multiple of 64, so that it can be read in vectors. The words behind
+/// the list are 0. An empty list has room too, because no binding may be empty.
+pub fn list_words(len: u32) -> u32 {
+    len.max(1).next_multiple_of(64)
 }
 
 /// Where the sections of a row lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowLayout {
     /// Number of members.
     pub members: u32,
-    /// Number of dropout sites.
-    pub sites: u32,
+    /// The dropout sites.
+    pub sites: Vec<SiteLayout>,
 }
 
 /// Bytes of `Step` in front of the keys.
 const STEP_BYTES: u32 = 32;
+
+/// Bytes of `Site`.
+const SITE_BYTES: u32 = 16;
 
 const ALIGN: u32 = 256; // WebGPU's minStorageBufferOffsetAlignment
 
 impl RowLayout {
     /// Bytes of a section, without padding.
     pub fn size(&self, section: Section) -> u32 {
+        let list = |len| 4 * list_words(len) * self.members;
         match section {
             Section::Step => STEP_BYTES + 16 * self.members,
             Section::Optimizer => size_of::<OptimizerStep>() as u32 * self.members,
-            Section::Site(_) | Section::Unused => size_of::<SiteStep>() as u32 * self.members,
+            Section::Site(_) | Section::Unused => SITE_BYTES * self.members,
+            Section::Kept(i) => self.sites[i].kept.map_or(0, list),
+            Section::Positions(i) => self.sites[i].kept.map_or(0, |_| list(self.sites[i].units)),
         }
     }
 
@@ -139,29 +213,39 @@ impl RowLayout {
             Section::Step | Section::Unused => 0,
             Section::Optimizer => after(Section::Step),
             Section::Site(0) => after(Section::Optimizer),
-            Section::Site(i) => after(Section::Site(i - 1)),
+            Section::Site(i) => after(Section::Positions(i - 1)),
+            Section::Kept(i) => after(Section::Site(i)),
+            Section::Positions(i) => after(Section::Kept(i)),
         }
     }
 
     /// Bytes of a row.
     pub fn row_bytes(&self) -> u32 {
-        self.offset(Section::Site(self.sites as usize))
+        self.offset(Section::Site(self.sites.len()))
     }
 
-    /// Writes a step into its row.
+    /// Writes a step into its row, which holds zeros.
     pub fn write(&self, step: &Step, row: &mut [u8]) {
         debug_assert_eq!(step.members.len(), self.members as usize, "a step has one entry per member of its plan");
-        let mut put = |offset: usize, bytes: &[u8]| row[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let mut put = |offset: u32, bytes: &[u8]| row[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         let Step { rows, position, epoch, slot, batch_rows, accumulated, .. } = *step;
         put(0, bytemuck::cast_slice(&[rows, position, epoch, slot, batch_rows, accumulated, 0, 0]));
-        for (i, member) in step.members.iter().enumerate() {
-            debug_assert_eq!(member.sites.len(), self.sites as usize, "a step has one entry per site of its plan");
-            put(STEP_BYTES as usize + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));
-            let optimizer = self.offset(Section::Optimizer) as usize;
-            put(optimizer + i * size_of::<OptimizerStep>(), bytemuck::bytes_of(&member.optimizer));
+        for (i, member) in (0..).zip(&step.members) {
+            debug_assert_eq!(member.sites.len(), self.sites.len(), "a step has one entry per site of its plan");
+            put(STEP_BYTES + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));
+            let optimizer = self.offset(Section::Optimizer);
+            put(optimizer + i * size_of::<OptimizerStep>() as u32, bytemuck::bytes_of(&member.optimizer));
             for (s, site) in member.sites.iter().enumerate() {
-                let offset = self.offset(Section::Site(s)) as usize;
-                put(offset + i * size_of::<SiteStep>(), bytemuck::bytes_of(site));
+                let words = [site.threshold, site.keep_all, site.scale.to_bits(), site.pass];
+                put(self.offset(Section::Site(s)) + i * SITE_BYTES, bytemuck::cast_slice(&words));
+                let SiteLayout { units, kept } = self.sites[s];
+                if let Some(kept) = kept {
+                    let planned = (site.units, site.kept.len() as u32) == (units, kept);
+                    assert!(planned, "a step keeps {} of {} units, its plan {kept} of {units}", site.kept.len(), site.units);
+                    put(self.offset(Section::Kept(s)) + 4 * i * list_words(kept), bytemuck::cast_slice(&site.kept));
+                    let positions = site.positions();
+                    put(self.offset(Section::Positions(s)) + 4 * i * list_words(units), bytemuck::cast_slice(&positions));
+                }
             }
         }
     }

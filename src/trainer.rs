@@ -12,7 +12,7 @@ use crate::model::{Metrics, Model, check_data, download_weights, evaluation, sou
 use crate::network::{Layer, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Gradient, Mode, Options, Plans, SLOTS};
-use crate::step::{MemberStep, SiteStep};
+use crate::step::{Draw, MemberStep, SiteStep};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
@@ -202,11 +202,13 @@ impl Trainer {
 
     /// The epoch that comes after `epochs` more.
     fn last_epoch(&self, epochs: u32) -> Result<u32> {
-        self.schedule.epoch.checked_add(epochs).ok_or_else(|| Error::Option {
+        let last = self.schedule.epoch.checked_add(epochs).ok_or_else(|| Error::Option {
             option: "epochs",
             value: epochs.to_string(),
             problem: "a run has at most 2^32 - 1 epochs, the pass coordinate of the mask contract".into(),
-        })
+        })?;
+        let shared = self.plans().plans[TRAIN].sites.iter().any(|site| site.layout.kept.is_some());
+        if shared { schedule::check_updates(last, self.schedule.updates_per_epoch()) } else { Ok(last) }
     }
 
     /// Trains up to `last_epoch`. `steps` are those that the caller has seen done and those it will have seen in the end.
@@ -297,11 +299,13 @@ impl Trainer {
             Next::Train { mut step, batch, update } => {
                 let updates = self.schedule.updates_per_epoch();
                 let x = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
+                let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
+                let draw =
+                    Draw { key, site: 0, units: 0, epoch: step.epoch, update: self.schedule.shared_pass(step.epoch, batch) };
                 let sites = self.executor.plans().plans[TRAIN].sites.iter().map(|site| match &self.network.layers[site.layer] {
-                    Layer::Dropout(dropout) => SiteStep::of(dropout, step.epoch),
+                    Layer::Dropout(dropout) => SiteStep::of(dropout, &Draw { site: site.site, units: site.layout.units, ..draw }),
                     Layer::Dense(_) => unreachable!("a site is a dropout layer"),
                 });
-                let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
                 step.members = vec![MemberStep { key, optimizer, sites: sites.collect() }];
                 let last = step.accumulated + step.rows == step.batch_rows;
                 Work { plan: if last { TRAIN } else { ACCUMULATE }, step }

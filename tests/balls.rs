@@ -17,7 +17,7 @@
 
 use thinnet::Optimizer;
 use thinnet::kernels::{EPS, gamma};
-use thinnet::network::{Activation, Dropout, Layer, Network};
+use thinnet::network::{Activation, Dropout, DropoutMode, Layer, Network};
 use thinnet::reference::{Masks, Targets};
 use thinnet::rng::{self, Coordinates, Stream};
 
@@ -191,17 +191,22 @@ impl Step<'_> {
     /// Dropout of layer `i` in either direction.
     fn drop_out(&self, i: usize, dropout: &Dropout, x: &[Ball]) -> Vec<Ball> {
         let scaled = |x: &Ball, scale: f32| x.times(Ball::exact(f64::from(scale)));
-        let Masks::Drawn { seed, pass, samples } = self.masks else {
+        let Masks::Drawn { seed, pass, update, samples } = self.masks else {
             let scale = dropout.eval_scale();
             return x.iter().map(|x| if scale == 1.0 { *x } else { scaled(x, scale) }).collect();
         };
         let site = self.network.sites().unwrap()[i].unwrap();
         let units = x.len() / samples.len();
+        let (shared, n) = (Coordinates { stream: Stream::BatchMask, site, pass: update, sample: 0 }, units as u32);
+        let of_batch = rng::exact_k(shared, n, dropout.kept_count(n), rng::key(seed));
         let kept = |e: usize| {
+            if dropout.mode == DropoutMode::Units {
+                return of_batch.contains(&((e % units) as u32));
+            }
             let at = Coordinates { stream: Stream::TrainingMask, site, pass, sample: samples[e / units] };
             dropout.keep.keeps(at.word((e % units) as u32, rng::key(seed)))
         };
-        (0..x.len()).map(|e| if kept(e) { scaled(&x[e], dropout.train_scale()) } else { Ball::default() }).collect()
+        (0..x.len()).map(|e| if kept(e) { scaled(&x[e], dropout.train_scale(n)) } else { Ball::default() }).collect()
     }
 
     /// The loss of row `r`, whose outputs are `z`.

@@ -67,6 +67,76 @@ fn json_is_one_object_a_line() {
     assert!(names.len() >= 2 && names.last().unwrap()["adapter"] == "cpu");
 }
 
+/// Whether this machine has llvmpipe as the default adapter and a CPU with AVX-512, and nothing has set the width.
+fn wide_applies() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let avx512 = std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    let avx512 = false;
+    let free = std::env::var_os("LP_NATIVE_VECTOR_WIDTH").is_none();
+    avx512 && free && crate::common::device().caps().adapter.starts_with("llvmpipe (")
+}
+
+#[test]
+fn wide_starts_the_command_again_with_all_lanes_once_and_only_where_that_helps() {
+    let run = |arguments: &[&str], width: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thinnet"));
+        let output = command.args(arguments).envs(width.map(|width| ("LP_NATIVE_VECTOR_WIDTH", width))).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (narrow, wide) = (run(&["devices"], None), run(&["devices", "--wide"], None));
+    let name = crate::common::device().caps().adapter;
+    if wide_applies() {
+        let line =
+            |bits: &str| format!("llvmpipe (LLVM {}, {bits} bits)", name["llvmpipe (LLVM ".len()..].split(',').next().unwrap());
+        assert!(narrow.1.contains(&line("256")) && narrow.1.contains("\n  8 lanes; with --wide 16,"), "{}", narrow.1);
+        assert!(wide.1.contains(&line("512")) && wide.1.contains("\n  16 lanes\n"), "{} {}", wide.1, wide.2);
+        assert_eq!(wide.2, "");
+    } else {
+        assert_eq!(narrow.1, wide.1);
+        assert!(wide.2.starts_with("note: --wide changes nothing: ") || std::env::var_os("LP_NATIVE_VECTOR_WIDTH").is_some());
+    }
+    // A width that is set stays, whichever it is, and nothing starts again.
+    assert_eq!(run(&["devices", "--wide"], Some("128")), run(&["devices"], Some("128")));
+    let (code, _, says) = run(&["mask", "--wide", "--adapter", "cpu"], None);
+    assert_eq!((code, says.as_str()), (Some(0), "note: --wide changes nothing: the adapter is cpu, not llvmpipe\n"));
+    // The exit code, the masks and the message are those of the command.
+    let mask = ["mask", "--samples", "0..3", "--units", "0..40"];
+    assert_eq!(run(&[&mask[..], &["--wide"]].concat(), None).1, run(&mask, None).1);
+    let (code, out, says) = run(&["mask", "--wide", "--keep", "1.5"], None);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(says.contains("1.5") && says.contains("from 0 to 1"), "{says}");
+    assert_eq!(run(&["mask", "--wide", "--adapter", "no such adapter"], None).0, Some(3));
+}
+
+// Only that everything is measured and printed: what is measured depends on the machine.
+#[test]
+fn bench_prints_every_figure_and_the_same_ones_as_json() {
+    let text = printed(&["bench", "--quick"]);
+    for part in ["the figures say nothing", "with dropout", "16-16-8-10, batch 8", "GFLOP/s", "copy", "times the copy"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    let json = printed(&["bench", "--quick", "--json"]);
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let what: Vec<&str> = rows.iter().filter_map(|row| row["what"].as_str()).collect();
+    assert_eq!(what, ["training step", "training step", "dense layer", "dense layer", "copy", "dropout"]);
+    assert!(rows[0]["adapter"].is_string() && rows[0]["quick"] == true, "{json}");
+    for row in &rows[1..] {
+        let figures = row.as_object().unwrap().iter().filter(|(key, _)| key.starts_with("seconds") || key.starts_with('g'));
+        let figures: Vec<f64> = figures.map(|(_, value)| value.as_f64().unwrap()).collect();
+        assert!(!figures.is_empty() && figures.iter().all(|figure| *figure > 0.0 && figure.is_finite()), "{row}");
+    }
+    // Two pairs are too few for an interval, and their ratio is theirs.
+    let number = |key: &str| rows[1][key].as_f64().unwrap();
+    assert!(rows[1]["low"].is_null() && rows[1]["pairs"] == 2 && number("ratio") > 0.0, "{json}");
+}
+
+#[test]
+fn bench_has_nothing_to_say_of_the_twins() {
+    fails(&["bench", "--adapter", "cpu"], 2, &["made for checking", "--adapter", "thinnet devices"]);
+}
+
 #[test]
 fn bad_usage_and_bad_input_end_with_2_and_name_the_value() {
     fails(&["mask", "--keep", "1.5"], 2, &["1.5", "from 0 to 1"]);

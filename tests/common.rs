@@ -6,8 +6,8 @@ use thinnet::cpu;
 use thinnet::executor::Executor;
 use thinnet::kernels::{Access, Kernel, Tolerance};
 use thinnet::memory::{Memory, Tensor};
-use thinnet::plan::{Mode, Options, Plan, Plans, Source};
-use thinnet::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use thinnet::plan::{Mode, Options, Plan, PlannedSite, Plans, Source};
+use thinnet::step::{MemberStep, OptimizerStep, SiteLayout, SiteStep, Step};
 use thinnet::{Device, KeepProb, rng};
 
 /// The adapter under test, opened once. Without one the tests fail with the message that says what to install.
@@ -67,19 +67,17 @@ pub(crate) fn options(batch: u32, members: u32) -> Options {
     }
 }
 
-/// Plans with one plan of one kernel.
-pub(crate) fn single(members: u32, build: &dyn Fn(&mut Plans) -> Box<dyn Kernel>) -> Plans {
+/// Plans with one plan of one kernel, with the members and the sites of a step.
+pub(crate) fn single(step: &Step, build: &dyn Fn(&mut Plans) -> Box<dyn Kernel>) -> Plans {
     let mut plans = Plans::new(device().caps());
-    let kernel = build(&mut plans);
-    let (tensors, sites) = (Default::default(), Vec::new());
-    let mut plan = Plan { options: options(1, members), kernels: vec![kernel], sites, metrics: None, tensors };
-    // As many sites as the kernel's sections ask for.
-    for section in plan.kernels[0].sections() {
-        if let thinnet::step::Section::Site(i) = section {
-            let site = thinnet::plan::PlannedSite { layer: 0, site: 0, keep: KeepProb::new(1.0).unwrap() };
-            plan.sites.resize(i + 1, site);
-        }
-    }
+    let kernels = vec![build(&mut plans)];
+    let planned = |site: &SiteStep| {
+        let layout = SiteLayout { units: site.units, kept: (site.units > 0).then_some(site.kept.len() as u32) };
+        PlannedSite { layer: 0, site: 0, keep: KeepProb::ONE, layout }
+    };
+    let sites = step.members[0].sites.iter().map(planned).collect();
+    let plan =
+        Plan { options: options(1, step.members.len() as u32), kernels, sites, metrics: None, tensors: Default::default() };
     plans.push(plan);
     plans
 }
@@ -94,15 +92,14 @@ pub(crate) fn whole(plans: &Plans, buffer: thinnet::memory::BufferId) -> Tensor 
 /// written tensor of the twin, which the comparison must reject. Returns the number of words compared.
 #[track_caller]
 pub(crate) fn check_kernel(step: &Step, build: &dyn Fn(&mut Plans) -> Box<dyn Kernel>, fill: &dyn Fn(&Memory)) -> usize {
-    let members = step.members.len() as u32;
-    let twin = cpu::Executor::new(single(members, build));
+    let twin = cpu::Executor::new(single(step, build));
     let memory = twin.memory();
     for i in 0..twin.plans().buffers.len() {
         memory.buffer_mut(thinnet::memory::BufferId(i)).fill(POISON);
     }
     fill(memory);
 
-    let mut executor = Executor::new(device(), single(members, build)).unwrap();
+    let mut executor = Executor::new(device(), single(step, build)).unwrap();
     for i in 0..twin.plans().buffers.len() {
         let id = thinnet::memory::BufferId(i);
         executor.write(whole(twin.plans(), id), 0, &memory.buffer(id)).unwrap();

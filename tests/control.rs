@@ -42,7 +42,7 @@ fn accumulated_steps_make_the_update_of_the_whole_batch() {
     let order: Vec<u32> = (0..rows).map(|at| Shuffle::new(rows).row(at, 0, rng::key(seed))).collect();
     let (inputs, labels, samples) = batch_of(&data, &order);
     let weights = widen(initial.weights());
-    let masks = Masks::Drawn { seed, pass: 0, samples: &samples };
+    let masks = Masks::Drawn { seed, pass: 0, update: 0, samples: &samples };
     let exact = reference::gradients(initial.network(), &weights, &inputs, &labels, &masks).unwrap();
     let exact_balls: Vec<Vec<_>> = weights.iter().map(|w| w.iter().copied().map(balls::Ball::exact).collect()).collect();
     let (network, labels) = (initial.network(), labels.as_slice());

@@ -8,7 +8,7 @@ use thinnet::memory::Tensor;
 use thinnet::network::{Layer, Loss, Network};
 use thinnet::plan::{Caps, Gradient, Mode, Options, Plan, Plans, Source, Training};
 use thinnet::reference;
-use thinnet::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use thinnet::step::{Draw, MemberStep, OptimizerStep, SiteStep, Step};
 use thinnet::work::Work;
 use thinnet::{Dropout, Model, Optimizer, rng};
 
@@ -199,13 +199,18 @@ pub(crate) fn accumulating(members: &[Member], rows: u32, (batch, steps): (u32, 
 }
 
 fn member_step(member: &Member, epoch: u32, update: u64) -> MemberStep {
-    let sites = member.model.network().layers.iter().filter_map(|layer| match layer {
-        Layer::Dropout(dropout) => Some(SiteStep::of(dropout, epoch)),
+    let (network, key) = (member.model.network(), rng::key(member.seed));
+    let places = network.sites().unwrap().into_iter().zip(network.shapes().unwrap());
+    let sites = network.layers.iter().zip(places).filter_map(|(layer, (site, shape))| match layer {
+        Layer::Dropout(dropout) => {
+            let draw = Draw { key, site: site.unwrap(), units: shape.0[0], epoch, update: update as u32 - 1 };
+            Some(SiteStep::of(dropout, &draw))
+        }
         _ => None,
     });
     let (clip_norm, max_norm) = (member.clip_norm as f32, member.max_norm as f32);
     let optimizer = OptimizerStep { clip_norm, max_norm, ..member.optimizer.step(update, member.weight_decay) };
-    MemberStep { key: rng::key(member.seed), optimizer, sites: sites.collect() }
+    MemberStep { key, optimizer, sites: sites.collect() }
 }
 
 /// The evaluation steps over all rows.

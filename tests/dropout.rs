@@ -34,18 +34,22 @@ fn every_coordinate_reaches_the_device_whole() {
             [(0, 0, 0, 0), (u64::MAX, MAX_SITE, u32::MAX, u32::MAX - 4), (1 << 63, 1 << 23, 1 << 31, 1 << 31)]
         {
             let site = Site { seed, stream, site: number, pass, ..site(0.6) };
-            let mask = host.mask(&site, &Shape { samples: Samples::From(first), ..shape(5, 31) });
-            assert_eq!(mask, contract(&site, (0..5).map(|row| first + row), 31), "{site:?}, sample {first}");
+            for units in [31, 32] {
+                let mask = host.mask(&site, &Shape { samples: Samples::From(first), ..shape(5, units) });
+                assert_eq!(mask, contract(&site, (0..5).map(|row| first + row), units), "{site:?}, sample {first}");
+            }
         }
     }
 }
 
 #[test]
 fn a_grid_folded_into_two_dimensions_draws_the_same_mask() {
-    // One invocation a row: more than 65,535 workgroups of 64.
-    let rows = 65_535 * 64 + 100;
-    let mask = Host::shared().mask(&site(0.5), &shape(rows, 1));
-    assert!(mask == contract(&site(0.5), 0..rows, 1));
+    // One invocation a row, and 33 a row: more than 65,535 workgroups of 64.
+    for (units, quads) in [(1, 1), (132, 33)] {
+        let rows = 65_535 * 64 / quads + 100;
+        let mask = Host::shared().mask(&site(0.5), &shape(rows, units));
+        assert!(mask == contract(&site(0.5), 0..rows, units), "{units} units");
+    }
 }
 
 #[test]
@@ -74,9 +78,9 @@ fn the_step_table_keeps_the_words_below_the_threshold_and_no_others() {
 
 #[test]
 fn a_batch_of_64_and_two_of_32_draw_the_same_mask() {
-    let (host, units) = (Host::shared(), 37);
-    let whole = host.mask(&site(0.7), &shape(64, units));
-    for split in [32, 1, 17, 63] {
+    let host = Host::shared();
+    for (split, units) in [32, 1, 17, 63].into_iter().flat_map(|split| [(split, 37), (split, 36)]) {
+        let whole = host.mask(&site(0.7), &shape(64, units));
         let mut halves = host.mask(&site(0.7), &shape(split, units));
         halves.extend(host.mask(&site(0.7), &Shape { samples: Samples::From(split), ..shape(64 - split, units) }));
         assert_eq!(halves, whole, "{split} + {}", 64 - split);
@@ -100,11 +104,13 @@ fn a_sample_has_its_mask_wherever_it_stands_in_the_batch() {
 fn listed_samples_are_the_samples_counted_from_the_first() {
     let (host, first) = (Host::shared(), 4_000_000_000);
     let listed = host.buffer(&(first..first + 33).collect::<Vec<_>>());
-    let [a, b] = [Samples::Listed(&listed), Samples::From(first)].map(|samples| Shape { samples, ..shape(33, 7) });
-    let (x, dy) = (numbers(33 * 7, 1), numbers(33 * 7, 2));
-    assert_eq!(host.mask(&site(0.7), &a), host.mask(&site(0.7), &b));
-    assert_eq!(host.forward_backward(&site(0.7), &a, &x, &dy), host.forward_backward(&site(0.7), &b, &x, &dy));
-    assert_ne!(host.mask(&site(0.7), &a), host.mask(&site(0.7), &shape(33, 7)), "the samples do not matter");
+    for units in [7, 8] {
+        let [a, b] = [Samples::Listed(&listed), Samples::From(first)].map(|samples| Shape { samples, ..shape(33, units) });
+        let (x, dy) = (numbers(33 * units as usize, 1), numbers(33 * units as usize, 2));
+        assert_eq!(host.mask(&site(0.7), &a), host.mask(&site(0.7), &b));
+        assert_eq!(host.forward_backward(&site(0.7), &a, &x, &dy), host.forward_backward(&site(0.7), &b, &x, &dy));
+        assert_ne!(host.mask(&site(0.7), &a), host.mask(&site(0.7), &shape(33, units)), "the samples do not matter");
+    }
 }
 
 #[test]
@@ -139,8 +145,9 @@ fn keep_prob_1_is_the_identity_bit_for_bit() {
 
 #[test]
 fn backward_drops_exactly_the_elements_that_forward_dropped_and_scales_by_the_same_factor() {
-    for (keep_prob, scale) in [(0.5, 2.0f32), (0.8, 1.25), (0.1, 10.0), (0.3, 3.333_333_3)] {
-        let (rows, units) = (31, 33);
+    let rates = [(0.5, 2.0f32), (0.8, 1.25), (0.1, 10.0), (0.3, 3.333_333_3)];
+    for ((keep_prob, scale), units) in rates.into_iter().flat_map(|rate| [(rate, 33), (rate, 36)]) {
+        let rows = 31;
         let site = Site { site: 2, pass: 4, ..site(keep_prob) };
         // Neither is ever 0 or alike, so that a zero is a dropped element and a swapped element is seen.
         let (x, dy) = (numbers(rows * units, 1), numbers(rows * units, 2));
@@ -156,9 +163,10 @@ fn backward_drops_exactly_the_elements_that_forward_dropped_and_scales_by_the_sa
 
 #[test]
 fn a_dropped_nan_or_infinity_becomes_zero() {
-    let (rows, units) = (16, 17);
-    let mask = contract(&site(0.5), 0..rows, units);
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+    let rows = 16;
+    let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    for (bad, units) in bad.into_iter().flat_map(|bad| [(bad, 17), (bad, 20)]) {
+        let mask = contract(&site(0.5), 0..rows, units);
         let values = vec![bad; mask.len()];
         let (y, dx) = Host::shared().forward_backward(&site(0.5), &shape(rows, units), &values, &values);
         for (i, &keep) in mask.iter().enumerate() {

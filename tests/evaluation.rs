@@ -4,6 +4,7 @@ use thinnet::executor::Executor;
 use thinnet::network::{Layer, Network};
 use thinnet::plan::{Caps, Mode, Options, Plans, Update};
 use thinnet::reference::{self, Masks};
+use thinnet::step::Section;
 use thinnet::{Dense, KeepProb, Model};
 
 use crate::balls::{self, Ball};
@@ -51,7 +52,7 @@ fn check_evaluation((network, soft): &Case, members: &[Member]) {
             let bounds = std::slice::from_ref(&balls.losses);
             let error = ratio(&found, &losses(Masks::None), bounds);
             assert!(error <= 1.0, "{network:?}: {error} bounds");
-            let drawn = Masks::Drawn { seed: member.seed, pass: 0, samples: &samples };
+            let drawn = Masks::Drawn { seed: member.seed, pass: 0, update: 0, samples: &samples };
             assert!(ratio(&found, &losses(drawn), bounds) >= 10.0, "the bounds admit dropout");
             if network.has_vanilla_dropout() {
                 let unscaled = network.without_dropout();
@@ -86,13 +87,23 @@ fn logits_of_thousands_have_the_losses_of_the_reference() {
     assert!(bound < 1e-3 * expected, "the bound says nothing: {bound}");
 }
 
-/// The names of a plan's kernels.
-fn kernel_names(network: &Network, mode: Mode, variable_rates: bool) -> (Vec<&'static str>, Vec<u32>) {
+/// The sites that kernels with such names draw masks of in the forward pass.
+fn drawn(kernels: &[(&str, Option<usize>)]) -> Vec<usize> {
+    kernels.iter().filter(|(name, _)| !name.contains("backward")).filter_map(|(_, site)| *site).collect()
+}
+
+/// The names of a plan's kernels, with the site that each draws a mask of, and the sites.
+fn kernels_of(network: &Network, mode: Mode, variable_rates: bool) -> (Vec<(&'static str, Option<usize>)>, Vec<u32>) {
     let mut plans = Plans::new(Caps::baseline());
     let data = drive::random_data(17, 13, 5, 1);
     let options = Options { variable_rates, ..drive::options("plan", mode, &data, 7, 1) };
     plans.add(network, options).unwrap();
-    let names = plans.plans[0].kernels.iter().map(|kernel| kernel.entry().name).collect();
+    let site = |section| match section {
+        Section::Site(site) => Some(site),
+        _ => None,
+    };
+    let kernels = plans.plans[0].kernels.iter();
+    let names = kernels.map(|kernel| (kernel.entry().name, kernel.sections().into_iter().find_map(site))).collect();
     (names, plans.plans[0].sites.iter().map(|site| site.site).collect())
 }
 
@@ -100,29 +111,27 @@ fn kernel_names(network: &Network, mode: Mode, variable_rates: bool) -> (Vec<&'s
 fn dropout_and_the_optimizer_are_absent_from_an_evaluation_plan() {
     for network in networks() {
         for variable_rates in [false, true] {
-            let (names, sites) = kernel_names(&network, Mode::Eval, variable_rates);
-            assert!(names.contains(&"dense_forward") && names.contains(&"cross_entropy_forward"), "{names:?}");
-            let absent = ["dropout", "adam", "sgd", "backward"];
-            assert!(!names.iter().any(|name| absent.iter().any(|part| name.contains(part))), "{names:?}");
-            assert!(sites.is_empty());
+            let (names, sites) = kernels_of(&network, Mode::Eval, variable_rates);
+            assert!(names.contains(&("dense_forward", None)) && names.contains(&("cross_entropy_forward", None)), "{names:?}");
+            let absent = ["dropout", "adam", "sgd", "backward", "update"];
+            assert!(!names.iter().any(|(name, _)| absent.iter().any(|part| name.contains(part))), "{names:?}");
+            assert!(names.iter().all(|(_, site)| site.is_none()) && sites.is_empty());
         }
     }
 }
 
 #[test]
 fn a_site_at_keep_prob_1_has_no_kernel_and_moves_no_other_site() {
-    let count = |names: &[&str], name: &str| names.iter().filter(|n| **n == name).count();
     for network in networks() {
         let all: Vec<u32> = network.sites().unwrap().into_iter().flatten().collect();
-        let (names, sites) = kernel_names(&network, Mode::Train(Update::Adam.into()), false);
-        assert_eq!((count(&names, "dropout_forward"), &sites), (all.len(), &all));
+        let (names, sites) = kernels_of(&network, Mode::Train(Update::Adam.into()), false);
+        assert_eq!((drawn(&names), &sites), ((0..all.len()).collect(), &all));
 
-        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam.into()), false);
-        assert!(count(&names, "adam") == 1 && !names.iter().any(|name| name.contains("dropout")), "{names:?}");
-        assert!(sites.is_empty());
+        let (names, sites) = kernels_of(&network.without_dropout(), Mode::Train(Update::Adam.into()), false);
+        assert!(names.contains(&("adam", None)) && drawn(&names).is_empty() && sites.is_empty(), "{names:?}");
         // Rates that may change keep their kernels whatever they are now.
-        let (names, sites) = kernel_names(&network.without_dropout(), Mode::Train(Update::Adam.into()), true);
-        assert_eq!((count(&names, "dropout_forward"), &sites), (all.len(), &all));
+        let (names, sites) = kernels_of(&network.without_dropout(), Mode::Train(Update::Adam.into()), true);
+        assert_eq!((drawn(&names), &sites), ((0..all.len()).collect(), &all));
 
         let mut first = network.clone();
         let layer = first.layers.iter_mut().find_map(|layer| match layer {
@@ -130,7 +139,7 @@ fn a_site_at_keep_prob_1_has_no_kernel_and_moves_no_other_site() {
             _ => None,
         });
         layer.unwrap().keep = KeepProb::new(1.0).unwrap();
-        let (names, sites) = kernel_names(&first, Mode::Train(Update::Sgd.into()), false);
-        assert_eq!((count(&names, "dropout_forward"), &sites[..]), (all.len() - 1, &all[1..]));
+        let (names, sites) = kernels_of(&first, Mode::Train(Update::Sgd.into()), false);
+        assert_eq!((drawn(&names), &sites[..]), ((0..all.len() - 1).collect(), &all[1..]));
     }
 }

@@ -45,11 +45,12 @@ struct OnDevice {
     samples: Vec<u32>,
     seed: u64,
     pass: u32,
+    update: u32,
 }
 
 impl OnDevice {
     fn masks(&self) -> Masks<'_> {
-        Masks::Drawn { seed: self.seed, pass: self.pass, samples: &self.samples }
+        Masks::Drawn { seed: self.seed, pass: self.pass, update: self.update, samples: &self.samples }
     }
 
     /// The reference's gradients at other weights, in another network or with other masks.
@@ -77,6 +78,7 @@ fn on_device(
     let plans = drive::plans(device.caps(), network, &data, batch, update, members.len() as u32);
     let mut executor = Executor::new(device, plans).unwrap();
     drive::upload(&executor, &data, members);
+    let batches = rows.div_ceil(batch);
     for work in drive::training(members, rows, batch, 4..6) {
         let read =
             |executor: &Executor, suffix: &str, m: usize| widen(&drive::parameters_of(executor, network, suffix, m as u32));
@@ -87,8 +89,9 @@ fn on_device(
             let rows = rows_of(&work.step, m, rows);
             let (inputs, _, samples) = batch_of(&data, &rows);
             let (seed, pass, network) = (member.seed, work.step.epoch, member.model.network().clone());
+            let update = pass * batches + work.step.position / batch;
             let (targets, gradients) = (batch_targets(&network, &data, &rows), read(&executor, ".grad", m));
-            f(&work.step, OnDevice { network, weights, gradients, inputs, targets, samples, seed, pass });
+            f(&work.step, OnDevice { network, weights, gradients, inputs, targets, samples, seed, pass, update });
         }
     }
 }
@@ -164,7 +167,7 @@ fn gradients_on_the_device_are_finite_differences_with_dropout_on() {
             }
             let error = ratio(&run.gradients, &fine, &bounds);
             assert!(error <= 1.0, "{:?}: {error} bounds", run.network);
-            let next_pass = Masks::Drawn { seed: run.seed, pass: run.pass + 1, samples: &run.samples };
+            let next_pass = Masks::Drawn { seed: run.seed, pass: run.pass + 1, update: run.update + 1, samples: &run.samples };
             let wrong = run.reference(&run.network, &run.weights, &next_pass);
             let seen = ratio(&wrong, &fine, &bounds);
             println!("right gradient: {error} bounds, of the next pass: {seen}");

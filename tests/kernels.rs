@@ -22,6 +22,7 @@ mod loss;
 mod optimizer;
 mod rows;
 mod targets;
+mod units;
 
 /// One test per kernel, named after it, and the list of these names.
 macro_rules! cases {
@@ -47,12 +48,13 @@ cases! {
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
-    dropout: dropout_forward, dropout_backward, dropout_mask;
+    dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
+    units: gather_weight, scatter_gradient, gather_columns;
 }
 
 /// A tensor of a case and what it holds before the dispatch.
@@ -188,7 +190,7 @@ impl Case {
         self.compared += check_kernel(step, &build, &|memory| fill(&slots, addresses, members, memory));
 
         // Device and twin agree. That both left the output alone would be agreement, too.
-        let twin = thinnet::cpu::Executor::new(single(members, &build));
+        let twin = thinnet::cpu::Executor::new(single(step, &build));
         for (slot, tensor) in slots.iter().zip(addresses) {
             twin.memory().buffer_mut(tensor.buffer).fill(POISON);
             assert!(slot.written[0] == 0 || (slot.values)(0).is_empty(), "{}: an output starts as poison", slot.name);
@@ -217,7 +219,7 @@ pub(crate) fn on_device<const N: usize, K: Kernel + 'static>(
     kernel: impl Fn([Tensor; N]) -> K,
 ) -> [Vec<u32>; N] {
     let members = step.members.len() as u32;
-    let plans = single(members, &|plans| Box::new(kernel(tensors(&slots, plans, members))));
+    let plans = single(step, &|plans| Box::new(kernel(tensors(&slots, plans, members))));
     let mut executor = Executor::new(device(), plans).unwrap();
     let addresses = tensors(&slots, &mut Plans::new(device().caps()), members);
     for (slot, tensor) in slots.iter().zip(addresses) {
@@ -264,10 +266,22 @@ fn a_grid_covers_all_invocations_within_its_limit_and_wastes_less_than_a_row() {
 #[test]
 fn a_grid_past_65535_workgroups_reaches_every_row() {
     let rows = MAX_GROUPS * WORKGROUP + 100;
+    let samples = || Slot::shared("samples", vec![POISON]);
+    let mut case = Case::new("dropout_mask_ragged");
+    case.check(&step(rows, 1, &[0.5]), [samples(), Slot::out("mask", rows, rows)], |[samples, mask_units]| {
+        let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask_units).from_first_sample(5);
+        let kernel = kernels::dropout::DropoutMaskRagged { params, site: 0, samples, mask_units };
+        assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
+        kernel
+    });
+    case.finish();
+
+    // 33 quads a row, so that rows end inside workgroups on both sides of the fold.
+    let (rows, units) = (rows / 33 + 1, 4 * 33);
     let mut case = Case::new("dropout_mask");
-    let slots = [Slot::shared("samples", vec![POISON]), Slot::out("mask", rows, rows)];
+    let slots = [samples(), Slot::out("mask", rows * units, rows * units)];
     case.check(&step(rows, 1, &[0.5]), slots, |[samples, mask]| {
-        let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
+        let params = dropout::params(units, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
         let kernel = kernels::dropout::DropoutMask { params, site: 0, samples, mask };
         assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
         kernel

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rand::Rng;
 use thinnet::KeepProb;
-use thinnet::kernels::dropout::DropoutMask;
+use thinnet::kernels::dropout::DropoutMaskRagged;
 use thinnet::kernels::philox::{PhiloxParams, PhiloxWords};
 use thinnet::kernels::rows::{BatchRows, RowsParams};
 use thinnet::rng::{self, Coordinates, PhiloxRng, Shuffle, Stream};
@@ -113,9 +113,9 @@ fn masks_are_those_of_the_contract_on_cpu_and_device() {
         step.members[0].sites[0] = SiteStep::new(keep, pass);
         let len = step.rows * units;
         let slots = [Slot::own("samples", step.rows, |_| rows.iter().map(|row| row.0).collect()), Slot::out("mask", len, len)];
-        let [_, device] = on_device(&step, slots, |[samples, mask]| {
+        let [_, device] = on_device(&step, slots, |[samples, mask_units]| {
             let params = thinnet::kernels::dropout::DropoutParams::new(units, Stream::TrainingMask, site);
-            DropoutMask { params, site: 0, samples, mask }
+            DropoutMaskRagged { params, site: 0, samples, mask_units }
         });
         for (row, (sample, mask)) in device.chunks(units as usize).zip(rows) {
             let text: String = row[first as usize..].iter().map(|kept| char::from(b'0' + *kept as u8)).collect();

@@ -266,9 +266,17 @@ fn forgotten_files_and_entry_points_are_found() {
 
 #[test]
 fn every_module_is_wgsl_of_the_baseline_and_translates() {
+    // For other compilers: scripts/tint.sh.
+    let dump = std::env::var_os("THINNET_DUMP_WGSL");
     for entry in ALL {
         for members in [1, 2] {
-            for shader in all_checked(entry, members) {
+            for (variant, constants) in (entry.variants)().into_iter().enumerate() {
+                let module = entry.module(members, &constants);
+                let shader = check_wgsl(&module, entry.file).unwrap_or_else(|error| panic!("{constants:?}: {error}"));
+                if let Some(folder) = &dump {
+                    let file = Path::new(folder).join(format!("{}-{members}-{variant}.wgsl", entry.name));
+                    std::fs::write(&file, module).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                }
                 let sizes = translate(entry, &shader).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
                 assert!(sizes.iter().all(|&size| size > 200), "{}: {sizes:?} is too short for a kernel", entry.name);
             }

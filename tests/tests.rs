@@ -63,6 +63,9 @@ mod control;
 /// Vanilla dropout, its exact mean, and what saving makes of it.
 mod vanilla;
 
+/// Per-batch unit dropout: its sets and their statistics, and where the mode shows.
+mod units;
+
 /// Optimizers, schedules, activations and losses against PyTorch.
 mod pytorch;
 

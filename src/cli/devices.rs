@@ -5,7 +5,7 @@ use std::io::Write;
 use thinnet::plan::Caps;
 use thinnet::{Device, gpu};
 
-use super::{Cli, Failure};
+use super::{Cli, Failure, wide};
 
 pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let wanted = cli.adapter.as_deref().unwrap_or_default().to_lowercase();
@@ -35,9 +35,10 @@ fn describe(caps: &Caps) -> String {
         (min, max) if min == max => min.to_string(),
         (min, max) => format!("{min} to {max}"),
     };
+    let lanes = wide::describe(&caps.adapter).map(|lanes| format!("  {lanes}\n")).unwrap_or_default();
     let mib = |bytes: u64| bytes >> 20;
     format!(
-        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n  matrix products: {}\n",
+        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n{lanes}  matrix products: {}\n",
         caps.adapter,
         caps.backend,
         mib(caps.max_buffer),

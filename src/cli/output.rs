@@ -169,9 +169,14 @@ pub(super) struct Bar(ProgressBar);
 
 impl Bar {
     pub(super) fn new(name: impl Into<String>) -> Self {
+        Self::counting("steps", name)
+    }
+
+    /// A bar that counts something else than steps.
+    pub(super) fn counting(what: &str, name: impl Into<String>) -> Self {
         let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
-        let template = "{prefix:>15} {bar:32} {pos}/{len} steps, {elapsed}  {msg}";
-        bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed"));
+        let template = format!("{{prefix:>15}} {{bar:32}} {{pos}}/{{len}} {what}, {{elapsed}}  {{msg}}");
+        bar.set_style(ProgressStyle::with_template(&template).expect("the template is fixed"));
         bar.set_prefix(name.into());
         Self(bar)
     }
@@ -194,6 +199,12 @@ impl Bar {
         self.0.set_prefix(name.to_owned());
         self.0.set_length(count * progress.total_steps);
         self.0.set_position(done * progress.total_steps + progress.steps);
+    }
+
+    /// `done` of `count`.
+    pub(super) fn at(&self, done: u32, count: u32) {
+        self.0.set_length(count.into());
+        self.0.set_position(done.into());
     }
 
     pub(super) fn finish(self) {

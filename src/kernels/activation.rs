@@ -14,13 +14,27 @@ const SOURCE: &str = concat!(
 
 params! {
     /// `params` of `activation.wgsl`.
-    ActivationParams { kind: u32, units: u32, quads: u32, y_stride: u32, dy_stride: u32, dx_stride: u32, x_stride: u32, pad0: u32 }
+    ActivationParams { kind: u32, units: u32, quads: u32, y_stride: u32, dy_stride: u32, dx_stride: u32, x_stride: u32, row: u32 }
 }
 
 impl ActivationParams {
     /// An activation over rows of `units`, padded to `row_words`, without strides.
     pub fn new(activation: Activation, units: u32, row_words: u32) -> Self {
-        Self { kind: kind(activation), units, quads: units.next_multiple_of(row_words) / 4, ..Self::default() }
+        let row = units.next_multiple_of(row_words) / 4;
+        Self { kind: kind(activation), units, quads: units.div_ceil(4), row, ..Self::default() }
+    }
+
+    /// Where the quads of the valid rows lie, and which unit each element is.
+    fn places(&self, rows: u32) -> impl Iterator<Item = (usize, u32)> + use<> {
+        let (row_words, used) = (4 * self.row, 4 * self.quads);
+        (0..rows).flat_map(move |row| (0..used).map(move |unit| ((row * row_words + unit) as usize, unit)))
+    }
+
+    /// A bound for each of them; what lies between is left alone.
+    fn bounds(&self, rows: u32, mut bound: impl FnMut((usize, u32)) -> f64) -> Vec<Tolerance> {
+        let mut bounds = vec![-1.0; (4 * self.row * rows) as usize];
+        self.places(rows).for_each(|place| bounds[place.0] = bound(place));
+        vec![Tolerance::Bounds(bounds)]
     }
 }
 
@@ -166,20 +180,17 @@ impl Kernel for ActivationForward {
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
-        let columns = 4 * self.params.quads as usize;
         let mut y = memory.f32_mut(self.y, member);
-        for (i, y) in y[..step.rows as usize * columns].iter_mut().enumerate() {
-            *y = if i % columns < self.params.units as usize { forward(self.params.kind, *y) } else { 0.0 };
+        for (i, unit) in self.params.places(step.rows) {
+            y[i] = if unit < self.params.units { forward(self.params.kind, y[i]) } else { 0.0 };
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-        let columns = 4 * self.params.quads as usize;
         let y = memory.f32(self.y, member);
-        let used = y[..step.rows as usize * columns].iter().enumerate();
         // The padding is 0 exactly.
-        let bound = |(i, &x)| if i % columns < self.params.units as usize { forward_error(self.params.kind, x) } else { 0.0 };
-        vec![Tolerance::Bounds(used.map(bound).collect())]
+        let bound = |(i, unit)| if unit < self.params.units { forward_error(self.params.kind, y[i]) } else { 0.0 };
+        self.params.bounds(step.rows, bound)
     }
 }
 
@@ -189,18 +200,16 @@ impl Kernel for ActivationBackward {
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
-        let used = 4 * (self.params.quads * step.rows) as usize;
         let (dy, y) = (memory.f32(self.dy, member), memory.f32(self.output, member));
         let mut dx = memory.f32_mut(self.dx, member);
-        for i in 0..used {
+        for (i, _) in self.params.places(step.rows) {
             dx[i] = backward(self.params.kind, y[i], dy[i]).0 as f32;
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-        let used = 4 * (self.params.quads * step.rows) as usize;
         let (dy, y) = (memory.f32(self.dy, member), memory.f32(self.output, member));
-        vec![Tolerance::Bounds((0..used).map(|i| backward(self.params.kind, y[i], dy[i]).1).collect())]
+        self.params.bounds(step.rows, |(i, _)| backward(self.params.kind, y[i], dy[i]).1)
     }
 }
 
@@ -210,18 +219,16 @@ impl Kernel for GeluForward {
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
-        let used = 4 * (self.params.quads * step.rows) as usize;
         let x = memory.f32(self.x, member);
         let mut y = memory.f32_mut(self.y, member);
-        for i in 0..used {
+        for (i, _) in self.params.places(step.rows) {
             y[i] = if x[i].is_nan() { x[i] } else { gelu(x[i]).0 as f32 };
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-        let used = 4 * (self.params.quads * step.rows) as usize;
         let x = memory.f32(self.x, member);
-        vec![Tolerance::Bounds(x[..used].iter().map(|&x| if x == 0.0 { 0.0 } else { gelu(x).1 }).collect())]
+        self.params.bounds(step.rows, |(i, _)| if x[i] == 0.0 { 0.0 } else { gelu(x[i]).1 })
     }
 }
 
@@ -231,18 +238,15 @@ impl Kernel for GeluBackward {
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
-        let used = 4 * (self.params.quads * step.rows) as usize;
         let (dy, x) = (memory.f32(self.dy, member), memory.f32(self.x, member));
         let mut dx = memory.f32_mut(self.dx, member);
-        for i in 0..used {
+        for (i, _) in self.params.places(step.rows) {
             dx[i] = gelu_gradient(x[i], dy[i]).0 as f32;
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-        let used = 4 * (self.params.quads * step.rows) as usize;
         let (dy, x) = (memory.f32(self.dy, member), memory.f32(self.x, member));
-        let bound = |i: usize| if dy[i] == 0.0 { 0.0 } else { gelu_gradient(x[i], dy[i]).1 };
-        vec![Tolerance::Bounds((0..used).map(bound).collect())]
+        self.params.bounds(step.rows, |(i, _)| if dy[i] == 0.0 { 0.0 } else { gelu_gradient(x[i], dy[i]).1 })
     }
 }

@@ -48,7 +48,7 @@ fn for_each_number(
     let values = &step.members[member];
     for row in 0..step.rows as usize {
         for quad in 0..params.quads {
-            let factors = match site.map(|site| values.sites[site]) {
+            let factors = match site.map(|site| &values.sites[site]) {
                 None => [Some(1.0); 4],
                 Some(rate) => rng::philox4x32_10([quad, samples[row], rate.pass, params.stream_and_site], values.key)
                     .map(|word| rate.keeps(word).then_some(rate.scale)),

@@ -72,8 +72,8 @@ impl Matmul {
         }
     }
 
-    /// The family for a dense layer of `[outputs, inputs]` over a batch: the plain one where matrices that should be textures do not
-    /// fit into them.
+    /// The family for a dense layer of `[outputs, inputs]` over a batch: the plain one where matrices that should be textures do
+    /// not fit into them.
     pub fn for_layer(self, caps: &Caps, [batch, inputs, outputs, members]: [u32; 4]) -> Self {
         let Self::Shuffle { .. } = self else { return self };
         let width = |columns: u32, rows: u32| {

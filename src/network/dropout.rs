@@ -74,15 +74,19 @@ impl From<KeepProb> for f64 {
 /// ```text
 /// inverted   training: y = x / keep_prob where the mask keeps a unit, 0 elsewhere    evaluation: absent
 /// vanilla    training: y = x             where the mask keeps a unit, 0 elsewhere    evaluation: y = keep_prob x
+/// units      training: y = x n / k       where the batch keeps a unit, 0 elsewhere   evaluation: absent
 /// ```
 ///
-/// In files `{ keep = 0.8 }`, or `{ drop = 0.2 }`.
+/// The first two draw a mask for every sample. Per-batch unit dropout draws one set of exactly k of the n units at every
+/// optimizer step, which all rows of the batch share, see [`Dropout::units`]: another regulariser.
+///
+/// In files `{ keep = 0.8 }`, or `{ drop = 0.2 }`, with `mode = "vanilla"` or `mode = "units"`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct Dropout {
     /// The probability that a unit is kept.
     pub keep: KeepProb,
-    /// Where the activations are scaled, in training or in evaluation.
+    /// What is drawn for whom, and where the activations are scaled.
     #[serde(skip_serializing_if = "DropoutMode::is_inverted")]
     pub mode: DropoutMode,
     /// The site of the mask contract; `None` counts the network's dropout layers from 0.
@@ -90,16 +94,18 @@ pub struct Dropout {
     pub site: Option<u32>,
 }
 
-/// When the activations are scaled so that training and evaluation agree in the mean.
+/// What is dropped, and how activations are scaled so that training and evaluation agree in the mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DropoutMode {
-    /// In training, by 1 / keep_prob; PyTorch's.
+    /// A mask for every sample; scaled in training, by 1 / keep_prob. PyTorch's.
     #[default]
     Inverted,
-    /// In evaluation, by keep_prob; the paper's.
+    /// A mask for every sample; scaled in evaluation, by keep_prob. The paper's.
     Vanilla,
+    /// One set of exactly k units for the whole batch; scaled in training, by n / k.
+    Units,
 }
 
 impl DropoutMode {
@@ -163,23 +169,63 @@ impl Dropout {
         Self { mode: DropoutMode::Vanilla, ..self }
     }
 
+    /// Per-batch unit dropout: at every optimizer step one set of exactly k = [`Dropout::kept_count`] of the n units is drawn
+    /// for the whole batch, so that a smaller network is trained: without the dropped units, their weights and gradients.
+    ///
+    /// ```text
+    /// kept   = the k units with the smallest (word, unit); k = clamp(round(keep_prob n), 1, n), 0 at keep_prob 0
+    /// word   at stream 6, the site, pass = the optimizer step from 0, sample 0
+    /// y      = x n / k where a unit is kept, 0 elsewhere
+    /// ```
+    ///
+    /// The mean over the sets is the identity on x, so evaluation needs no factor. All rows of a batch see the same network,
+    /// which is another regulariser than a mask for every sample ([`Dropout::keep`]): neither stands in for the other. The sets
+    /// follow the optimizer step: equal however a batch is split into accumulated steps, other ones for another batch size.
+    ///
+    /// ```
+    /// use thinnet::{Dense, Dropout, Network};
+    /// let dropout = Dropout::units(0.5)?;
+    /// assert_eq!((dropout.kept_count(7), dropout.train_scale(7)), (4, 1.75));
+    /// let network = Network::new(64).dense(Dense::new(128)).dropout(dropout).dense(Dense::new(10));
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`KeepProb::new`].
+    pub fn units(keep_prob: f64) -> Result<Self> {
+        Ok(Self { mode: DropoutMode::Units, ..Self::keep(keep_prob)? })
+    }
+
     /// Overrides the site of the mask contract.
     pub fn site(self, site: u32) -> Self {
         Self { site: Some(site), ..self }
     }
 
-    /// The factor of a kept unit in training, an f32 of the mask contract.
-    pub fn train_scale(&self) -> f32 {
+    /// How many of `n` units per-batch unit dropout keeps: clamp(round(keep_prob n), 1, n), halves rounded up; 0 at keep_prob 0.
+    pub fn kept_count(&self, n: u32) -> u32 {
+        match self.keep.get() {
+            0.0 => 0,
+            keep_prob => ((keep_prob * f64::from(n)).round() as u32).clamp(n.min(1), n),
+        }
+    }
+
+    /// The factor of a kept unit in training where `n` units are dropped from, an f32 of the mask contract: 1 / keep_prob for
+    /// inverted dropout, 1 for vanilla dropout, n / k for per-batch unit dropout (0 where it keeps none).
+    pub fn train_scale(&self, n: u32) -> f32 {
         match self.mode {
             DropoutMode::Inverted => self.keep.scale(),
             DropoutMode::Vanilla => 1.0,
+            DropoutMode::Units => match self.kept_count(n) {
+                0 => 0.0,
+                k => (f64::from(n) / f64::from(k)) as f32,
+            },
         }
     }
 
     /// The factor of every unit in evaluation: T / 2^32 for vanilla dropout, otherwise 1.
     pub fn eval_scale(&self) -> f32 {
         match self.mode {
-            DropoutMode::Inverted => 1.0,
+            DropoutMode::Inverted | DropoutMode::Units => 1.0,
             DropoutMode::Vanilla => (self.keep.threshold() as f64 / 4_294_967_296.0) as f32,
         }
     }

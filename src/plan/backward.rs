@@ -155,7 +155,8 @@ impl Builder<'_> {
         let (w, m) = (role("")?, role(".moment1")?);
         let v = match self.plan.tensors.contains_key("moment2") {
             true => role(".moment2")?,
-            false => self.named("nothing"),
+            // SGD keeps one number for each weight; what is bound in place of the other is not touched.
+            false => self.tensor("nothing", 64)?,
         };
         let (weight, bias) = self.weight_and_bias(layer, "")?;
         let (matmul, params) = self.dense_params(None, (x, dy), (inputs, outputs), weight, bias);

@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
                 (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
                 (Layer::Dropout(dropout), Some(site)) if training && drops(dropout) => {
                     pieces.push(Piece::Dropout(self.plan.sites.len()));
-                    self.plan.sites.push(PlannedSite { layer, site, keep: dropout.keep });
+                    self.plan.sites.push(PlannedSite::new(layer, site, dropout, shapes[layer].0[0]));
                 }
                 (Layer::Dropout(dropout), _) if !training && dropout.eval_scale() != 1.0 => {
                     pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));

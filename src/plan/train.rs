@@ -74,10 +74,7 @@ impl Builder<'_> {
         let moment1 = self.parameters("moment1", ".moment1")?;
         let moment2 = match update {
             Update::Adam | Update::RmsProp => Some(self.parameters("moment2", ".moment2")?),
-            Update::Sgd => {
-                self.tensor("nothing", ALIGN)?;
-                None
-            }
+            Update::Sgd => None,
         };
         Ok((moment1, moment2))
     }

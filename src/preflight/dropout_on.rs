@@ -9,7 +9,7 @@ use crate::ops::Site;
 use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
 use crate::reference::{self, Masks};
 use crate::rng::{self, Stream};
-use crate::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use crate::step::{Draw, MemberStep, OptimizerStep, SiteStep, Step};
 use crate::work::Work;
 use crate::{Device, Model, Result, masks};
 
@@ -58,17 +58,20 @@ fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Resu
             source: source("preflight", batch.inputs(), true),
             variable_rates: false,
             store_output: false,
-            store_gradient: false,
+            store_gradient: true,
         },
     )?;
     let mut executor = Executor::new(device, plans)?;
     upload_weights(&executor, plan, 0, model)?;
     upload_data(&executor, plan, network, batch.inputs(), Some(batch.targets()))?;
+    let key = rng::key(seed);
     let sites = executor.plans().plans[plan].sites.iter().map(|site| match &network.layers[site.layer] {
-        Layer::Dropout(dropout) => SiteStep::of(dropout, 0),
+        Layer::Dropout(dropout) => {
+            SiteStep::of(dropout, &Draw { key, site: site.site, units: site.layout.units, epoch: 0, update: 0 })
+        }
         Layer::Dense(_) => unreachable!("a site is a dropout layer"),
     });
-    let member = MemberStep { key: rng::key(seed), optimizer: OptimizerStep::default(), sites: sites.collect() };
+    let member = MemberStep { key, optimizer: OptimizerStep::default(), sites: sites.collect() };
     let submission = executor.submit(&[Work { plan, step: Step::new(batch.rows(), vec![member]) }])?;
     let snapshot = executor.wait(submission)?;
     let gradients = download(&executor, plan, 0, network, ".grad")?;
@@ -79,7 +82,7 @@ fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]
     let network = model.network();
     let weights: Vec<Vec<f64>> = model.weights().iter().map(|w| w.iter().copied().map(f64::from).collect()).collect();
     let inputs: Vec<f64> = (0..batch.rows()).flat_map(|row| batch.inputs().row_f32(row)).map(f64::from).collect();
-    let masks = Masks::Drawn { seed, pass: 0, samples: batch.inputs().samples() };
+    let masks = Masks::Drawn { seed, pass: 0, update: 0, samples: batch.inputs().samples() };
     let values: Vec<f64>;
     let targets = match (batch.targets(), network.loss) {
         (Targets::Classes { labels, .. }, crate::Loss::SoftmaxCrossEntropy) => reference::Targets::Labels(labels),

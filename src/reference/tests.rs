@@ -4,6 +4,8 @@ use super::loss::{central_differences, log_sum_exp};
 use super::*;
 use crate::network::{Dense, KeepProb, Loss};
 
+mod units;
+
 /// The largest relative error allowed, see [`relative_error`].
 const TOLERANCE: f64 = 1e-7;
 /// Balances truncation (step^2) against rounding (1e-16 / step).
@@ -11,8 +13,9 @@ const STEP: f64 = 1e-5;
 const SAMPLES: [u32; 5] = [5, 900, 17, 2, 4_000_000_000];
 const SEED: u64 = 7 << 40 | 3;
 const PASS: u32 = 3;
-const DRAWN: Masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &SAMPLES };
-const WRONG_PASS: Masks = Masks::Drawn { seed: SEED, pass: PASS + 1, samples: &SAMPLES };
+const UPDATE: u32 = 6;
+const DRAWN: Masks = Masks::Drawn { seed: SEED, pass: PASS, update: UPDATE, samples: &SAMPLES };
+const WRONG_PASS: Masks = Masks::Drawn { seed: SEED, pass: PASS + 1, update: UPDATE + 1, samples: &SAMPLES };
 
 /// Numbers in (-1, 1), others for every `number`.
 fn random(count: usize, number: usize) -> Vec<f64> {
@@ -182,7 +185,7 @@ fn a_row_does_not_depend_on_the_other_rows() {
     let (weights, inputs) = (random_weights(&network), random(25, 0));
     let together = forward(&network, &weights, &inputs, &DRAWN).unwrap().pop().unwrap();
     for r in 0..5 {
-        let masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &SAMPLES[r..r + 1] };
+        let masks = Masks::Drawn { seed: SEED, pass: PASS, update: UPDATE, samples: &SAMPLES[r..r + 1] };
         let alone = forward(&network, &weights, &inputs[5 * r..5 * r + 5], &masks).unwrap().pop().unwrap();
         assert_eq!(alone, together[4 * r..4 * r + 4]);
     }
@@ -191,7 +194,7 @@ fn a_row_does_not_depend_on_the_other_rows() {
 #[test]
 fn what_is_dropped_leaves_no_trace_even_if_it_is_not_finite() {
     let nothing = Dropout::keep(0.0).unwrap();
-    let masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &SAMPLES[..1] };
+    let masks = Masks::Drawn { seed: SEED, pass: PASS, update: UPDATE, samples: &SAMPLES[..1] };
     let before = Network::new(2).dropout(nothing).dense(Dense::new(1));
     let (weights, inputs) = (vec![vec![1.0, 2.0], vec![0.5]], [f64::NAN, f64::INFINITY]);
     assert_eq!(forward(&before, &weights, &inputs, &masks).unwrap(), [vec![0.0, 0.0], vec![0.5]]);
@@ -236,7 +239,7 @@ fn weight_scaling_is_the_geometric_mean_over_all_masks() {
         let mut thinned = unscaled.clone();
         thinned[2].iter_mut().enumerate().filter(|(i, _)| mask >> (i % hidden) & 1 == 0).for_each(|(_, w)| *w = 0.0);
         let z = output(&thinned, Masks::None);
-        let drawn = output(&halved, Masks::Drawn { seed: SEED, pass: PASS, samples: &[sample] });
+        let drawn = output(&halved, Masks::Drawn { seed: SEED, pass: PASS, update: UPDATE, samples: &[sample] });
         assert!(z.iter().zip(&drawn).all(|(a, b)| (a - b).abs() < 1e-14), "mask {mask:b}: {z:?}, {drawn:?}");
         for (c, p) in softmax(&z).into_iter().enumerate() {
             mean_log[c] += p.ln() / 256.0;
@@ -267,7 +270,7 @@ fn marginalised_dropout_of_linear_regression_is_ridge_regression() {
     for (x, y) in x.chunks(features).zip(&y) {
         // Rows have independent masks, so the expectation of the sum is the sum of the rows' expectations.
         for (mask, &sample) in samples.iter().enumerate() {
-            let masks = Masks::Drawn { seed: SEED, pass: PASS, samples: &[sample] };
+            let masks = Masks::Drawn { seed: SEED, pass: PASS, update: UPDATE, samples: &[sample] };
             let kept = mask.count_ones() as i32;
             let probability = p.powi(kept) * (1.0 - p).powi(features as i32 - kept);
             expectation += probability * (y - forward(&network, &weights, x, &masks).unwrap()[1][0]).powi(2);
@@ -313,12 +316,12 @@ fn the_losses_against_known_targets() {
 fn what_does_not_fit_is_an_error() {
     let network = Network::new(2).dropout(Dropout::keep(0.5).unwrap()).dense(Dense::new(3));
     let weights = random_weights(&network);
-    let one = Masks::Drawn { seed: 0, pass: 0, samples: &[0] };
+    let one = Masks::Drawn { seed: 0, pass: 0, update: 0, samples: &[0] };
     assert!(forward(&network, &weights, &[1.0, 2.0], &one).is_ok());
     assert!(forward(&network, &weights, &[], &Masks::None).is_err());
     assert!(forward(&network, &weights, &[1.0], &Masks::None).is_err());
     assert!(forward(&network, &weights, &[1.0; 4], &one).is_err());
-    let two = Masks::Drawn { seed: 0, pass: 0, samples: &[0, 1] };
+    let two = Masks::Drawn { seed: 0, pass: 0, update: 0, samples: &[0, 1] };
     assert!(forward(&network, &weights, &[1.0, 2.0], &two).is_err());
     assert!(forward(&network, &weights[..1], &[1.0, 2.0], &one).is_err());
     assert!(backward(&network, &weights, &[1.0, 2.0], &[1.0; 2], &one).is_err());

@@ -3,6 +3,7 @@
 use crate::model::evaluation_steps;
 use crate::plan::SLOTS;
 use crate::step::Step;
+use crate::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
@@ -46,6 +47,24 @@ pub(super) enum Next {
     },
 }
 
+/// `last_epoch`, if the updates before it can be counted by the pass coordinate of masks that a batch shares.
+///
+/// # Errors
+/// More than 2^32 updates.
+pub(super) fn check_updates(last_epoch: u32, updates_per_epoch: u32) -> Result<u32> {
+    if u64::from(last_epoch) * u64::from(updates_per_epoch) <= 1 << 32 {
+        return Ok(last_epoch);
+    }
+    Err(Error::Option {
+        option: "epochs",
+        value: last_epoch.to_string(),
+        problem: format!(
+            "at {updates_per_epoch} updates an epoch these are more than 2^32, the pass coordinate of per-batch unit dropout; \
+             train fewer epochs or with larger batches"
+        ),
+    })
+}
+
 impl Schedule {
     /// Rows whose gradients make one update.
     fn batch_rows(&self) -> u32 {
@@ -54,6 +73,13 @@ impl Schedule {
 
     pub(super) fn updates_per_epoch(&self) -> u32 {
         self.rows.div_ceil(self.batch_rows())
+    }
+
+    /// The pass coordinate of masks that a batch shares: the number of its update, from 0 in the first batch of epoch 0 also
+    /// where a training goes on in a later epoch, so that the sets of units go on, too. [`check_updates`] refuses what does
+    /// not fit.
+    pub(super) fn shared_pass(&self, epoch: u32, batch: u32) -> u32 {
+        epoch.wrapping_mul(self.updates_per_epoch()).wrapping_add(batch)
     }
 
     pub(super) fn steps_per_epoch(&self) -> u32 {

@@ -86,3 +86,32 @@ fn a_training_draws_nothing_but_its_masks_its_weights_and_its_order() {
     expected.extend(counts(order));
     assert_eq!(others, expected);
 }
+
+#[test]
+fn updates_past_the_pass_coordinate_are_refused() {
+    use super::schedule::check_updates;
+    assert_eq!(check_updates(1 << 16, 1 << 16).unwrap(), 1 << 16);
+    assert_eq!(check_updates(u32::MAX, 1).unwrap(), u32::MAX);
+    for (epochs, updates) in [((1 << 16) + 1, 1 << 16), (u32::MAX, 2), (u32::MAX, u32::MAX)] {
+        let error = check_updates(epochs, updates).unwrap_err().to_string();
+        assert!(error.contains(&epochs.to_string()) && error.contains(&updates.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn every_update_has_a_pass_of_its_own_for_masks_that_its_batch_shares() {
+    // Epochs of 10 rows in steps of 2, two of which make an update: updates of 4, 4 and 2 rows.
+    let passes = |first_epoch: u32, steps: usize| {
+        let (evaluations, epoch) = (Vec::new(), first_epoch);
+        let mut schedule =
+            Schedule { rows: 10, batch: 2, accumulate: 2, evaluations, epoch, position: 0, evaluation: None, updates: 0 };
+        let mut pass = || match schedule.advance() {
+            Next::Train { step, batch, .. } => schedule.shared_pass(step.epoch, batch),
+            Next::Evaluate { .. } => unreachable!("there is nothing to evaluate"),
+        };
+        (0..steps).map(|_| pass()).collect::<Vec<_>>()
+    };
+    let uninterrupted = passes(0, 15);
+    assert_eq!(uninterrupted, [0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7, 8]);
+    assert_eq!(passes(2, 5), uninterrupted[10..]);
+}

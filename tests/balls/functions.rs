@@ -182,7 +182,7 @@ fn the_midpoints_are_the_values_of_the_reference() {
             (10..).zip(&parameters).map(|(t, p)| numbers(p.len(), t).into_iter().map(f64::from).collect()).collect();
         let balls: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
         let targets = if loss == Loss::SoftmaxCrossEntropy { Targets::from(&labels) } else { Targets::from(&values) };
-        for masks in [Masks::Drawn { seed: 3, pass: 2, samples: &samples }, Masks::None] {
+        for masks in [Masks::Drawn { seed: 3, pass: 2, update: 0, samples: &samples }, Masks::None] {
             let run = Step { network: &network, weights: &balls, inputs: &inputs, targets, masks }.run();
             assert!(run.kink > 0.0, "a rectifier is undecided");
             let mut expected = reference::gradients(&network, &weights, &inputs, targets, &masks).unwrap();

@@ -44,7 +44,7 @@ fn gradients_summed_in_parts_are_those_of_the_reference() {
             let error = |masks: &Masks| ratio(&run.gradients, &run.reference(&run.network, &run.weights, masks), &bounds);
             let right = error(&run.masks());
             assert!(right <= 1.0, "{matmul}, position {}: {right} bounds", step.position);
-            let next_pass = Masks::Drawn { seed: run.seed, pass: run.pass + 1, samples: &run.samples };
+            let next_pass = Masks::Drawn { seed: run.seed, pass: run.pass + 1, update: run.update + 1, samples: &run.samples };
             assert!(error(&next_pass) >= 10.0, "{matmul}: the bounds admit the masks of the next pass");
             compared += 1;
         });

@@ -9,11 +9,11 @@ use crate::drive::BatchTargets;
 
 /// What a wrong plan would compute: each has to lie far outside the bounds.
 pub(super) fn wrong_gradients(run: &OnDevice) -> Vec<(String, Vec<Vec<f64>>)> {
-    let next_pass = Masks::Drawn { seed: run.seed, pass: run.pass + 1, samples: &run.samples };
+    let next_pass = Masks::Drawn { seed: run.seed, pass: run.pass + 1, update: run.update + 1, samples: &run.samples };
     let mut wrong = vec![("the next pass".to_owned(), run.reference(&run.network, &run.weights, &next_pass))];
     let mut permuted = run.samples.clone();
     permuted.rotate_left(1);
-    let other_samples = Masks::Drawn { seed: run.seed, pass: run.pass, samples: &permuted };
+    let other_samples = Masks::Drawn { seed: run.seed, pass: run.pass, update: run.update, samples: &permuted };
     wrong.push(("the samples of other rows".into(), run.reference(&run.network, &run.weights, &other_samples)));
     let rotated = OnDevice { targets: run.targets.rotated(run.network.outputs().unwrap() as usize), ..run.clone() };
     wrong.push(("the targets of other rows".into(), rotated.reference(&run.network, &run.weights, &run.masks())));

@@ -1,7 +1,7 @@
-//! Cases of the dropout kernels. Units are contiguous: no row is padded.
+//! Cases of the dropout kernels. Units are contiguous: no row is padded; the ragged kernels take any number of them.
 
 use thinnet::KeepProb;
-use thinnet::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutParams};
+use thinnet::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutMaskRagged, DropoutParams, DropoutRagged};
 use thinnet::kernels::{Kernel, WORKGROUP};
 use thinnet::memory::Tensor;
 use thinnet::rng::{self, Coordinates, Stream};
@@ -49,10 +49,9 @@ struct Site {
 }
 
 impl Site {
-    fn all() -> impl Iterator<Item = Site> {
+    fn all(units: impl IntoIterator<Item = u32>) -> impl Iterator<Item = Site> {
         let keeps = [vec![0.0], vec![1.0], vec![0.5, 0.8], vec![0.8, 1.0, 0.0]];
-        let units = (1..=9).chain([31, 33, 257]);
-        let sizes = units.flat_map(|units| [1, 31, 33].map(|rows| (rows, units)));
+        let sizes = units.into_iter().flat_map(|units| [1, 31, 33].map(|rows| (rows, units)));
         sizes.zip((0..).cycle()).flat_map(move |((rows, units), i)| {
             // Every shape with two of the four sets of rates, listed and counted.
             let site = |which: usize, first_sample, first_quad| {
@@ -61,6 +60,15 @@ impl Site {
             };
             [site(i, None, 0), site(i + 2, Some(u32::MAX - 400), 0x3FFF_FF00)]
         })
+    }
+
+    fn ragged() -> impl Iterator<Item = Site> {
+        Self::all((1..=9).chain([31, 33, 257]))
+    }
+
+    /// Rows of whole quads: of one, of a power of two and of others, whose rows end inside a workgroup.
+    fn quads() -> impl Iterator<Item = Site> {
+        Self::all([4, 8, 12, 20, 28, 256, 260, 516])
     }
 
     fn step(&self) -> Step {
@@ -102,7 +110,7 @@ impl Site {
 }
 
 pub(super) fn dropout_forward(case: &mut Case) {
-    for site in Site::all() {
+    for site in Site::quads() {
         let slots = [site.samples(), site.input("x"), Slot::out("y", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, x, y]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, x, y));
@@ -112,7 +120,7 @@ pub(super) fn dropout_forward(case: &mut Case) {
 }
 
 pub(super) fn dropout_backward(case: &mut Case) {
-    for site in Site::all() {
+    for site in Site::quads() {
         let slots = [site.samples(), site.input("dy"), Slot::out("dx", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, dy, dx]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, dy, dx));
@@ -122,11 +130,31 @@ pub(super) fn dropout_backward(case: &mut Case) {
 }
 
 pub(super) fn dropout_mask(case: &mut Case) {
-    for site in Site::all() {
+    for site in Site::quads() {
         let slots = [site.samples(), Slot::out("mask", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, mask]| {
             let params = site.place(params(site.units, Stream::MonteCarloMask, samples, samples, mask));
             DropoutMask { params, site: 1, samples, mask }
+        });
+    }
+}
+
+pub(super) fn dropout_ragged(case: &mut Case) {
+    for site in Site::ragged() {
+        let slots = [site.samples(), site.input("x_units"), Slot::out("y_units", site.len(), site.rows * site.units)];
+        case.check(&site.step(), slots, |[samples, x_units, y_units]| {
+            let params = site.place(params(site.units, Stream::TrainingMask, samples, x_units, y_units));
+            DropoutRagged { params, site: 1, samples, x_units, y_units }
+        });
+    }
+}
+
+pub(super) fn dropout_mask_ragged(case: &mut Case) {
+    for site in Site::ragged() {
+        let slots = [site.samples(), Slot::out("mask_units", site.len(), site.rows * site.units)];
+        case.check(&site.step(), slots, |[samples, mask_units]| {
+            let params = site.place(params(site.units, Stream::MonteCarloMask, samples, samples, mask_units));
+            DropoutMaskRagged { params, site: 1, samples, mask_units }
         });
     }
 }
@@ -187,7 +215,7 @@ fn a_unit_whose_word_is_the_threshold_is_dropped() {
 
 #[test]
 fn the_grid_has_an_invocation_for_every_quad_of_every_row() {
-    for (units, quads) in [(1, 1), (4, 1), (5, 2), (257, 65)] {
+    for (units, quads) in [(4, 1), (8, 2), (260, 65)] {
         let mut plans = thinnet::plan::Plans::new(crate::common::device().caps());
         let mut tensor = |name, len| plans.tensor(name, len, 1).unwrap();
         let (samples, mask) = (tensor("samples", 100), tensor("mask", 100 * u64::from(units)));
@@ -195,4 +223,21 @@ fn the_grid_has_an_invocation_for_every_quad_of_every_row() {
         let [x, y] = kernel.grid();
         assert_eq!((x, y), ((100 * quads as u32).div_ceil(WORKGROUP), 1));
     }
+    for (units, quads) in [(1, 1), (4, 1), (5, 2), (257, 65)] {
+        let mut plans = thinnet::plan::Plans::new(crate::common::device().caps());
+        let mut tensor = |name, len| plans.tensor(name, len, 1).unwrap();
+        let (samples, mask_units) = (tensor("samples", 100), tensor("mask", 100 * u64::from(units)));
+        let params = params(units, Stream::TrainingMask, samples, samples, mask_units);
+        let [x, y] = DropoutMaskRagged { params, site: 0, samples, mask_units }.grid();
+        assert_eq!((x, y), ((100 * quads as u32).div_ceil(WORKGROUP), 1));
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows of 6 units need a ragged kernel")]
+fn a_kernel_of_whole_quads_refuses_ragged_rows() {
+    let mut plans = thinnet::plan::Plans::new(crate::common::device().caps());
+    let mut tensor = |name, len| plans.tensor(name, len, 1).unwrap();
+    let (samples, mask) = (tensor("samples", 2), tensor("mask", 12));
+    let _ = DropoutMask { params: params(6, Stream::TrainingMask, samples, samples, mask), site: 0, samples, mask }.grid();
 }

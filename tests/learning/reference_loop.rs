@@ -87,7 +87,8 @@ impl<'a> Training<'a> {
         let gradients_of = |this: &Self, rows: &[u32]| {
             let ((inputs, _, samples), targets) = (batch_of(data, rows), batch_targets(&network, data, rows));
             let pass = epoch + u32::from(defect == Defect::NextPass);
-            let masks = Masks::Drawn { seed: this.member.seed, pass, samples: &samples };
+            let update = this.updates as u32 + u32::from(defect == Defect::NextPass);
+            let masks = Masks::Drawn { seed: this.member.seed, pass, update, samples: &samples };
             let targets = targets.get();
             let outcome = balls::Step { network: &network, weights: &this.balls, inputs: &inputs, targets, masks }.run();
             let losses = reference::row_losses(&network, &this.weights, &inputs, targets, &masks).unwrap();

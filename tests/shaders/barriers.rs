@@ -199,9 +199,9 @@ fn check_barriers(module: &Module) -> Result<(), String> {
     }
     // A function comes before those that call it.
     for (handle, function) in module.functions.iter().collect::<Vec<_>>().into_iter().rev() {
-        match known[handle.index()].clone() {
-            Some(uniform) => known = check(function, Some(uniform))?,
-            None => {} // nothing calls it
+        // One that nothing calls needs no check.
+        if let Some(uniform) = known[handle.index()].clone() {
+            known = check(function, Some(uniform))?;
         }
     }
     Ok(())

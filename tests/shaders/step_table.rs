@@ -2,22 +2,32 @@
 
 use naga::ir::TypeInner;
 use thinnet::kernels::ALL;
-use thinnet::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteStep, Step};
+use thinnet::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteLayout, SiteStep, Step, list_words};
 
 use super::{Checked, checked};
 
-/// The section that a variable of a shader is bound to; of the sites, the second.
+/// Three sites, of which the second and the third keep a list.
+fn layout(members: u32) -> RowLayout {
+    let sites = [(9, None), (70, Some(65)), (130, Some(3))];
+    RowLayout { members, sites: sites.map(|(units, kept)| SiteLayout { units, kept }).into() }
+}
+
+/// The section that a variable of a shader is bound to; of the sites, the second, and the third for the lists of columns.
 fn section(variable: &str) -> Section {
     match variable {
         "step" => Section::Step,
         "optimizer" => Section::Optimizer,
         "sites" => Section::Site(1),
+        "kept_rows" => Section::Kept(1),
+        "kept_columns" => Section::Kept(2),
+        "position_rows" => Section::Positions(1),
+        "position_columns" => Section::Positions(2),
         other => panic!("{other} is no section of the step table"),
     }
 }
 
 /// A step in which every word differs.
-fn marked(layout: RowLayout) -> Step {
+fn marked(layout: &RowLayout) -> Step {
     let mut next = 0x4000_0000;
     let mut word = || {
         next += 1;
@@ -41,8 +51,14 @@ fn marked(layout: RowLayout) -> Step {
             max_norm: number(),
         };
         let mut word = || number().to_bits();
-        let mut site = || SiteStep { threshold: word(), keep_all: word(), scale: f32::from_bits(word()), pass: word() };
-        let sites = (0..layout.sites).map(|_| site()).collect();
+        let mut site = |SiteLayout { units, kept }: SiteLayout| {
+            let [threshold, keep_all, scale, pass] = [word(), word(), word(), word()];
+            let (units, count) = kept.map_or((0, 0), |kept| (units, kept));
+            let first = pass % (units - count + 1);
+            let kept = (first..first + count).collect();
+            SiteStep { threshold, keep_all, scale: f32::from_bits(scale), pass, units, kept }
+        };
+        let sites = layout.sites.iter().map(|&layout| site(layout)).collect();
         MemberStep { key: [word(), word()], optimizer, sites }
     };
     let members = (0..layout.members).map(|_| member()).collect();
@@ -80,6 +96,7 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
             ("clip_norm", number(o.clip_norm)),
             ("max_norm", number(o.max_norm)),
         ],
+        Section::Kept(_) | Section::Positions(_) => panic!("a list has no fields"),
         Section::Site(i) => vec![
             ("threshold", vec![sites[i].threshold]),
             ("keep_all", vec![sites[i].keep_all]),
@@ -97,10 +114,39 @@ fn stride(shader: &Checked, ty: naga::Handle<naga::Type>) -> Option<usize> {
     }
 }
 
+/// A list is an array of words or of vectors of them without an end; the lists of the members are a multiple of 64 words apart,
+/// with zeros between them.
+fn check_list(shader: &Checked, ty: naga::Handle<naga::Type>, (layout, row, step): (&RowLayout, &[u8], &Step), section: Section) {
+    let TypeInner::Array { base, size: naga::ArraySize::Dynamic, stride } = *shader.inner(ty) else { panic!("{section:?}") };
+    match shader.inner(base) {
+        TypeInner::Scalar(naga::Scalar::U32) => assert_eq!(stride, 4),
+        TypeInner::Vector { size: naga::VectorSize::Quad, scalar: naga::Scalar::U32 } => assert_eq!(stride, 16),
+        other => panic!("{section:?} is a list of {other:?}"),
+    }
+    let section_bytes = &row[layout.offset(section) as usize..][..layout.size(section) as usize];
+    let found: &[u32] = bytemuck::cast_slice(section_bytes);
+    let mut expected = Vec::new();
+    for member in &step.members {
+        let mut list = match section {
+            Section::Kept(i) => member.sites[i].kept.clone(),
+            Section::Positions(i) => member.sites[i].positions(),
+            other => panic!("{other:?} is no list"),
+        };
+        let words = list_words(list.len() as u32);
+        assert!(words.is_multiple_of(64) && words >= list.len() as u32);
+        list.resize(words as usize, 0);
+        expected.extend(list);
+    }
+    assert_eq!(found, expected, "{section:?} of {} members", layout.members);
+}
+
 /// Compares the bytes of a section with the shader's variable of that name.
-fn check_section(shader: &Checked, name: &str, layout: RowLayout, row: &[u8], step: &Step) {
+fn check_section(shader: &Checked, name: &str, layout: &RowLayout, row: &[u8], step: &Step) {
     let variable = shader.variable(name).unwrap();
     let section = section(name);
+    if matches!(section, Section::Kept(_) | Section::Positions(_)) {
+        return check_list(shader, variable.ty, (layout, row, step), section);
+    }
     assert_eq!(shader.sizes[variable.ty].size, layout.size(section), "{name} for {} members", layout.members);
     let (_, fields) = shader.fields(variable.ty).unwrap();
     let start = layout.offset(section) as usize;
@@ -126,32 +172,48 @@ fn check_section(shader: &Checked, name: &str, layout: RowLayout, row: &[u8], st
 fn the_shaders_read_each_field_where_the_host_writes_it() {
     let mut sections = std::collections::BTreeSet::new();
     for members in [1, 2, 3, 40] {
-        let layout = RowLayout { members, sites: 3 };
-        let step = marked(layout);
+        let layout = layout(members);
+        let step = marked(&layout);
         let mut row = vec![0; layout.row_bytes() as usize];
         layout.write(&step, &mut row);
         for entry in ALL {
             let shader = checked(entry, members);
             for name in entry.sections {
                 sections.insert(*name);
-                check_section(&shader, name, layout, &row, &step);
+                check_section(&shader, name, &layout, &row, &step);
             }
         }
     }
-    assert_eq!(sections.into_iter().collect::<Vec<_>>(), ["optimizer", "sites", "step"]);
+    let all = ["kept_columns", "kept_rows", "optimizer", "position_columns", "position_rows", "sites", "step"];
+    assert_eq!(sections.into_iter().collect::<Vec<_>>(), all);
 }
 
 #[test]
 fn sections_are_aligned_for_dynamic_offsets_and_do_not_overlap() {
     for members in [1, 2, 7, 16, 17, 100] {
-        let layout = RowLayout { members, sites: 3 };
-        let sections = [Section::Step, Section::Optimizer, Section::Site(0), Section::Site(1), Section::Site(2)];
+        let layout = layout(members);
+        let of_site = |i| [Section::Site(i), Section::Kept(i), Section::Positions(i)];
         let mut end = 0;
-        for section in sections {
+        for section in [Section::Step, Section::Optimizer].into_iter().chain((0..3).flat_map(of_site)) {
             let offset = layout.offset(section);
             assert!(offset.is_multiple_of(256) && offset >= end, "{section:?} of {members} members at {offset}, after {end}");
             end = offset + layout.size(section);
         }
         assert!(layout.row_bytes() >= end && layout.row_bytes().is_multiple_of(256));
+        // A site without lists takes what it took, and a list that is empty has room for a binding.
+        let site = |kept| RowLayout { members, sites: vec![SiteLayout { units: 70, kept }] };
+        let words = |kept| [Section::Kept(0), Section::Positions(0)].map(|section| site(kept).size(section) / 4 / members);
+        assert_eq!((words(None), words(Some(0)), words(Some(65))), ([0, 0], [64, 128], [128, 128]));
+        let lists = site(Some(65)).row_bytes() - site(None).row_bytes();
+        assert_eq!(lists, 4 * members * (128 + 128));
     }
+}
+
+#[test]
+#[should_panic(expected = "its plan 65 of 70")]
+fn a_step_that_keeps_another_number_of_units_than_its_plan_is_refused() {
+    let layout = layout(1);
+    let mut step = marked(&layout);
+    step.members[0].sites[1].kept.pop();
+    layout.write(&step, &mut vec![0; layout.row_bytes() as usize]);
 }

@@ -39,7 +39,7 @@ fn dot(terms: impl Iterator<Item = (f32, f32)>, n: usize) -> (f64, f64) {
 /// Which units of a row a site keeps; all, where there is none.
 fn kept(params: &DenseParams, epilogue: Epilogue, step: &MemberStep, sample: u32, units: u32) -> Vec<bool> {
     let Some(site) = epilogue.site else { return vec![true; units as usize] };
-    let rate = step.sites[site];
+    let rate = &step.sites[site];
     let quad = |quad| rng::philox4x32_10([quad, sample, rate.pass, params.stream_and_site], step.key);
     (0..units.div_ceil(4)).flat_map(quad).map(|word| rate.keeps(word)).take(units as usize).collect()
 }

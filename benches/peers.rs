@@ -1,0 +1,65 @@
+//! thinnet's side of the comparison with other programs: `benches/peers/run.py` runs this with `--peer` and them in turn; the
+//! protocol is in `benches/peers/serve.rs`. Without `--peer` everything is measured once, for a look; `--test` runs tiny shapes,
+//! for CI.
+
+#![allow(dead_code, reason = "each of the programs in benches uses a part of what measures")]
+
+#[path = "../src/cli/bench/measure.rs"]
+mod measure;
+#[path = "../src/cli/bench/probe.rs"]
+mod probe;
+#[path = "peers/serve.rs"]
+mod serve;
+#[path = "../src/cli/bench/work.rs"]
+mod work;
+
+use measure::Timed;
+use thinnet::{Device, Error, Result};
+use work::Case;
+
+const WORKS: [&str; 9] = [
+    "mlp",
+    "mlp-dropout",
+    "digits",
+    "digits-dropout",
+    "matmul-512x512x512",
+    "matmul-1024x1024x1024",
+    "matmul-128x1024x1024",
+    "dropout",
+    "copy",
+];
+
+fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
+    let case = |case: Case| if test { Case::tiny() } else { case };
+    match (work, serve::matmul(work)) {
+        ("mlp", _) => case(Case::mlp()).training(device, false),
+        ("mlp-dropout", _) => case(Case::mlp()).training(device, true),
+        ("digits", _) => case(Case::digits()).training(device, false),
+        ("digits-dropout", _) => case(Case::digits()).training(device, true),
+        ("dropout", _) => work::dropout(device, if test { [8, 12] } else { [2048, 2048] }),
+        ("copy", _) => match device.gpu() {
+            Some(gpu) => probe::copy(gpu, if test { 1 << 10 } else { 1 << 22 }),
+            None => Err(Error::NoAdapter("a copy needs an adapter; `cpu` is none".into())),
+        },
+        (_, Some(extents)) => work::product(device, if test { [4, 8, 12] } else { extents.map(|extent| extent as u32) }),
+        _ => Err(Error::Data(serve::unknown(work))),
+    }
+}
+
+fn main() {
+    // Cargo adds --bench.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let device = Device::open().unwrap_or_else(|error| panic!("{error}"));
+    let caps = device.caps();
+    let adapter = format!("{} ({})", caps.adapter, caps.backend);
+    if let Some(("--peer", request)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        let program = serve::Program { name: "thinnet", version: env!("CARGO_PKG_VERSION").into(), adapter };
+        return serve::serve(&program, request, |work| timed(&device, work, false));
+    }
+    let test = arguments.iter().any(|argument| argument == "--test");
+    println!("{adapter}; benches/peers/run.py compares with other programs");
+    for work in WORKS {
+        let seconds = timed(&device, work, test).and_then(|mut timed| timed.seconds(if test { 0.0 } else { 1.0 }, serve::BLOCKS));
+        println!("{work:24}{:>12.3} ms", 1e3 * seconds.unwrap_or_else(|error| panic!("{work}: {error}")));
+    }
+}

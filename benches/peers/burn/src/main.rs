@@ -1,0 +1,124 @@
+//! burn on its wgpu backend, with fusion and autotuning, doing what `benches/peers.rs` does: see `benches/peers/run.py`.
+
+#![allow(dead_code, reason = "what is shared has more than this program uses")]
+
+#[path = "../../../../src/cli/bench/measure.rs"]
+mod measure;
+#[path = "../../serve.rs"]
+mod serve;
+
+use std::hint::black_box;
+
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
+use measure::Timed;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Inputs, hidden layers, batch, batches of the data set, and the drop probabilities of the input and after hidden layers.
+type Case = (usize, [usize; 2], usize, usize, [f64; 2]);
+
+const MLP: Case = (784, [1024, 1024], 128, 2, [0.2, 0.5]);
+const DIGITS: Case = (64, [128, 64], 32, 16, [0.0, 0.5]);
+
+#[derive(Module, Debug)]
+struct Net {
+    layers: Vec<Linear>,
+    input: Dropout,
+    hidden: Dropout,
+}
+
+impl Net {
+    fn new((inputs, [first, second], _, _, drop): Case, dropout: bool, device: &Device) -> Self {
+        let [input, hidden] = drop.map(|p| DropoutConfig::new(if dropout { p } else { 0.0 }).init());
+        let linear = |from, to| LinearConfig::new(from, to).init(device);
+        Self { layers: vec![linear(inputs, first), linear(first, second), linear(second, 10)], input, hidden }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let [hidden @ .., last] = &self.layers[..] else { unreachable!("a network has layers") };
+        let mut x = self.input.forward(x);
+        for layer in hidden {
+            x = self.hidden.forward(activation::relu(layer.forward(x)));
+        }
+        last.forward(x)
+    }
+}
+
+fn training(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
+    let device = device.clone().autodiff();
+    let (inputs, _, batch, batches, _) = case;
+    let mut net = Some(Net::new(case, dropout, &device));
+    let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
+    let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
+    let loss = CrossEntropyLossConfig::new().init(&device);
+    let data = |_| {
+        let x: Tensor<2> = Tensor::random([batch, inputs], Distribution::Default, &device);
+        let labels: Vec<i32> = (0..batch as i32).map(|row| row % 10).collect();
+        let y: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels, [batch]), &device);
+        (x, y)
+    };
+    let data: Vec<_> = (0..batches).map(data).collect();
+    Timed::new(batches as u32, move |epochs| {
+        for _ in 0..epochs {
+            for (x, y) in &data {
+                let before = net.take().expect("it is put back");
+                let gradients = loss.forward(before.forward(x.clone()), y.clone()).backward();
+                let gradients = GradientsParams::from_grads(gradients, &before);
+                net = Some(optimizer.step(0.01, before, gradients));
+            }
+        }
+        device.sync().map_err(|error| format!("{error:?}").into())
+    })
+}
+
+/// Does it so many times, and waits for the device.
+fn once(device: &Device, mut f: impl FnMut() -> Tensor<2> + 'static) -> Timed<'static> {
+    let device = device.clone();
+    Timed::new(1, move |n| {
+        for _ in 0..n {
+            // Fusion computes what is queued when it is asked to, and only what somebody still holds.
+            let result = black_box(f());
+            device.flush().map_err(|error| format!("{error:?}"))?;
+            drop(result);
+        }
+        device.sync().map_err(|error| format!("{error:?}").into())
+    })
+}
+
+fn timed(device: &Device, work: &str) -> Result<Timed<'static>> {
+    let random = |shape: [usize; 2], device: &Device| Tensor::<2>::random(shape, Distribution::Default, device);
+    Ok(match (work, serve::matmul(work)) {
+        ("mlp", _) => training(MLP, false, device),
+        ("mlp-dropout", _) => training(MLP, true, device),
+        ("digits", _) => training(DIGITS, false, device),
+        ("digits-dropout", _) => training(DIGITS, true, device),
+        ("dropout", _) => {
+            // A dropout layer of burn drops on a device with gradients only.
+            let device = device.clone().autodiff();
+            let (x, dropout) = (random([2048, 2048], &device), DropoutConfig::new(0.5).init());
+            once(&device.clone(), move || dropout.forward(x.clone()))
+        }
+        ("copy", _) => {
+            // burn has no operation that copies; one that scales reads and writes as much.
+            let x = random([2048, 2048], device);
+            once(device, move || x.clone() * 1.5)
+        }
+        (_, Some([m, k, n])) => {
+            let (a, b) = (random([m, k], device), random([k, n], device));
+            once(device, move || a.clone().matmul(b.clone()))
+        }
+        _ => return Err(serve::unknown(work).into()),
+    })
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let device = Device::wgpu(Default::default());
+    let program = serve::Program { name: "burn", version: "0.22.1".into(), adapter: format!("{device:?}") };
+    serve::serve(&program, &arguments, |work| timed(&device, work));
+}

@@ -1,0 +1,171 @@
+"""PyTorch, doing what benches/peers.rs does: see run.py. Needs torch only.
+
+    torch_peer.py [--device cpu|cuda] [--mode eager|compile|graph] [--threads N] [WORK SECONDS]
+
+--mode is that of the training steps: eager, torch.compile of the whole step, or a CUDA graph of the whole step. TF32 stays off.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+BLOCKS = 5
+MOST = 1 << 14
+# inputs, hidden layers, batch, batches of the data set, drop probabilities of the input and after hidden layers
+MLP = (784, (1024, 1024), 128, 2, (0.2, 0.5))
+DIGITS = (64, (128, 64), 32, 16, (0.0, 0.5))
+
+
+class Timed:
+    """What `Timed` of src/cli/bench/measure.rs is: blocks of repetitions, and the median of their times."""
+
+    def __init__(self, each, run):
+        self.each, self.run, self.block = each, run, 0
+
+    def once(self, repetitions):
+        began = time.perf_counter()
+        self.run(repetitions)
+        return (time.perf_counter() - began) / (repetitions * self.each)
+
+    def seconds(self, seconds):
+        def fitting(one):
+            return max(1, min(MOST, int(seconds / BLOCKS / max(one * self.each, 1e-9))))
+
+        if self.block == 0:
+            self.once(1)
+            for repetitions in (1, 8, 64, 512):
+                self.block = fitting(self.once(repetitions))
+                if self.block <= repetitions:
+                    break
+        one = statistics.median(self.once(self.block) for _ in range(BLOCKS))
+        self.block = fitting(one)
+        return one
+
+
+def training(case, dropout, device, mode):
+    inputs, hidden, batch, batches, drop = case
+    layers, width = [], inputs
+    if dropout and drop[0] > 0:
+        layers.append(nn.Dropout(drop[0]))
+    for units in hidden:
+        layers += [nn.Linear(width, units), nn.ReLU()] + ([nn.Dropout(drop[1])] if dropout else [])
+        width = units
+    net = nn.Sequential(*layers, nn.Linear(width, 10)).to(device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, foreach=True)
+    xs = torch.rand(batches, batch, inputs, device=device)
+    ys = torch.arange(batch * batches, device=device).remainder(10).reshape(batches, batch)
+
+    def step(x, y):
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    if mode == "compile":
+        step = torch.compile(step)
+    if mode == "graph":
+        step = graph(step, xs[0].clone(), ys[0].clone())
+
+    def run(epochs):
+        for _ in range(epochs):
+            for x, y in zip(xs, ys):
+                step(x, y)
+        wait(device)
+
+    return Timed(batches, run)
+
+
+def graph(step, x, y):
+    """The step as a CUDA graph over inputs of its own; replaying it draws new masks."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step(x, y)
+    torch.cuda.current_stream().wait_stream(stream)
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        step(x, y)
+
+    def replay(new_x, new_y):
+        x.copy_(new_x)
+        y.copy_(new_y)
+        captured.replay()
+
+    return replay
+
+
+def wait(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def single(device, operation):
+    def run(repetitions):
+        with torch.no_grad():
+            for _ in range(repetitions):
+                operation()
+        wait(device)
+
+    return Timed(1, run)
+
+
+def timed(work, device, mode):
+    if work in ("mlp", "mlp-dropout", "digits", "digits-dropout"):
+        name, _, dropout = work.partition("-")
+        return training(MLP if name == "mlp" else DIGITS, bool(dropout), device, mode)
+    if mode != "eager":
+        raise ValueError(f"{mode} is a mode of training steps")
+    if work.startswith("matmul-"):
+        m, k, n = (int(extent) for extent in work.removeprefix("matmul-").split("x"))
+        a, b, c = (torch.randn(shape, device=device) for shape in ((m, k), (k, n), (m, n)))
+        return single(device, lambda: torch.mm(a, b, out=c))
+    x = torch.randn(2048, 2048, device=device)
+    if work == "dropout":
+        return single(device, lambda: F.dropout(x, 0.5, True))
+    if work == "copy":
+        y = torch.empty_like(x)
+        return single(device, lambda: y.copy_(x))
+    raise ValueError(f"there is no work {work!r}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--mode", choices=["eager", "compile", "graph"], default="eager")
+    parser.add_argument("--threads", type=int, help="threads on the CPU; PyTorch's choice unless given")
+    parser.add_argument("request", nargs="*", metavar="WORK SECONDS")
+    options = parser.parse_args()
+    if options.mode == "graph" and options.device != "cuda":
+        parser.error("a graph needs --device cuda")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    works = {}
+
+    def answer(request):
+        try:
+            work, seconds = request.split()
+            if work not in works:
+                works[work] = timed(work, options.device, options.mode)
+            return {"seconds": works[work].seconds(float(seconds))}
+        except Exception as error:  # whatever it is, the others go on
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    if options.request:
+        print(json.dumps(answer(" ".join(options.request))))
+        return
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(json.dumps({"program": "torch", "version": torch.__version__, "adapter": f"{where}, {options.mode}"}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+//! Cases of the kernels between whole matrices and those of the kept units alone.
+
+use thinnet::Dropout;
+use thinnet::kernels::units::{GatherColumns, GatherWeight, ScatterGradient, Sides, UnitsParams};
+use thinnet::step::{Draw, SiteStep, Step};
+
+use super::{Case, Slot, seed};
+use crate::common::{step, words};
+
+/// The sites of a step: one of masks by sample, then the one that thins rows and the one that thins columns.
+const SIDES: Sides = Sides { rows: Some(1), columns: Some(2) };
+
+/// A whole matrix, how many rows and columns of it are kept, and columns that rows are padded to a multiple of.
+#[derive(Clone, Copy)]
+struct Shape {
+    whole: [u32; 2],
+    kept: [u32; 2],
+    padded: u32,
+}
+
+impl Shape {
+    fn quads(&self, columns: u32) -> u32 {
+        columns.next_multiple_of(self.padded) / 4
+    }
+}
+
+fn shapes() -> impl Iterator<Item = (Shape, u32)> {
+    let matrices = [
+        ([1, 1], [1, 1]),
+        ([1, 33], [1, 17]),
+        ([5, 3], [2, 1]),
+        ([31, 33], [15, 27]),
+        ([33, 31], [33, 31]),
+        ([64, 64], [32, 32]),
+        ([70, 257], [67, 129]),
+        ([257, 70], [128, 65]),
+    ];
+    matrices
+        .into_iter()
+        .flat_map(|(whole, kept)| [(4, 1), (4, 2), (64, 2)].map(|(padded, members)| (Shape { whole, kept, padded }, members)))
+}
+
+/// Each member keeps units of its own at each of the two sites.
+fn thinned(rows: u32, members: u32, Shape { whole, kept, .. }: Shape) -> Step {
+    let mut step = step(rows, members, &[0.5]);
+    for member in &mut step.members {
+        for site in 0..2 {
+            let dropout = Dropout::units(f64::from(kept[site]) / f64::from(whole[site])).unwrap();
+            let draw = Draw { key: member.key, site: site as u32, units: whole[site], epoch: 3, update: 11 };
+            member.sites.push(SiteStep::of(&dropout, &draw));
+            assert_eq!(member.sites[1 + site].kept.len() as u32, kept[site]);
+        }
+    }
+    step
+}
+
+/// Both sides, and each alone, with the rows and columns that are then kept.
+fn sides(Shape { whole, kept, .. }: Shape) -> [(Sides, [u32; 2]); 3] {
+    [(SIDES, kept), (Sides { rows: None, ..SIDES }, [whole[0], kept[1]]), (Sides { columns: None, ..SIDES }, [kept[0], whole[1]])]
+}
+
+/// Random words in the padding of rows, too: nothing may depend on it, and every bit of a number must survive.
+fn random(name: &'static str, len: u32) -> Slot<'static> {
+    Slot::own(name, len, move |m| words(len as usize, seed("words", m)))
+}
+
+pub(super) fn gather_weight(case: &mut Case) {
+    for (shape, members) in shapes() {
+        for (sides, compact) in sides(shape) {
+            let [quads, read_quads] = [compact[1], shape.whole[1]].map(|columns| shape.quads(columns));
+            let len = compact[0] * 4 * quads;
+            let slots = [random("weight", shape.whole[0] * 4 * read_quads), Slot::out("compact", len, len)];
+            case.check(&thinned(1, members, shape), slots, |[weight, compact_at]| {
+                let params = UnitsParams {
+                    quads,
+                    read_quads,
+                    read_stride: weight.stride,
+                    write_stride: compact_at.stride,
+                    ..UnitsParams::new(sides, compact, shape.whole[1])
+                };
+                GatherWeight { params, sides, weight, compact: compact_at }
+            });
+        }
+    }
+}
+
+pub(super) fn scatter_gradient(case: &mut Case) {
+    // Where nothing is kept, everything that is written is 0.
+    let nothing = Shape { whole: [9, 7], kept: [0, 0], padded: 4 };
+    for (shape, members) in shapes().chain([(nothing, 2)]) {
+        for (sides, compact) in sides(shape) {
+            let [quads, read_quads] = [shape.whole[1], compact[1]].map(|columns| shape.quads(columns));
+            let len = shape.whole[0] * 4 * quads;
+            let slots = [random("compact_gradient", (compact[0] * 4 * read_quads).max(4)), Slot::out("dweight", len, len)];
+            case.check(&thinned(1, members, shape), slots, |[compact_gradient, dweight]| {
+                let params = UnitsParams {
+                    quads,
+                    read_quads,
+                    read_stride: compact_gradient.stride,
+                    write_stride: dweight.stride,
+                    ..UnitsParams::new(sides, shape.whole, compact[1])
+                };
+                ScatterGradient { params, sides, compact_gradient, dweight }
+            });
+        }
+    }
+}
+
+pub(super) fn gather_columns(case: &mut Case) {
+    for (shape, members) in shapes() {
+        // The whole matrix is the batch, of which the last rows are not valid.
+        let ([rows, columns], kept) = (shape.whole, shape.kept[1]);
+        let batch = rows + 3 * (members - 1);
+        let [quads, read_quads] = [kept, columns].map(|columns| shape.quads(columns));
+        let x = Slot::own("x", batch * 4 * read_quads, move |m| words((rows * 4 * read_quads) as usize, seed("x", m)));
+        let slots = [x, Slot::out("compact", batch * 4 * quads, rows * 4 * quads)];
+        case.check(&thinned(rows, members, shape), slots, |[x, compact]| {
+            let params = UnitsParams {
+                quads,
+                read_quads,
+                read_stride: x.stride,
+                write_stride: compact.stride,
+                ..UnitsParams::new(Sides { rows: None, ..SIDES }, [batch, kept], columns)
+            };
+            GatherColumns { params, site: 2, x, compact }
+        });
+    }
+}
