@@ -54,10 +54,10 @@ fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgr
         //# end
         //# for g in 0..GROUPS
         //# for e in 0..8
-        sum{g}_{e} += (subgroupShuffle(a[{g}u * 8u / LANES].x, ({g}u * 8u + {e}u) % LANES) * c0
-            + subgroupShuffle(a[{g}u * 8u / LANES].y, ({g}u * 8u + {e}u) % LANES) * c1)
-            + (subgroupShuffle(a[{g}u * 8u / LANES].z, ({g}u * 8u + {e}u) % LANES) * c2
-            + subgroupShuffle(a[{g}u * 8u / LANES].w, ({g}u * 8u + {e}u) % LANES) * c3);
+        sum{g}_{e} += (subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].x, ({g}u * 8u + {e}u) % LANES) * c0
+            + subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].y, ({g}u * 8u + {e}u) % LANES) * c1)
+            + (subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].z, ({g}u * 8u + {e}u) % LANES) * c2
+            + subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].w, ({g}u * 8u + {e}u) % LANES) * c3);
         //# end
         //# end
     }
@@ -111,10 +111,10 @@ fn dense_backward_input_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builti
         //# end
         //# for g in 0..GROUPS
         //# for e in 0..8
-        sum{g}_{e} += (subgroupShuffle(a[{g}u * 8u / LANES].x, ({g}u * 8u + {e}u) % LANES) * c0
-            + subgroupShuffle(a[{g}u * 8u / LANES].y, ({g}u * 8u + {e}u) % LANES) * c1)
-            + (subgroupShuffle(a[{g}u * 8u / LANES].z, ({g}u * 8u + {e}u) % LANES) * c2
-            + subgroupShuffle(a[{g}u * 8u / LANES].w, ({g}u * 8u + {e}u) % LANES) * c3);
+        sum{g}_{e} += (subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].x, ({g}u * 8u + {e}u) % LANES) * c0
+            + subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].y, ({g}u * 8u + {e}u) % LANES) * c1)
+            + (subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].z, ({g}u * 8u + {e}u) % LANES) * c2
+            + subgroupShuffle(a[({g}u * 8u + {e}u) / LANES].w, ({g}u * 8u + {e}u) % LANES) * c3);
         //# end
         //# end
     }
@@ -175,7 +175,7 @@ fn weight_sums(p: Params, member: u32, begin: u32, first: u32, quad: u32, lane: 
         //# for g in 0..GROUPS
         //# for e in 0..8
         {
-            let b = a[{g}u * 8u / LANES][{e}u % 4u];
+            let b = a[({g}u * 8u + {e}u) / LANES][{e}u % 4u];
             var sum = sums.rows[{g}u * 8u + {e}u];
             sum += subgroupShuffle(b, ({g}u * 8u + {e}u) % LANES / 4u) * c0;
             sum += subgroupShuffle(b, Q + ({g}u * 8u + {e}u) % LANES / 4u) * c1;
