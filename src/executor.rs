@@ -73,8 +73,8 @@ impl Device {
         Self { kind, matmul: None }
     }
 
-    /// The same device with another family of matrix products than it would choose: to compare them, or to get the bits of another
-    /// device. The families give the same masks, but add up in different orders.
+    /// The same device with another family of matrix products than it would choose: to compare them, or to add up in the order
+    /// of another device. The families give the same masks.
     ///
     /// ```
     /// use thinnet::{Device, kernels::matmul::Matmul};
@@ -93,8 +93,8 @@ impl Device {
                 option: "matmul",
                 value: matmul.to_string(),
                 problem: format!(
-                    "{} does not have it: it needs a software adapter whose subgroups always have so many lanes (4, 8 or 16), in the order \
-                     of the invocations; this device's own choice is {}, and plain and tile run everywhere",
+                    "{} does not have it: it needs a software adapter whose subgroups always have so many lanes (4, 8 or 16), in the \
+                     order of the invocations; this device's own choice is {}, and plain and tile run everywhere",
                     own.adapter, own.matmul
                 ),
             }),

@@ -85,8 +85,8 @@ impl Matmul {
         if fits { self } else { Self::Plain }
     }
 
-    /// The parts in which the gradient of a weight `[outputs, inputs]` is summed over a batch. Each part has workgroups of its own,
-    /// so that a small gradient over many rows keeps a GPU busy; a texture has the rows of a panel in one piece.
+    /// The parts in which the gradient of a weight `[outputs, inputs]` is summed over a batch. Each part has workgroups of its
+    /// own, so that a small gradient over many rows keeps a GPU busy; a texture has the rows of a panel in one piece.
     pub fn splits(self, [outputs, inputs]: [u32; 2], batch: u32) -> Splits {
         match self {
             Self::Plain => Splits { count: 1, rows: batch },

@@ -26,7 +26,7 @@ fn gradients_of_every_family_are_those_of_the_reference() {
     }
 }
 
-/// Of a batch so large that the tile family sums the gradients of weights in parts, the last of which are empty in the last batch.
+/// Of a batch so large that the tile family sums the gradients of weights in parts, most of which the last batch leaves empty.
 #[test]
 fn gradients_summed_in_parts_are_those_of_the_reference() {
     let dropout = || Dropout::keep(0.7).unwrap();

@@ -36,7 +36,8 @@ fn small() -> impl Iterator<Item = Shape> {
     })
 }
 
-/// The small shapes, and for the family that has larger tiles for larger products one that needs them, `rows` x `inputs` x `outputs`.
+/// The small shapes, and for the family that has larger tiles for larger products one that needs them, of so many rows, inputs
+/// and outputs.
 fn shapes(matmul: Matmul, [rows, inputs, outputs]: [u32; 3]) -> impl Iterator<Item = Shape> {
     let large = [1, 2].map(|members| Shape { rows, batch: rows + 5, inputs, outputs, members });
     small().chain(large.into_iter().filter(move |_| matmul == Matmul::Tile))

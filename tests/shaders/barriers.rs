@@ -1,8 +1,8 @@
 //! Barriers need uniform control flow, which wgpu does not check.
 //!
-//! Here a value is uniform if all invocations of a workgroup are sure to have the same: a constant, the workgroup's own number, what
-//! read-only storage holds at a uniform place, what is computed of such, and a local variable that nothing else is ever put
-//! into. All else varies.
+//! Here a value is uniform if all invocations of a workgroup are sure to have the same: a constant, the workgroup's own number,
+//! what read-only storage holds at a uniform place, what is computed of such, and a local variable that nothing else is ever
+//! put into. All else varies.
 
 use std::collections::BTreeSet;
 
