@@ -93,6 +93,7 @@ fn dense_backward_input(@builtin(global_invocation_id) id: vec3<u32>) {
             sums[r] += v.x * a0 + v.y * a1 + v.z * a2 + v.w * a3;
         }
     }
+    let stored = member * (p.stored_stride / 4u) + first * p.input_row + id.x;
     let at = member * (p.x_stride / 4u) + first * p.input_row + id.x;
     for (var r = 0u; r < TILE_ROWS; r++) {
         if (first + r < valid) {
@@ -102,7 +103,7 @@ fn dense_backward_input(@builtin(global_invocation_id) id: vec3<u32>) {
             }
             var f = vec4<f32>();
             if (ACTIVATION != 0u) {
-                f = x[at + r * p.input_row];
+                f = x[stored + r * p.input_row];
             }
             dx[at + r * p.input_row] = dense_gradient(sums[r], f, keep, site.scale);
         }

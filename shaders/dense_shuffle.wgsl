@@ -24,10 +24,6 @@
 const ROWS = GROUPS * 8u;
 const Q = LANES / 4u;
 
-fn kept_bits(word: u32, row: u32) -> vec4<bool> {
-    return ((vec4<u32>(word) >> vec4<u32>(4u * (row % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
-}
-
 @compute @workgroup_size(LANES)
 fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let p = params;
@@ -208,8 +204,9 @@ fn dense_backward_weight_shuffle(@builtin(workgroup_id) group: vec3<u32>, @built
     let split = group.y % p.splits;
     let quad = group.x * LANES + lane;
     let first = group.y / p.splits * ROWS;
+    // Here split_rows is PANEL_ROWS: a panel is what a texture has in one piece.
     let sums = weight_sums(p, member, split * PANEL_ROWS, first, quad, lane);
-    let base = (member * p.splits + split) * (p.weight_stride / 4u);
+    let base = member * (p.weight_stride / 4u) + split * p.split_quads;
     //# for r in 0..GROUPS*8
     if (quad < p.input_quads && first + {r}u < p.outputs) {
         gradient[base + (first + {r}u) * p.input_row + quad] = sums.rows[{r}];

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use thinnet::kernels::matmul::Matmul;
+use thinnet::plan::Caps;
 use thinnet::{Device, Error};
 
 mod bench;
@@ -30,6 +32,10 @@ struct Cli {
     /// The first adapter whose name contains NAME, whatever the case; `cpu` needs no adapter and is slow.
     #[arg(long, global = true, value_name = "NAME")]
     adapter: Option<String>,
+    /// How matrices are multiplied, instead of the adapter's own choice (see `thinnet devices`). The families add up in different
+    /// orders, so that the last digits differ; `shuffle` is for some software adapters only.
+    #[arg(long, global = true, value_name = "FAMILY")]
+    matmul: Option<Family>,
     /// Let the software adapter llvmpipe compute with 16 lanes instead of 8, on a CPU with AVX-512.
     ///
     /// Faster on some CPUs and slower on others: try both. It starts the command again with LP_NATIVE_VECTOR_WIDTH=512;
@@ -39,6 +45,14 @@ struct Cli {
     /// One JSON object a line on standard output instead of text.
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// The families of matrix products by name.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Family {
+    Plain,
+    Tile,
+    Shuffle,
 }
 
 // What a command does is said by its arguments' type.
@@ -138,10 +152,18 @@ impl From<std::io::Error> for Failure {
 
 impl Cli {
     fn device(&self) -> thinnet::Result<Device> {
-        match &self.adapter {
+        let device = match &self.adapter {
             Some(name) => Device::open_named(name),
             None => Device::open(),
-        }
+        }?;
+        let matmul = match (self.matmul, device.caps()) {
+            (None, _) => return Ok(device),
+            (Some(Family::Plain), _) => Matmul::Plain,
+            (Some(Family::Tile), _) => Matmul::Tile,
+            (Some(Family::Shuffle), Caps { matmul: own @ Matmul::Shuffle { .. }, .. }) => own,
+            (Some(Family::Shuffle), caps) => Matmul::Shuffle { lanes: caps.subgroups.0 }, // refused, with the reason
+        };
+        device.with_matmul(matmul)
     }
 }
 

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use crate::gpu::{self, Gpu};
+use crate::kernels::matmul::Matmul;
 use crate::memory::Tensor;
 use crate::plan::{Caps, Plans};
 use crate::step::Step;
 use crate::work::{MAX_STEPS, Snapshot, Work};
-use crate::{Result, cpu};
+use crate::{Error, Result, cpu};
 
 /// Where networks are trained and evaluated. Cheap to clone; clones share the device and its compiled kernels.
 #[derive(Debug, Clone)]
-pub struct Device(Kind);
+pub struct Device {
+    kind: Kind,
+    /// The family of matrix products, where another is wanted than the device's own.
+    matmul: Option<Matmul>,
+}
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -46,7 +51,7 @@ impl Device {
         let name = name.map(str::to_owned).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()));
         match name.as_deref() {
             Some(name) if name.eq_ignore_ascii_case("cpu") => Ok(Self::cpu()),
-            name => Ok(Self(Kind::Gpu(Arc::new(Gpu::open(name).await?)))),
+            name => Ok(Self::new(Kind::Gpu(Arc::new(Gpu::open(name).await?)))),
         }
     }
 
@@ -56,17 +61,50 @@ impl Device {
     /// # Errors
     /// Limits below [`crate::ops::required_limits`].
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
-        Ok(Self(Kind::Gpu(Arc::new(Gpu::from_wgpu(device, queue)?))))
+        Ok(Self::new(Kind::Gpu(Arc::new(Gpu::from_wgpu(device, queue)?))))
     }
 
     /// The CPU twins.
     pub fn cpu() -> Self {
-        Self(Kind::Cpu)
+        Self::new(Kind::Cpu)
     }
 
-    /// What the device can do.
+    fn new(kind: Kind) -> Self {
+        Self { kind, matmul: None }
+    }
+
+    /// The same device with another family of matrix products than it would choose: to compare them, or to add up in the order
+    /// of another device. The families give the same masks.
+    ///
+    /// ```
+    /// use thinnet::{Device, kernels::matmul::Matmul};
+    ///
+    /// let device = Device::cpu().with_matmul(Matmul::Tile)?;
+    /// assert_eq!(device.caps().matmul, Matmul::Tile);
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A family that the device cannot run: [`Matmul::Shuffle`] with another number of lanes than it was found to have.
+    pub fn with_matmul(self, matmul: Matmul) -> Result<Self> {
+        let own = Self::new(self.kind.clone()).caps();
+        match matmul {
+            Matmul::Shuffle { .. } if matmul != own.matmul => Err(Error::Option {
+                option: "matmul",
+                value: matmul.to_string(),
+                problem: format!(
+                    "{} does not have it: it needs a software adapter whose subgroups always have so many lanes (4, 8 or 16), in the \
+                     order of the invocations; this device's own choice is {}, and plain and tile run everywhere",
+                    own.adapter, own.matmul
+                ),
+            }),
+            _ => Ok(Self { matmul: Some(matmul), ..self }),
+        }
+    }
+
+    /// What the device can do, with the family of matrix products that it uses.
     pub fn caps(&self) -> Caps {
-        match &self.0 {
+        let caps = match &self.kind {
             Kind::Gpu(gpu) => gpu.caps().clone(),
             Kind::Cpu => Caps {
                 adapter: "cpu".into(),
@@ -76,12 +114,13 @@ impl Device {
                 max_binding: 1 << 33,
                 ..Caps::baseline()
             },
-        }
+        };
+        Caps { matmul: self.matmul.unwrap_or(caps.matmul), ..caps }
     }
 
     /// The GPU, unless this is the CPU twins.
     pub fn gpu(&self) -> Option<&Gpu> {
-        match &self.0 {
+        match &self.kind {
             Kind::Gpu(gpu) => Some(gpu),
             Kind::Cpu => None,
         }
@@ -113,7 +152,7 @@ impl Executor {
     /// # Errors
     /// Too little memory, or a kernel that the driver refuses.
     pub fn new(device: &Device, plans: Plans) -> Result<Self> {
-        Ok(match &device.0 {
+        Ok(match &device.kind {
             Kind::Gpu(gpu) => Self::Gpu(gpu::executor::Executor::new(gpu.clone(), plans)?),
             Kind::Cpu => Self::Cpu(cpu::Executor::new(plans)),
         })

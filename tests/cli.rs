@@ -154,6 +154,29 @@ fn bad_usage_and_bad_input_end_with_2_and_name_the_value() {
 }
 
 #[test]
+fn the_family_of_matrix_products_is_shown_and_can_be_forced() {
+    let devices = printed(&["devices"]);
+    let own = thinnet::Device::open().unwrap().caps();
+    assert!(devices.contains(&format!("matrix products: {}\n", own.matmul)), "{devices}");
+    let folder = tempfile::tempdir().unwrap();
+    let trained = |out: &str, family: &[&str]| {
+        let out = folder.path().join(out);
+        printed(&[&["demo", "--epochs", "1", "--out", out.to_str().unwrap()], family].concat());
+        std::fs::read(out.join("with-dropout.safetensors")).unwrap()
+    };
+    let [default, plain, tile] = [("own", &[][..]), ("plain", &["--matmul", "plain"]), ("tile", &["--matmul", "tile"])]
+        .map(|(out, family)| trained(out, family));
+    // The same network, but sums in other orders.
+    assert!(plain.len() == tile.len() && plain != tile && default.len() == tile.len());
+    let again = trained("again", &["--matmul", "tile"]);
+    assert!(again == tile, "one family gives the same bits every time");
+    fails(&["demo", "--matmul", "fast"], 2, &["fast", "plain, tile, shuffle"]);
+    let out = folder.path().join("none");
+    let refused = ["demo", "--adapter", "cpu", "--matmul", "shuffle", "--out", out.to_str().unwrap()];
+    fails(&refused, 2, &["matmul", "cpu", "subgroups"]);
+}
+
+#[test]
 fn no_adapter_ends_with_3_and_says_what_to_install() {
     fails(&["mask", "--adapter", "no such adapter"], 3, &["no such adapter", "apt-get install"]);
     // A loader that finds no driver at all.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use thinnet::Device;
 use thinnet::executor::Executor;
 use thinnet::network::Network;
 use thinnet::reference::{self, Masks};
@@ -12,6 +13,7 @@ use crate::balls::{self, Ball, Outcome};
 use crate::common::device;
 use crate::drive::{self, BatchTargets, Member, batch_of, batch_targets, rows_of, widen};
 
+mod families;
 mod in_place;
 mod networks;
 mod wrong;
@@ -65,11 +67,17 @@ impl OnDevice {
     }
 }
 
-/// Runs steps on the device and hands over each of them for each member, from the weights that the device then had.
-fn on_device((network, soft): &Case, members: &[Member], (rows, batch): (u32, u32), f: &mut dyn FnMut(&Step, OnDevice)) {
+/// Runs steps on a device and hands over each of them for each member, from the weights that the device then had.
+fn on_device(
+    device: &Device,
+    (network, soft): &Case,
+    members: &[Member],
+    (rows, batch): (u32, u32),
+    f: &mut dyn FnMut(&Step, OnDevice),
+) {
     let (data, update) = (drive::data_for(network, rows, *soft, 8), members[0].optimizer.update());
-    let plans = drive::plans(device().caps(), network, &data, batch, update, members.len() as u32);
-    let mut executor = Executor::new(device(), plans).unwrap();
+    let plans = drive::plans(device.caps(), network, &data, batch, update, members.len() as u32);
+    let mut executor = Executor::new(device, plans).unwrap();
     drive::upload(&executor, &data, members);
     let batches = rows.div_ceil(batch);
     for work in drive::training(members, rows, batch, 4..6) {
@@ -89,13 +97,13 @@ fn on_device((network, soft): &Case, members: &[Member], (rows, batch): (u32, u3
     }
 }
 
-fn check_gradients(case: &Case, count: u64) {
-    check_gradients_of(case, &members(&case.0, count, SGD));
+fn check_gradients(device: &Device, case: &Case, count: u64) {
+    check_gradients_of(device, case, &members(&case.0, count, SGD));
 }
 
-fn check_gradients_of(case: &Case, members: &[Member]) {
+fn check_gradients_of(device: &Device, case: &Case, members: &[Member]) {
     let (mut compared, mut seen) = (0, BTreeMap::new());
-    on_device(case, members, (17, 7), &mut |step, run| {
+    on_device(device, case, members, (17, 7), &mut |step, run| {
         let balls = run.balls();
         assert!(balls.kink > 0.0, "{:?}: a rectifier is undecided: {}", run.network, balls.kink);
         let want = run.reference(&run.network, &run.weights, &run.masks());
@@ -123,7 +131,7 @@ fn check_gradients_of(case: &Case, members: &[Member]) {
 fn gradients_of_thinned_networks_are_those_of_the_reference() {
     for case in thinned() {
         for count in [1, 2] {
-            check_gradients_of(&case, &thinned_members(&case.0, count));
+            check_gradients_of(device(), &case, &thinned_members(&case.0, count));
         }
     }
 }
@@ -134,7 +142,7 @@ fn a_batch_that_keeps_no_unit_has_no_gradient_below_it() {
     let none = Dropout::units(0.0).unwrap();
     let network = Network::new(13).dense(dense(9)).dropout(none).dense(dense(6)).dense(Dense::new(5));
     let mut steps = 0;
-    on_device(&(network.clone(), false), &thinned_members(&network, 2), (17, 7), &mut |_, run| {
+    on_device(device(), &(network.clone(), false), &thinned_members(&network, 2), (17, 7), &mut |_, run| {
         let want = run.reference(&run.network, &run.weights, &run.masks());
         assert!(ratio(&run.gradients, &want, &run.balls().gradients) <= 1.0);
         assert!(run.gradients[..3].iter().flatten().all(|&g| g == 0.0) && run.gradients[3].iter().any(|&g| g != 0.0));
@@ -146,21 +154,21 @@ fn a_batch_that_keeps_no_unit_has_no_gradient_below_it() {
 #[test]
 fn gradients_on_the_device_are_those_of_the_reference() {
     for network in networks() {
-        check_gradients(&(network, false), 2);
+        check_gradients(device(), &(network, false), 2);
     }
 }
 
 #[test]
 fn gradients_through_every_activation_and_loss_are_those_of_the_reference() {
     for (i, case) in every_activation_and_loss().iter().enumerate() {
-        check_gradients(case, 1 + i as u64 % 2);
+        check_gradients(device(), case, 1 + i as u64 % 2);
     }
 }
 
 #[test]
 fn gradients_through_everything_at_once_are_those_of_the_reference() {
     for case in mixed() {
-        check_gradients(&case, 2);
+        check_gradients(device(), &case, 2);
     }
 }
 
@@ -171,7 +179,7 @@ fn gradients_on_the_device_are_finite_differences_with_dropout_on() {
     let step = 1e-5;
     for case in networks().map(|network| (network, false)).into_iter().chain(mixed()) {
         let mut compared = 0;
-        on_device(&case, &members(&case.0, 1, ADAM), (9, 5), &mut |_, run| {
+        on_device(device(), &case, &members(&case.0, 1, ADAM), (9, 5), &mut |_, run| {
             let balls = run.balls();
             // A pre-activation moves by the step times an input, or times a few weights on the way from a layer below.
             assert!(balls.kink > 30.0 * step, "a rectifier is at its kink: {}", balls.kink);

@@ -46,7 +46,8 @@ macro_rules! cases {
 cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
-        dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle, sum_splits;
+        dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
+        dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;

@@ -43,6 +43,16 @@ fn checked(entry: &Entry, members: u32) -> Checked {
     check_wgsl(&entry.module(members, &(entry.variants)()[0]), entry.file).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Every variant.
+#[track_caller]
+fn all_checked(entry: &Entry, members: u32) -> Vec<Checked> {
+    let check = |constants: thinnet::kernels::Constants| {
+        let checked = check_wgsl(&entry.module(members, &constants), entry.file);
+        checked.unwrap_or_else(|error| panic!("{} with {constants:?}: {error}", entry.name))
+    };
+    (entry.variants)().into_iter().map(check).collect()
+}
+
 impl Checked {
     /// The number of an entry point in the module.
     fn entry_point(&self, name: &str) -> Result<usize, String> {
@@ -124,9 +134,14 @@ fn check_limits(entry: &Entry, shader: &Checked) -> Result<(), String> {
     let limits = Caps::baseline();
     let point = &shader.module.entry_points[shader.entry_point(entry.name)?];
     let invocations: u32 = point.workgroup_size.iter().product();
-    let lanes = entry.file == "dense_shuffle.wgsl" && [4, 8, 16].contains(&invocations);
-    if (invocations != WORKGROUP && !lanes) || invocations > limits.max_invocations || point.stage != ShaderStage::Compute {
-        return Err(format!("a workgroup of {:?} is not {WORKGROUP} invocations", point.workgroup_size));
+    // Two families of matrix products have workgroups of their own.
+    let own: &[u32] = match entry.file {
+        "dense_shuffle.wgsl" => &[4, 8, 16],
+        "dense_tile.wgsl" => &[64, 128],
+        _ => &[WORKGROUP],
+    };
+    if !own.contains(&invocations) || invocations > limits.max_invocations || point.stage != ShaderStage::Compute {
+        return Err(format!("a workgroup of {:?} is not one of {own:?} invocations", point.workgroup_size));
     }
     let used = shader.used(entry.name)?;
     let in_space = |wanted: fn(AddressSpace) -> bool| used.iter().filter(move |(_, variable)| wanted(variable.space));
@@ -302,7 +317,9 @@ fn wrong_bindings_and_params_are_found() {
 #[test]
 fn every_kernel_stays_inside_the_webgpu_baseline() {
     for entry in ALL {
-        check_limits(entry, &checked(entry, 2)).unwrap_or_else(|error| panic!("{} in {}: {error}", entry.name, entry.file));
+        for shader in all_checked(entry, 2) {
+            check_limits(entry, &shader).unwrap_or_else(|error| panic!("{} in {}: {error}", entry.name, entry.file));
+        }
     }
 }
 
@@ -316,6 +333,8 @@ fn kernels_past_the_baseline_are_found() {
         check("dense_forward", "@workgroup_size(8, WORKGROUP / 8u)", "@workgroup_size(8, WORKGROUP / 4u)"),
         "workgroup of",
     );
+    assert_finds(check("dense_forward_tile", "@workgroup_size(2u * TILE)", "@workgroup_size(8u * TILE)"), "workgroup of");
+    assert_finds(check("dense_forward_tile", "const DEPTH = 16u;", "const DEPTH = 32u;"), "workgroup memory");
     assert_finds(check("metrics", "array<f32, WORKGROUP>", "array<f32, 4090>"), "workgroup memory");
     let ninth = "@group(0) @binding(8) var<storage, read_write> ninth: array<u32>;\n";
     let entry = changed("cross_entropy", |source| {

@@ -20,20 +20,25 @@ struct Params {
     output_row: u32,    // quads from one row of y, dy to the next
     bias_at: u32,       // quads from W to b
     panels: u32,        // of a batch as a texture, see src/kernels/texture.rs
-    splits: u32,        // partial sums of backward_weight
+    splits: u32,        // partial sums of backward_weight, one after the other
     stream_and_site: u32,
     samples_stride: u32,
     x_stride: u32,      // words from one member to the next; 0: shared
     y_stride: u32,
-    weight_stride: u32, // of W, dW and of what the optimizer keeps; of one partial sum
-    pad0: u32,
-    pad1: u32,
-    pad2: u32,
+    weight_stride: u32, // of W, dW and of what the optimizer keeps
+    split_rows: u32,    // rows of the batch in every partial sum
+    split_quads: u32,   // quads from one partial sum to the next
+    stored_stride: u32, // of the stored x in backward_input, whose x_stride is that of dx
 }
 
 // 1 where column 4 * quad + lane is one of `columns`, 0 in the padding.
 fn in_columns(quad: u32, columns: u32) -> vec4<bool> {
     return vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(columns);
+}
+
+// The units of row `row` that a word of four bits for each of eight rows keeps.
+fn kept_bits(word: u32, row: u32) -> vec4<bool> {
+    return ((vec4<u32>(word) >> vec4<u32>(4u * (row % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
 }
 
 // Four units of y from their sums; `keep` counts where DROPOUT is 1.

@@ -38,7 +38,7 @@ fn describe(caps: &Caps) -> String {
     let lanes = wide::describe(&caps.adapter).map(|lanes| format!("  {lanes}\n")).unwrap_or_default();
     let mib = |bytes: u64| bytes >> 20;
     format!(
-        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n{lanes}",
+        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n{lanes}  matrix products: {}\n",
         caps.adapter,
         caps.backend,
         mib(caps.max_buffer),
@@ -46,5 +46,6 @@ fn describe(caps: &Caps) -> String {
         caps.max_storage_buffers,
         caps.max_invocations,
         caps.workgroup_memory >> 10,
+        caps.matmul,
     )
 }

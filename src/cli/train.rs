@@ -103,13 +103,14 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         let (valid, test) = (rows(&sets.valid), rows(&sets.test));
         writeln!(
             out,
-            "{} rows to learn from, {valid} to validate, {test} to test; {} epochs of {} in batches of {}, seed {}, on {}.",
+            "{} rows to learn from, {valid} to validate, {test} to test; {} epochs of {} in batches of {}, seed {}, on {}, matrix products: {}.",
             sets.train.rows(),
             config.train.epochs,
             thinnet::checkpoint::sequential(&network)?,
             config.train.batch,
             config.seed,
-            device.caps().adapter
+            device.caps().adapter,
+            device.caps().matmul
         )?;
         if device.gpu().is_none() {
             writeln!(out, "The adapter `cpu` is thinnet's own CPU code, made for checking: slow.")?;
@@ -131,14 +132,16 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     bar.finish();
     let model = model.with_preprocessing(sets.preprocessing.clone())?;
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
+    // What else the bits of the weights depend on. It is not in their file: equal weights make equal files.
+    let config = format!("# Trained with matrix products: {} (see --matmul).\n{}", device.caps().matmul, config.to_toml());
     write_run(&folder, &Experiment::name(&args.file), &config, trainer.history(), &model)?;
     folder.complete()?;
     report(&mut out, trainer.history(), best, test, &place, cli.json)
 }
 
-fn write_run(folder: &Folder, name: &str, config: &Config, history: &[Epoch], model: &Model) -> Result<(), Failure> {
+fn write_run(folder: &Folder, name: &str, config: &str, history: &[Epoch], model: &Model) -> Result<(), Failure> {
     folder.begin()?;
-    folder.write("config.toml", &config.to_toml())?;
+    folder.write("config.toml", config)?;
     folder.write("history.csv", &history_csv(history))?;
     let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
     folder.write("timing.csv", &format!("epoch,seconds\n{seconds}"))?;

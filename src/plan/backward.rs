@@ -1,12 +1,11 @@
 //! The backward pass, and where the optimizer's step is a part of it.
 
 use super::build::{Builder, Linear, Trace};
-use super::{Gradient, Training, Update};
+use super::{Gradient, Options, Training, Update};
 use crate::Result;
 use crate::kernels::activation::{ActivationBackward, ActivationParams, GeluBackward};
 use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseParams, DenseUpdate, Epilogue};
 use crate::kernels::dropout::DropoutBackward;
-use crate::kernels::matmul::Matmul;
 use crate::kernels::splits::{SplitsParams, SumSplits};
 use crate::kernels::units::Sides;
 use crate::memory::Tensor;
@@ -27,13 +26,14 @@ impl Builder<'_> {
     }
 
     /// Whether the weights can be updated as their gradient is made. Clipping and accumulation need the whole gradient first, and a
-    /// batch of several panels makes it in parts.
+    /// large batch may be summed in parts.
     pub(super) fn updates_at_once(&self, training: Training, trace: &[Trace]) -> bool {
         let whole = training.gradient == Gradient::Step && !training.clip_norm && !self.plan.options.store_gradient;
         let fits = |step: &Trace| match *step {
-            Trace::Dense { linear, .. } => {
-                let (matmul, params) = self.dense_params(None, (linear.x, linear.x), linear);
-                matmul == Matmul::Plain || params.panels == 1
+            Trace::Dense { linear: Linear { inputs, outputs, .. }, .. } => {
+                let Options { batch, members, .. } = self.plan.options;
+                let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [batch, inputs, outputs, members]);
+                matmul.splits([outputs, inputs], batch).count == 1
             }
             Trace::Dropout { .. } => true,
         };
@@ -114,6 +114,7 @@ impl Builder<'_> {
         let dx = self.gradient(trace, linear.inputs)?;
         let (matmul, params) = self.dense_params(epilogue.site, (dx, dy), linear);
         let (samples, Linear { x, weight, .. }) = (self.named("batch.samples"), linear);
+        let params = DenseParams { stored_stride: x.stride, ..params };
         self.push(DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx });
         Ok(dx)
     }
@@ -135,15 +136,16 @@ impl Builder<'_> {
     fn gradient_of(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
         let (x, gradient) = (linear.x, span(linear.weight, linear.bias));
         let (matmul, params) = self.dense_params(None, (x, dy), linear);
-        if matmul == Matmul::Plain || params.panels == 1 {
+        let parts = matmul.splits([linear.outputs, linear.inputs], self.plan.options.batch);
+        if parts.count == 1 {
             self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });
             return Ok(());
         }
-        // One partial sum for every panel of rows.
-        let (quads, splits) = (gradient.len / 4, params.panels);
+        let (quads, splits) = (gradient.len / 4, parts.count);
         let partials = self.tensor("gradient.splits", u64::from(4 * quads) * u64::from(splits))?;
         let part = Tensor { len: gradient.len * splits, ..partials };
-        let params = DenseParams { splits, weight_stride: gradient.len, ..params };
+        let (split_rows, weight_stride) = (parts.rows, partials.stride);
+        let params = DenseParams { splits, split_rows, split_quads: quads, weight_stride, ..params };
         self.push(DenseBackwardWeight { matmul, params, x, dy, gradient: part });
         let params = SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride };
         self.push(SumSplits { params, partials: part, gradient });

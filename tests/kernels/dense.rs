@@ -1,6 +1,10 @@
 //! Cases of the dense kernels of every family that the device has.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use thinnet::Activation;
+use thinnet::kernels::Kernel;
 use thinnet::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
 use thinnet::kernels::matmul::Matmul;
 use thinnet::kernels::splits::{SplitsParams, SumSplits};
@@ -23,13 +27,37 @@ struct Shape {
 }
 
 /// No two extents are alike but in the smallest; 67 rows and 257 columns need several workgroups.
-fn shapes() -> impl Iterator<Item = Shape> {
+fn small() -> impl Iterator<Item = Shape> {
     let widths = [(1, 1), (1, 257), (3, 5), (5, 3), (31, 33), (33, 31), (257, 1), (257, 33)];
     let rows = [1, 31, 33, 67].into_iter();
     rows.flat_map(move |rows| {
         let shape = move |(inputs, outputs), members| Shape { rows, batch: rows + 3 * (members - 1), inputs, outputs, members };
         widths.into_iter().flat_map(move |width| [shape(width, 1), shape(width, 2)])
     })
+}
+
+/// The small shapes, and for the family that has larger tiles for larger products one that needs them, of so many rows, inputs
+/// and outputs.
+fn shapes(matmul: Matmul, [rows, inputs, outputs]: [u32; 3]) -> impl Iterator<Item = Shape> {
+    let large = [1, 2].map(|members| Shape { rows, batch: rows + 5, inputs, outputs, members });
+    small().chain(large.into_iter().filter(move |_| matmul == Matmul::Tile))
+}
+
+/// Which tiles the kernels of a case have; both must come.
+#[derive(Default)]
+struct Tiles(RefCell<BTreeSet<u32>>);
+
+impl Tiles {
+    fn see(&self, kernel: &impl Kernel) {
+        let tile = kernel.constants().iter().find(|(name, _)| *name == "TILE").map(|(_, tile)| *tile);
+        self.0.borrow_mut().extend(tile);
+    }
+
+    #[track_caller]
+    fn are_all(&self, matmul: Matmul) {
+        let all: &[u32] = if matmul == Matmul::Tile { &[32, 64] } else { &[] };
+        assert!(self.0.borrow().iter().eq(all), "{matmul}: {:?}", self.0.borrow());
+    }
 }
 
 /// The epilogues, one after the other over the shapes: every activation, without dropout and with.
@@ -79,16 +107,18 @@ fn rates(shape: Shape, site: Option<usize>) -> Step {
 }
 
 fn forward_cases(case: &mut Case, matmul: Matmul) {
-    let words = matmul.row_words();
+    let (words, tiles) = (matmul.row_words(), Tiles::default());
     let check = |case: &mut Case, shape: Shape, epilogue: Epilogue, x, weight, bias| {
         let y = Slot::out_rows("y", shape.batch, shape.rows, shape.outputs, words);
         let slots = [samples(shape.batch), bias, x, weight, y];
         case.check(&rates(shape, epilogue.site), slots, |[samples, bias, x, weight, y]| {
             let params = params(matmul, shape, [Some(x), Some(weight), Some(y), Some(samples)]);
-            DenseForward { matmul, params, epilogue, samples, bias, x, weight, y }
+            let kernel = DenseForward { matmul, params, epilogue, samples, bias, x, weight, y };
+            tiles.see(&kernel);
+            kernel
         });
     };
-    for (shape, epilogue) in shapes().zip(epilogues()) {
+    for (shape, epilogue) in shapes(matmul, [509, 19, 515]).zip(epilogues()) {
         let Shape { rows, batch, inputs, outputs, .. } = shape;
         let (x, weight) = (Slot::rows("x", batch, rows, inputs, words), Slot::rows("weight", outputs, outputs, inputs, words));
         // The bias lies behind its weight: their strides are one.
@@ -97,6 +127,7 @@ fn forward_cases(case: &mut Case, matmul: Matmul) {
     let shape = Shape { rows: 7, batch: 7, inputs: 13, outputs: 17, members: 2 };
     let bias = Slot::own("bias", 17u32.next_multiple_of(words), move |_| vec![0; 17usize.next_multiple_of(words as usize)]);
     check(case, shape, Epilogue::NONE, tiny("x", 7, 13, words), tiny("weight", 17, 13, words).with_stride(), bias.with_stride());
+    tiles.are_all(matmul);
 }
 
 /// Random outputs of the layer before, 0 where they were dropped: its ReLU kernel takes the mask from them.
@@ -118,24 +149,27 @@ fn stored_inputs(shape: Shape, epilogue: Epilogue, words: u32) -> Slot<'static> 
 }
 
 fn backward_input_cases(case: &mut Case, matmul: Matmul) {
-    let words = matmul.row_words();
+    let (words, tiles) = (matmul.row_words(), Tiles::default());
     let check = |case: &mut Case, shape: Shape, epilogue: Epilogue, weight, dy| {
         let Shape { rows, batch, inputs, .. } = shape;
         let (x, dx) = (stored_inputs(shape, epilogue, words), Slot::out_rows("dx", batch, rows, inputs, words));
-        // The stored input lies like its gradient.
-        let slots = [samples(batch), x.even(), weight, dy, dx.even()];
+        let slots = [samples(batch), x, weight, dy, dx];
         case.check(&rates(shape, epilogue.site), slots, |[samples, x, weight, dy, dx]| {
-            let params = params(matmul, shape, [Some(dx), Some(weight), Some(dy), Some(samples)]);
-            DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx }
+            let of_gradients = params(matmul, shape, [Some(dx), Some(weight), Some(dy), Some(samples)]);
+            let params = DenseParams { stored_stride: x.stride, ..of_gradients };
+            let kernel = DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx };
+            tiles.see(&kernel);
+            kernel
         });
     };
-    for (shape, epilogue) in shapes().zip(epilogues()) {
+    for (shape, epilogue) in shapes(matmul, [509, 515, 19]).zip(epilogues()) {
         let Shape { rows, batch, inputs, outputs, .. } = shape;
         let weight = Slot::rows("weight", outputs, outputs, inputs, words);
         check(case, shape, epilogue, weight, Slot::rows("dy", batch, rows, outputs, words));
     }
     let shape = Shape { rows: 7, batch: 7, inputs: 13, outputs: 17, members: 2 };
     check(case, shape, Epilogue::NONE, tiny("weight", 17, 13, words), tiny("dy", 7, 17, words));
+    tiles.are_all(matmul);
 }
 
 /// A tensor for W and, behind a gap, b; what it holds at first is `values` of its length.
@@ -151,15 +185,17 @@ fn weight_and_bias<'a>(
 }
 
 fn backward_weight_cases(case: &mut Case, matmul: Matmul) {
-    let words = matmul.row_words();
+    let (words, tiles) = (matmul.row_words(), Tiles::default());
     let check = |case: &mut Case, shape: Shape, x, dy| {
         let (gradient, bias_at) = weight_and_bias("gradient", shape, words, |_, _| Vec::new());
         case.check(&rates(shape, None), [x, dy, gradient], |[x, dy, gradient]| {
             let params = DenseParams { bias_at, ..params(matmul, shape, [Some(x), Some(gradient), Some(dy), None]) };
-            DenseBackwardWeight { matmul, params, x, dy, gradient }
+            let kernel = DenseBackwardWeight { matmul, params, x, dy, gradient };
+            tiles.see(&kernel);
+            kernel
         });
     };
-    for shape in shapes() {
+    for shape in shapes(matmul, [19, 509, 515]) {
         let Shape { rows, batch, inputs, outputs, .. } = shape;
         check(case, shape, Slot::rows("x", batch, rows, inputs, words), Slot::rows("dy", batch, rows, outputs, words));
     }
@@ -178,6 +214,30 @@ fn backward_weight_cases(case: &mut Case, matmul: Matmul) {
             all
         }),
     );
+    tiles.are_all(matmul);
+}
+
+/// The sum over a batch in parts: `shape.batch` rows in parts of `split_rows`, of which one is ragged and one has no valid row.
+fn split_cases(case: &mut Case, matmul: Matmul, shape: Shape, split_rows: u32) {
+    let words = matmul.row_words();
+    let Shape { rows, batch, inputs, outputs, members } = shape;
+    let splits = batch.div_ceil(split_rows);
+    assert!(rows % split_rows != 0 && rows < (splits - 1) * split_rows);
+    for members in 1..=members {
+        let shape = Shape { members, ..shape };
+        let (_, bias_at) = weight_and_bias("gradient", shape, words, |_, _| Vec::new());
+        let part = 4 * bias_at + outputs.next_multiple_of(words);
+        let slots = [
+            Slot::rows("x", batch, rows, inputs, words),
+            Slot::rows("dy", batch, rows, outputs, words),
+            Slot::own("gradient", splits * part, |_| Vec::new()),
+        ];
+        case.check(&rates(shape, None), slots, |[x, dy, gradient]| {
+            let base = params(matmul, shape, [Some(x), Some(gradient), Some(dy), None]);
+            let params = DenseParams { bias_at, splits, split_rows, split_quads: part / 4, ..base };
+            DenseBackwardWeight { matmul, params, x, dy, gradient }
+        });
+    }
 }
 
 /// Scalars of a member's own.
@@ -197,9 +257,9 @@ pub(super) fn optimizer_of(member: u32) -> OptimizerStep {
 }
 
 fn update_cases(case: &mut Case, matmul: Matmul) {
-    let words = matmul.row_words();
+    let (words, tiles) = (matmul.row_words(), Tiles::default());
     let updates = [Update::Sgd, Update::Adam, Update::RmsProp].into_iter().cycle();
-    for (shape, update) in shapes().zip(updates) {
+    for (shape, update) in shapes(matmul, [19, 509, 515]).zip(updates) {
         let Shape { rows, batch, inputs, outputs, .. } = shape;
         let values = |name: &'static str, low: f32| {
             move |m: u32, len: usize| {
@@ -216,9 +276,12 @@ fn update_cases(case: &mut Case, matmul: Matmul) {
         }
         case.check(&step, [x, dy, w.even(), m.even(), v.even()], |[x, dy, w, m, v]| {
             let params = DenseParams { bias_at, ..params(matmul, shape, [Some(x), Some(w), Some(dy), None]) };
-            DenseUpdate { matmul, params, update, x, dy, w, m, v }
+            let kernel = DenseUpdate { matmul, params, update, x, dy, w, m, v };
+            tiles.see(&kernel);
+            kernel
         });
     }
+    tiles.are_all(matmul);
 }
 
 pub(super) fn dense_forward(case: &mut Case) {
@@ -241,25 +304,16 @@ pub(super) fn dense_backward_weight(case: &mut Case) {
     backward_weight_cases(case, Matmul::Plain);
 }
 
-/// Also a batch of three panels, the last of them ragged, as a tensor for four.
 pub(super) fn dense_backward_weight_shuffle(case: &mut Case) {
     backward_weight_cases(case, shuffle());
-    let (matmul, words) = (shuffle(), shuffle().row_words());
-    for members in [1, 2] {
-        let shape = Shape { rows: 2 * 4096 + 5, batch: 3 * 4096 + 7, inputs: 3, outputs: 2, members };
-        let (_, bias_at) = weight_and_bias("gradient", shape, words, |_, _| Vec::new());
-        let part = 4 * bias_at + words;
-        let slots = [
-            Slot::rows("x", shape.batch, shape.rows, 3, words),
-            Slot::rows("dy", shape.batch, shape.rows, 2, words),
-            Slot::own("gradient", 4 * part, |_| Vec::new()).even(),
-        ];
-        case.check(&rates(shape, None), slots, |[x, dy, gradient]| {
-            let base = params(matmul, shape, [Some(x), None, Some(dy), None]);
-            let params = DenseParams { bias_at, splits: 4, weight_stride: part, ..base };
-            DenseBackwardWeight { matmul, params, x, dy, gradient }
-        });
-    }
+    split_cases(case, shuffle(), Shape { rows: 2 * 4096 + 5, batch: 3 * 4096 + 7, inputs: 3, outputs: 2, members: 2 }, 4096);
+}
+
+pub(super) fn dense_backward_weight_tile(case: &mut Case) {
+    backward_weight_cases(case, Matmul::Tile);
+    split_cases(case, Matmul::Tile, Shape { rows: 3 * 48 + 5, batch: 5 * 48 + 7, inputs: 67, outputs: 37, members: 2 }, 48);
+    // So many parts that the tiles are large.
+    split_cases(case, Matmul::Tile, Shape { rows: 27 * 16 + 1, batch: 34 * 16, inputs: 67, outputs: 37, members: 2 }, 16);
 }
 
 pub(super) fn dense_update(case: &mut Case) {
@@ -268,6 +322,18 @@ pub(super) fn dense_update(case: &mut Case) {
 
 pub(super) fn dense_update_shuffle(case: &mut Case) {
     update_cases(case, shuffle());
+}
+
+pub(super) fn dense_forward_tile(case: &mut Case) {
+    forward_cases(case, Matmul::Tile);
+}
+
+pub(super) fn dense_backward_input_tile(case: &mut Case) {
+    backward_input_cases(case, Matmul::Tile);
+}
+
+pub(super) fn dense_update_tile(case: &mut Case) {
+    update_cases(case, Matmul::Tile);
 }
 
 pub(super) fn sum_splits(case: &mut Case) {
@@ -315,5 +381,6 @@ fn families_agree_bit_for_bit_where_sums_are_exact() {
     let plain = result(Matmul::Plain);
     assert!(plain.iter().filter(|&&word| word == 0).count() > plain.len() / 3, "some units are dropped");
     assert_eq!(plain, result(shuffle()));
+    assert_eq!(plain, result(Matmul::Tile));
     assert_eq!(padded(1, 3, 1).len(), 4);
 }

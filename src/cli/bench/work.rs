@@ -133,8 +133,8 @@ pub(crate) fn product(device: &Device, [rows, inputs, units]: [u32; 3]) -> Resul
     };
     plans.add(&network, options)?;
     // What brings the rows to the layer is no part of the product.
-    plans.plans[0].kernels.retain(|kernel| kernel.entry().file.starts_with("dense"));
-    assert!(!plans.plans[0].kernels.is_empty(), "a dense layer has a kernel");
+    plans.plans[0].kernels.retain(|kernel| kernel.entry().name.starts_with("dense_forward"));
+    assert!(!plans.plans[0].kernels.is_empty(), "a dense layer has a kernel that multiplies");
     let tensors: Vec<Tensor> = plans.plans[0].kernels.iter().flat_map(|kernel| kernel.tensors()).collect();
     let mut executor = Executor::new(device, plans)?;
     fill(&executor, tensors.into_iter())?;

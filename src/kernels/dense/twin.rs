@@ -2,7 +2,7 @@
 //!
 //! A number is what the twin computes and how far the device may be from it; `None` is an element that the kernel leaves alone.
 
-use super::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue, PANEL_ROWS};
+use super::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
 use crate::kernels::{EPS, FLUSH, Tolerance, activation, gamma, optimizer};
 use crate::memory::{Memory, Tensor};
 use crate::plan::Update;
@@ -162,14 +162,14 @@ fn weight_gradient(
 }
 
 impl DenseBackwardWeight {
-    /// One part after the other: each sums the rows of a panel.
+    /// One part after the other, each the sum over its rows of the batch; what lies between them is left alone.
     pub(super) fn results(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Number> {
-        let splits = self.params.splits;
-        let words = (self.gradient.len / splits) as usize;
+        let DenseParams { splits, split_rows, split_quads, .. } = self.params;
+        let words = if splits == 1 { self.gradient.len } else { 4 * split_quads } as usize;
         let part = |split: u32| {
-            let rows = if splits == 1 { step.rows } else { step.rows.saturating_sub(split * PANEL_ROWS).min(PANEL_ROWS) };
+            let rows = step.rows.saturating_sub(split * split_rows).min(split_rows);
             let from = |tensor: Tensor, quads: u32| {
-                let skipped = (split * PANEL_ROWS * 4 * quads).min(tensor.len);
+                let skipped = (split * split_rows * 4 * quads).min(tensor.len);
                 Tensor { offset: tensor.offset + skipped, len: tensor.len - skipped, ..tensor }
             };
             let operands = (from(self.x, self.params.input_row), from(self.dy, self.params.output_row));
