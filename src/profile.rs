@@ -12,11 +12,13 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::data::Dataset;
+use crate::executor::Executor;
 use crate::kernels::{Access, Kernel};
 use crate::network::Network;
 use crate::pacer::Pacer;
 use crate::plan::{Plan, Plans};
 use crate::trainer::{TrainOptions, Trainer};
+use crate::work::Work;
 use crate::{Device, Error, Result};
 
 /// What kernels are timed with.
@@ -100,7 +102,7 @@ pub struct Profile {
     pub copies: Vec<Timed>,
 }
 
-/// Times `steps` steps of a training from its initial weights, kernel by kernel, and as many without timestamps.
+/// Times `steps` steps of a training from its initial weights, each once without timestamps and once kernel by kernel.
 ///
 /// It makes a [`Trainer`] of its own, with its own copy of the data on the device, and drops it again.
 ///
@@ -123,27 +125,26 @@ pub fn profile(device: &Device, network: &Network, train: &Dataset, options: &Tr
     // Without evaluations every step is a training step; the number of the epoch costs nothing.
     let options = TrainOptions { evaluate_train: false, first_epoch: 0, ..options.clone() };
     let batch = options.batch.min(train.rows());
+    let warm_up = options.accumulate.max(2);
     let mut trainer = Trainer::new(device, network, train, options)?;
     let clock = trainer.next_steps(0).1.clock();
     let mut pacer = Pacer::default();
-    // The first steps compile the kernels, or load them, and tell the pacer how long a step is.
-    for _ in 0..WARM_UP {
-        run(&mut trainer, &mut pacer, 1)?;
-        if clock != Clock::None {
-            run_timed(&mut trainer, 1)?;
-        }
+    // The first steps, one of every plan at least, compile the kernels and tell the pacer how long a step is.
+    for _ in 0..warm_up {
+        let (work, executor) = trainer.next_steps(1);
+        run(executor, &mut pacer, &work)?;
     }
     let (mut done, mut plain, mut timed, mut laps) = (0, 0.0, 0.0, Vec::new());
     while done < steps {
-        // In turn, so that a machine that gets slower slows both.
-        let now = pacer.next().min(LARGEST).min((steps - done) as usize);
-        plain += run(&mut trainer, &mut pacer, now)?;
+        // In turn, so that a machine that gets slower slows both; the same steps, so that both have as many of every plan.
+        let (work, executor) = trainer.next_steps(pacer.next().min(LARGEST).min((steps - done) as usize));
+        plain += run(executor, &mut pacer, &work)?;
         if clock != Clock::None {
-            let (seconds, new) = run_timed(&mut trainer, now)?;
-            timed += seconds;
-            laps.extend(new);
+            let began = Instant::now();
+            laps.extend(executor.profile(&work)?);
+            timed += began.elapsed().as_secs_f64();
         }
-        done += now as u32;
+        done += work.len() as u32;
     }
     let a_step = |microseconds: f64| microseconds / f64::from(steps);
     let known = |microseconds| (clock != Clock::None).then(|| a_step(microseconds));
@@ -161,28 +162,16 @@ pub fn profile(device: &Device, network: &Network, train: &Dataset, options: &Tr
     })
 }
 
-/// Steps that are not counted, of each kind.
-const WARM_UP: u32 = 2;
-
 /// Most steps of a submission, which bounds the number of queries.
 const LARGEST: usize = 64;
 
 /// Seconds of steps as they are trained.
-fn run(trainer: &mut Trainer, pacer: &mut Pacer, steps: usize) -> Result<f64> {
-    let (work, executor) = trainer.next_steps(steps);
+fn run(executor: &mut Executor, pacer: &mut Pacer, work: &[Work]) -> Result<f64> {
     let began = Instant::now();
-    let submission = executor.submit(&work)?;
+    let submission = executor.submit(work)?;
     executor.wait(submission)?;
-    pacer.completed(steps, began);
+    pacer.completed(work.len(), began);
     Ok(began.elapsed().as_secs_f64())
-}
-
-/// Seconds of steps whose kernels are timed, and the times.
-fn run_timed(trainer: &mut Trainer, steps: usize) -> Result<(f64, Vec<Lap>)> {
-    let (work, executor) = trainer.next_steps(steps);
-    let began = Instant::now();
-    let laps = executor.profile(&work)?;
-    Ok((began.elapsed().as_secs_f64(), laps))
 }
 
 /// The kernels of all plans, and the copies that were timed.
