@@ -133,6 +133,7 @@ pub fn profile(device: &Device, network: &Network, train: &Dataset, options: &Tr
     for _ in 0..warm_up {
         let (work, executor) = trainer.next_steps(1);
         run(executor, &mut pacer, &work)?;
+        executor.profile(&work)?;
     }
     let (mut done, mut plain, mut timed, mut laps) = (0, 0.0, 0.0, Vec::new());
     while done < steps {

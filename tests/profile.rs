@@ -43,9 +43,10 @@ fn adds_up(profile: &Profile) {
     let sum: f64 = timed().map(|(_, times)| times.mean_us * f64::from(times.dispatches)).sum::<f64>() / f64::from(profile.steps);
     let (kernels, step) = (profile.kernels_us.unwrap(), profile.timed_step_us.unwrap());
     assert!((kernels - sum).abs() < 1e-9 * sum, "{kernels} us of kernels, which are {sum} us");
-    // Two clocks: in another unit than it says, the device's would be off by a factor of a thousand.
+    // Two clocks: in another unit than it says, the device's would be off by a factor of a thousand. A busy machine makes up one
+    // of fifteen.
     assert!(kernels < step, "{kernels} us of kernels in steps of {step} us");
-    assert!(step < 50.0 * kernels, "only {kernels} us of kernels in steps of {step} us");
+    assert!(step < 500.0 * kernels, "only {kernels} us of kernels in steps of {step} us");
 }
 
 #[test]
