@@ -1,7 +1,10 @@
 //! Runs plans through the CPU twins, kernel by kernel: the oracle of the device, and the way out without any adapter (slow).
 
+use std::time::Instant;
+
 use crate::memory::{Memory, Tensor};
 use crate::plan::Plans;
+use crate::profile::Lap;
 use crate::step::Step;
 use crate::work::{Snapshot, Work};
 
@@ -45,6 +48,19 @@ impl Executor {
             }
         }
         Snapshot::new(&self.plans, |tensor, words| self.read_span(tensor, words))
+    }
+
+    /// Runs steps kernel by kernel with the host's clock beside them.
+    pub(crate) fn profile(&self, work: &[Work]) -> Vec<Lap> {
+        let mut laps = Vec::new();
+        for &Work { plan, ref step } in work {
+            for kernel in 0..self.plans.plans[plan].kernels.len() {
+                let began = Instant::now();
+                self.run_kernel(plan, kernel, step);
+                laps.push(Lap { plan, kernel, copies: false, microseconds: 1e6 * began.elapsed().as_secs_f64() });
+            }
+        }
+        laps
     }
 
     /// `words` words from the beginning of a tensor.

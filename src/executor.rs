@@ -6,6 +6,7 @@ use crate::gpu::{self, Gpu};
 use crate::kernels::matmul::Matmul;
 use crate::memory::Tensor;
 use crate::plan::{Caps, Plans};
+use crate::profile::{Clock, Lap};
 use crate::step::Step;
 use crate::work::{MAX_STEPS, Snapshot, Work};
 use crate::{Error, Result, cpu};
@@ -216,6 +217,22 @@ impl Executor {
             Self::Gpu(executor) => Pending::Gpu(executor.submit(work)?),
             Self::Cpu(executor) => Pending::Done(executor.run(work)),
         }))
+    }
+
+    /// What [`Executor::profile`] times kernels with.
+    pub fn clock(&self) -> Clock {
+        match self {
+            Self::Gpu(executor) => executor.clock(),
+            Self::Cpu(_) => Clock::Host,
+        }
+    }
+
+    /// Runs steps in order, waits for them and says how long every dispatch took. Without a clock it runs nothing.
+    pub(crate) fn profile(&mut self, work: &[Work]) -> Result<Vec<Lap>> {
+        match self {
+            Self::Gpu(executor) => executor.profile(work),
+            Self::Cpu(executor) => Ok(executor.profile(work)),
+        }
     }
 
     /// Waits for a submission and returns the metrics at its end.

@@ -56,8 +56,8 @@ impl Gpu {
         let lost = Arc::new(OnceLock::new());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thinnet"),
-            // Asked for where it is there: software adapters multiply matrices with it.
-            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            // Asked for where they are there: software adapters multiply matrices with subgroups, a profile reads timestamps.
+            required_features: adapter.features() & (wgpu::Features::SUBGROUP | executor::TIMESTAMPS),
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()

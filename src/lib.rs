@@ -20,6 +20,7 @@ pub mod work;
 pub mod model;
 pub mod optimizer;
 pub mod preflight;
+pub mod profile;
 pub mod sweep;
 pub mod trainer;
 

@@ -294,6 +294,11 @@ impl Trainer {
         Ok(())
     }
 
+    /// The next steps and what runs them, for [`crate::profile`]; the history does not notice.
+    pub(crate) fn next_steps(&mut self, steps: usize) -> (Vec<Work>, &mut Executor) {
+        ((0..steps).map(|_| self.next_work()).collect(), &mut self.executor)
+    }
+
     fn next_work(&mut self) -> Work {
         match self.schedule.advance() {
             Next::Train { mut step, batch, update } => {

@@ -40,13 +40,16 @@ impl Host {
     }
 
     pub(crate) fn open_with(required_limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
+        Self::open_as(required_limits, thinnet::ops::required_features())
+    }
+
+    pub(crate) fn open_as(required_limits: wgpu::Limits, required_features: wgpu::Features) -> (wgpu::Device, wgpu::Queue) {
         // The adapter that the rest of the suite runs on, which the environment may have chosen.
         let name = common::device().caps().adapter;
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let backends = wgpu::Backends::from_env().unwrap_or_default();
         let adapters = pollster::block_on(instance.enumerate_adapters(backends));
         let adapter = adapters.into_iter().find(|a| a.get_info().name == name).expect("the adapter was opened before");
-        let required_features = thinnet::ops::required_features();
         let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
         pollster::block_on(adapter.request_device(&descriptor)).unwrap()
     }

@@ -14,6 +14,8 @@ mod foreign;
 mod init;
 /// What is kept with the weights.
 mod kept;
+/// The time of every kernel before a training.
+mod profiled;
 /// Early stopping and accumulated gradients from the command line.
 mod stopping;
 /// Rates of dropout compared in pairs.

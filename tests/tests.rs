@@ -69,6 +69,9 @@ mod units;
 /// Optimizers, schedules, activations and losses against PyTorch.
 mod pytorch;
 
+/// The time of every kernel: what is listed, that it adds up, and that it changes no training.
+mod profile;
+
 /// What training refuses, and what it says.
 mod refusals;
 

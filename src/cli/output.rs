@@ -54,8 +54,17 @@ pub(super) fn refuse_folder(path: &Path, force: bool) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("{name} exists already; {remedy}")));
     }
     // --force is for what this program wrote: whatever else is there was put there by somebody.
-    const OURS: [&str; 8] =
-        ["config.toml", "curves.svg", "history.csv", "model.safetensors", "rates.csv", "rates.svg", "sweep.csv", "timing.csv"];
+    const OURS: [&str; 9] = [
+        "config.toml",
+        "curves.svg",
+        "history.csv",
+        "model.safetensors",
+        "profile.json",
+        "rates.csv",
+        "rates.svg",
+        "sweep.csv",
+        "timing.csv",
+    ];
     let foreign = match std::fs::read_dir(path) {
         _ if path.is_symlink() => Some("a link".to_owned()),
         Err(_) => Some("no folder".to_owned()),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
 use thinnet::data::{Sets, Task};
-use thinnet::{EarlyStopping, Epoch, Error, Metrics, Model, Network, TrainOptions, Trainer};
+use thinnet::profile::profile;
+use thinnet::{Device, EarlyStopping, Epoch, Error, Metrics, Model, Network, TrainOptions, Trainer};
 
 use super::output::{Bar, Folder, Listener};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
@@ -14,7 +15,8 @@ use super::{Cli, Failure};
 
 /// Train the network of a file and write the run: weights, history, curves.
 ///
-/// Trains the network of a TOML file and writes a run: config.toml, history.csv, timing.csv, model.safetensors, curves.svg.
+/// Trains the network of a TOML file and writes a run: config.toml, history.csv, timing.csv, model.safetensors, curves.svg; with
+/// --profile also profile.json.
 ///
 /// `thinnet init` writes such a file. Training figures are means over an epoch with dropout on, over weights that change from
 /// batch to batch; validation figures are without dropout, after the epoch.
@@ -31,6 +33,13 @@ pub(crate) struct Args {
     /// Replace a run that is there already.
     #[arg(long)]
     force: bool,
+    /// First time every kernel over STEPS steps, 32 unless given as --profile=STEPS, print the table and keep it as profile.json.
+    ///
+    /// The steps are those of another training with the same file, before the first epoch, so that the weights are the same
+    /// with and without. An adapter without timestamp queries has no time of single kernels, and it says so.
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, require_equals = true, default_missing_value = "32",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    profile: Option<u32>,
 }
 
 /// A network file with its data: what train, sweep and preflight begin with.
@@ -91,32 +100,26 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     super::output::refuse_folder(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
     let device = cli.device()?;
+    let folder = Folder::plan(&place, args.force)?;
+    // Before the trainer is made, so that the device never holds both.
+    let profile = args.profile.map(|steps| profile(&device, &network, &sets.train, &options, steps)).transpose();
+    let profile = profile.map_err(|e| in_file(&args.file, e))?;
     let mut trainer = match &sets.valid {
         Some(valid) => Trainer::new(&device, &network, (&sets.train, valid), options),
         None => Trainer::new(&device, &network, &sets.train, options),
     }
     .map_err(|e| in_file(&args.file, e))?;
-    let folder = Folder::plan(&place, args.force)?;
     let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
-        let rows = |data: &Option<thinnet::Dataset>| data.as_ref().map_or(0, |data| data.rows());
-        let (valid, test) = (rows(&sets.valid), rows(&sets.test));
-        writeln!(
-            out,
-            "{} rows to learn from, {valid} to validate, {test} to test; {} epochs of {} in batches of {}, seed {}, on {}, matrix products: {}.",
-            sets.train.rows(),
-            config.train.epochs,
-            thinnet::checkpoint::sequential(&network)?,
-            config.train.batch,
-            config.seed,
-            device.caps().adapter,
-            device.caps().matmul
-        )?;
-        if device.gpu().is_none() {
-            writeln!(out, "The adapter `cpu` is thinnet's own CPU code, made for checking: slow.")?;
-        }
-        out.flush()?;
+        introduce(&mut out, &config, &network, &sets, &device)?;
     }
+    if let Some(profile) = &profile {
+        match cli.json {
+            true => writeln!(out, "{}", serde_json::json!({ "profile": profile }))?,
+            false => write!(out, "\n{profile}")?,
+        }
+    }
+    out.flush()?;
     let bar = Bar::new("training");
     let (model, best) = match config.train.patience {
         Some(patience) => {
@@ -135,8 +138,33 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     // What else the bits of the weights depend on. It is not in their file: equal weights make equal files.
     let config = format!("# Trained with matrix products: {} (see --matmul).\n{}", device.caps().matmul, config.to_toml());
     write_run(&folder, &Experiment::name(&args.file), &config, trainer.history(), &model)?;
+    if let Some(profile) = &profile {
+        let text = serde_json::to_string_pretty(profile).expect("a profile is plain data");
+        folder.write("profile.json", &(text + "\n"))?;
+    }
     folder.complete()?;
-    report(&mut out, trainer.history(), best, test, &place, cli.json)
+    report(&mut out, trainer.history(), best, test, &place, (cli.json, profile.is_some()))
+}
+
+/// What is about to be trained, on what.
+fn introduce(out: &mut impl Write, config: &Config, network: &Network, sets: &Sets, device: &Device) -> Result<(), Failure> {
+    let rows = |data: &Option<thinnet::Dataset>| data.as_ref().map_or(0, |data| data.rows());
+    let (valid, test) = (rows(&sets.valid), rows(&sets.test));
+    writeln!(
+        out,
+        "{} rows to learn from, {valid} to validate, {test} to test; {} epochs of {} in batches of {}, seed {}, on {}, matrix products: {}.",
+        sets.train.rows(),
+        config.train.epochs,
+        thinnet::checkpoint::sequential(network)?,
+        config.train.batch,
+        config.seed,
+        device.caps().adapter,
+        device.caps().matmul
+    )?;
+    if device.gpu().is_none() {
+        writeln!(out, "The adapter `cpu` is thinnet's own CPU code, made for checking: slow.")?;
+    }
+    Ok(())
 }
 
 fn write_run(folder: &Folder, name: &str, config: &str, history: &[Epoch], model: &Model) -> Result<(), Failure> {
@@ -196,7 +224,7 @@ fn report(
     best: Option<u32>,
     test: Option<(Metrics, u32)>,
     place: &Path,
-    json: bool,
+    (json, profiled): (bool, bool),
 ) -> Result<(), Failure> {
     let figures = |epoch: &Epoch| [epoch.running, epoch.valid.unwrap_or(Metrics { loss: f64::NAN, accuracy: None })];
     if json {
@@ -248,9 +276,10 @@ fn report(
         let accuracy = test.accuracy.map_or(String::new(), |a| format!(", accuracy {:.2} %", 100.0 * a));
         writeln!(out, "\nOn the {rows} test rows: loss {:.4}{accuracy}.", test.loss)?;
     }
+    let profile = if profiled { ", profile.json" } else { "" };
     writeln!(
         out,
-        "\nWritten to {}: config.toml, history.csv, timing.csv, curves.svg, model.safetensors. Next: thinnet eval {0}, thinnet predict {0}",
+        "\nWritten to {}: config.toml, history.csv, timing.csv, curves.svg, model.safetensors{profile}. Next: thinnet eval {0}, thinnet predict {0}",
         place.display()
     )?;
     Ok(())

@@ -12,6 +12,10 @@ use crate::plan::{Plan, Plans};
 use crate::step::Step;
 use crate::work::{MAX_STEPS, Snapshot, Work};
 
+mod profile;
+
+pub(super) use profile::TIMESTAMPS;
+
 /// Submissions that may be under way, and one more that is being read.
 const STAGING: usize = 3;
 
@@ -122,11 +126,7 @@ impl Executor {
                 textures.iter().for_each(|&texture| self.textures.fill(texture, encoder, &self.buffers));
             }
             let pass = open.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
-            let offsets = [row as u32 * self.row_bytes; 4];
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &dispatch.bind_group, &offsets[..dispatch.dynamic]);
-            let [x, y, z] = dispatch.grid;
-            pass.dispatch_workgroups(x, y, z);
+            dispatch.run(pass, row as u32 * self.row_bytes);
         }
     }
 
@@ -250,5 +250,12 @@ impl Dispatch {
         let [x, y] = kernel.grid();
         let (pipeline, grid) = (pipeline.pipeline, [x, y, members]);
         Ok(Self { pipeline, bind_group, dynamic: sections.len(), grid, textures: bound.textures, stale: bound.stale })
+    }
+    /// Records the dispatch; the step's row begins at byte `row` of the step table.
+    fn run(&self, pass: &mut wgpu::ComputePass<'_>, row: u32) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[row; 4][..self.dynamic]);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
