@@ -35,7 +35,8 @@ impl Shape {
             .dense(Dense::new(self.hidden).activation(Activation::Relu))
             .dropout(dropout)
             .dense(Dense::new(10));
-        let source = Source { name: "data".into(), rows: self.batch, byte_scale: Some(1.0 / 255.0), labelled: true };
+        let source =
+            Source { name: "data".into(), rows: self.batch, byte_scale: Some(1.0 / 255.0), labelled: true, window: None };
         let options = Options {
             name: "bench".into(),
             mode: Mode::Train(Update::Adam.into()),
