@@ -47,7 +47,8 @@ impl Shape {
             .dense(Dense::new(self.hidden).activation(Activation::Relu))
             .dropout(dropout)
             .dense(Dense::new(10));
-        let source = Source { name: "data".into(), rows: self.batch, byte_scale: Some(1.0 / 255.0), labelled: true };
+        let source =
+            Source { name: "data".into(), rows: self.batch, byte_scale: Some(1.0 / 255.0), labelled: true, window: None };
         let options = Options {
             name: "bench".into(),
             mode: Mode::Train(Update::Adam.into()),
@@ -168,9 +169,9 @@ fn whole_step(shape: &Shape, effort: Effort) -> Result<()> {
 /// The weight gradient of a small layer over very many rows: few results, each a long sum.
 fn long_sums(rows: u32, [inputs, units]: [u32; 2], effort: Effort) -> Result<()> {
     let caps = common::device().caps();
-    let most = (caps.max_binding.min(u64::from(u32::MAX)) / (4 * u64::from(inputs))) as u32 / 64 * 64;
+    let most = (caps.max_binding.min(u64::from(u32::MAX)) / (4 * u64::from(inputs.next_multiple_of(64)))) as u32 / 64 * 64;
     let batch = rows.min(most);
-    let source = Source { name: "data".into(), rows: batch, byte_scale: Some(1.0 / 255.0), labelled: true };
+    let source = Source { name: "data".into(), rows: batch, byte_scale: Some(1.0 / 255.0), labelled: true, window: None };
     let mode = Mode::Train(Update::Sgd.into());
     let options = Options {
         name: "bench".into(),
@@ -180,26 +181,31 @@ fn long_sums(rows: u32, [inputs, units]: [u32; 2], effort: Effort) -> Result<()>
         source,
         variable_rates: false,
         store_output: false,
-        store_gradient: false,
+        store_gradient: true,
     };
     let mut plans = Plans::new(caps);
     plans.add(&Network::new(inputs).dense(Dense::new(units)), options)?;
-    plans.plans[0].kernels.retain(|kernel| kernel.entry().name.starts_with("dense_backward_weight"));
-    let [kernel] = &plans.plans[0].kernels[..] else { panic!("one layer has one weight gradient:\n{}", plans.plans[0]) };
+    // A sum in parts is added up by a kernel of its own.
+    let sums = ["dense_backward_weight", "sum_splits"];
+    plans.plans[0].kernels.retain(|kernel| sums.iter().any(|name| kernel.entry().name.starts_with(name)));
+    let Some(kernel) = plans.plans[0].kernels.first() else { panic!("a layer has a weight gradient:\n{}", plans.plans[0]) };
     let find = |name: &str| {
         let place = kernel.entry().tensors.iter().position(|binding| binding.name == name);
         kernel.tensors()[place.unwrap_or_else(|| panic!("{} has no tensor {name}", kernel.entry().name))]
     };
-    let (x, dy, dweight) = (find("x"), find("dy"), find("dweight"));
+    let (x, dy, dweight) = (find("x"), find("dy"), plans.plans[0].tensor("0.weight.grad"));
     let what = ("dW, long sums", bytes(&**kernel), product(&**kernel, batch));
     let mut executor = Executor::new(common::device(), plans)?;
     work::fill(&executor, [x, dy].into_iter())?;
     let member = MemberStep { key: [0, 0], optimizer: Default::default(), sites: Vec::new() };
     let work = Work { plan: 0, step: Step::new(batch, vec![member]) };
     work::repeat(&mut executor, &work, 1)?;
-    let dy_columns = dy.len / batch;
-    let terms = |at: u32| (0..batch).map(move |row| (row * dy_columns + at / inputs, row * inputs + at % inputs));
-    naive::check("the weight gradient", &executor.read(dweight, 0)?, terms)?;
+    // The rows of all three are padded.
+    let [dy_row, x_row] = [dy, x].map(|tensor| tensor.len / batch);
+    let terms = |at: u32| (0..batch).map(move |row| (row * dy_row + at / inputs, row * x_row + at % inputs));
+    let found: Vec<u32> =
+        executor.read(dweight, 0)?.chunks(x_row as usize).flat_map(|row| row[..inputs as usize].to_vec()).collect();
+    naive::check("the weight gradient", &found, terms)?;
     let less = if batch < rows { format!(" ({rows} do not fit a binding of this adapter)") } else { String::new() };
     println!("\nWeight gradient [{units}, {inputs}] over {batch} rows{less}, agrees with sums in f64");
     header();

@@ -1,9 +1,11 @@
-// Copies the rows of the batch out of the resident data set, and drops inputs on the way.
+// Copies the rows of the batch out of the data set, and drops inputs on the way.
 //
-//   gather_u8:   x[i, :] = drop(f32(bytes[rows[i], :]) * scale)
-//   gather_f32:  x[i, :] = drop(values[rows[i], :])
+//   gather_u8:   x[i, :] = drop(f32(bytes[r, :]) * scale)
+//   gather_f32:  x[i, :] = drop(values[r, :])
 //
-// DROPOUT, 1 where there is a drop, is a constant put in front of the module. The rows of the data set are padded with zeros to a
+// r = rows[i] in a data set that is resident. Of one that is streamed the device has a window, which holds the rows of the batches
+// of this submission in their order: r = step.window + i.
+// DROPOUT, 1 where there is a drop, and STREAMED are constants put in front of the module. The rows of the data set are padded with zeros to a
 // multiple of four columns, those of x to x_row quads, of which the kernels write the first `quads`.
 // Dispatch: x over quads of columns, y over rows; z is the member.
 
@@ -27,6 +29,13 @@ struct Params {
 @group(0) @binding(5) var<storage, read> values: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>>;
 
+fn row_of(i: u32, p: Params, member: u32) -> u32 {
+    if (STREAMED == 1u) {
+        return step.window + i;
+    }
+    return rows[member * p.rows_stride + i];
+}
+
 fn dropped(v: vec4<f32>, p: Params, id: vec3<u32>, member: u32) -> vec4<f32> {
     if (DROPOUT == 0u) {
         return v;
@@ -42,7 +51,7 @@ fn gather_u8(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    let place = rows[member * p.rows_stride + id.y] * p.quads + id.x;
+    let place = row_of(id.y, p, member) * p.quads + id.x;
     x[member * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(vec4<f32>(unpack4xU8(bytes[place])) * p.scale, p, id, member);
 }
 
@@ -53,6 +62,6 @@ fn gather_f32(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    let place = rows[member * p.rows_stride + id.y] * p.quads + id.x;
+    let place = row_of(id.y, p, member) * p.quads + id.x;
     x[member * (p.x_stride / 4u) + id.y * p.x_row + id.x] = dropped(values[place], p, id, member);
 }

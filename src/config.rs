@@ -170,6 +170,7 @@ impl TrainTable {
             momentum_ramp: self.momentum_ramp,
             evaluate_train: self.evaluate_train,
             first_epoch: 0,
+            data_budget: None,
         }
     }
 }

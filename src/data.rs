@@ -15,6 +15,7 @@ pub use file::{DataOptions, Portion, Rows, Sets, Target, Task};
 pub use preprocessing::{Preprocessing, Standardization};
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::rng::{self, Coordinates, Stream};
 use crate::{Error, Result};
@@ -27,7 +28,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
     columns: u32,
-    values: Values,
+    /// Shared by clones: a trainer that streams its data keeps one.
+    values: Arc<Values>,
     samples: Vec<u32>,
 }
 
@@ -63,7 +65,7 @@ impl Inputs {
         if !(255.0 * scale).is_finite() {
             return Err(Error::Data(format!("scale {scale}: 255 * scale must be finite; 1/255 maps bytes to 0..1")));
         }
-        Ok(Self { columns, values: Values::U8 { bytes, scale }, samples: (0..rows).collect() })
+        Ok(Self { columns, values: Arc::new(Values::U8 { bytes, scale }), samples: (0..rows).collect() })
     }
 
     /// Rows of `columns` values.
@@ -77,7 +79,7 @@ impl Inputs {
             let problem = "inputs must be finite; remove the row or fill in the value";
             return Err(Error::Data(format!("row {row}, column {column} is {}: {problem}", values[at])));
         }
-        Ok(Self { columns, values: Values::F32(values), samples: (0..rows).collect() })
+        Ok(Self { columns, values: Arc::new(Values::F32(values)), samples: (0..rows).collect() })
     }
 
     /// How many rows there are, at least 1.
@@ -138,11 +140,11 @@ impl Inputs {
                 Some(taken) => *taken = true,
             }
         }
-        let values = match &self.values {
+        let values = match self.values() {
             Values::U8 { bytes, scale } => Values::U8 { bytes: pick(bytes, self.columns, rows), scale: *scale },
             Values::F32(values) => Values::F32(pick(values, self.columns, rows)),
         };
-        Ok(Self { columns: self.columns, values, samples: pick(&self.samples, 1, rows) })
+        Ok(Self { columns: self.columns, values: Arc::new(values), samples: pick(&self.samples, 1, rows) })
     }
 
     /// The rows of a range, with the sample numbers they have here.
@@ -160,7 +162,7 @@ impl Inputs {
     pub fn row_f32(&self, row: u32) -> Vec<f32> {
         let columns = self.columns as usize;
         let start = row as usize * columns;
-        match &self.values {
+        match self.values() {
             Values::U8 { bytes, scale } => bytes[start..start + columns].iter().map(|&b| f32::from(b) * scale).collect(),
             Values::F32(values) => values[start..start + columns].to_vec(),
         }

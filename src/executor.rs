@@ -182,6 +182,28 @@ impl Executor {
         }
     }
 
+    /// Overwrites the first rows of a tensor of one member, for the submissions after this call: those under way still read what was
+    /// there. Each of `rows` is padded with zeros to `row_bytes`, a multiple of 4.
+    ///
+    /// # Errors
+    /// A lost device.
+    pub fn write_rows<'a>(&self, tensor: Tensor, row_bytes: usize, rows: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<()> {
+        let bytes = rows.len() * row_bytes;
+        assert!(bytes <= 4 * tensor.len as usize, "{bytes} bytes do not fit a tensor of {} words", tensor.len);
+        match self {
+            Self::Gpu(executor) => executor.write_rows(tensor, row_bytes, rows),
+            Self::Cpu(executor) => {
+                let mut words = executor.memory().u32_mut(tensor, 0);
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+                for (to, row) in bytes.chunks_mut(row_bytes).zip(rows) {
+                    to[..row.len()].copy_from_slice(row);
+                    to[row.len()..].fill(0);
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// A member's tensor.
     ///
     /// # Errors

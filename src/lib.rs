@@ -35,6 +35,7 @@ pub mod reference;
 
 mod error;
 mod pacer;
+mod stream;
 
 #[cfg(feature = "files")]
 pub use config::{Config, NetworkOptions, TrainTable};

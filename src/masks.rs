@@ -91,7 +91,7 @@ fn run(
 ) -> Result<Vec<u32>> {
     let mut plans = Plans::new(device.caps());
     let (kernel, output, inputs) = build(&mut plans)?;
-    let source = Source { name: "none".into(), rows, byte_scale: None, labelled: false };
+    let source = Source { name: "none".into(), rows, byte_scale: None, labelled: false, window: None };
     let options = Options {
         name: "mask".into(),
         mode: Mode::Eval,

@@ -1,13 +1,15 @@
 //! [`Model`]: a network with weights, in host memory. It evaluates, predicts, and is saved and loaded by `checkpoint`.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets, Values};
+use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets};
 use crate::executor::Executor;
 use crate::network::{DropoutMode, Layer, Loss, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Mode, Options, Plans, SLOTS, Source};
 use crate::step::{MemberStep, OptimizerStep, Step};
+use crate::stream::{Need, Streams, windows};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
@@ -195,7 +197,7 @@ impl Model {
     /// Inputs of another width than the network's; a network too large for the device.
     pub fn logits(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         check_inputs(&self.network, inputs)?;
-        self.logits_by(self.rows_at_once(device, inputs)?, device, inputs)
+        self.logits_by(self.rows_at_once(device)?, device, inputs)
     }
 
     /// [`Model::logits`], `most` rows at once.
@@ -235,7 +237,7 @@ impl Model {
     /// Data that do not fit the network; a network too large for the device.
     pub fn evaluate(&self, device: &Device, data: &Dataset) -> Result<Metrics> {
         check_data(&self.network, data)?;
-        self.evaluate_by(self.rows_at_once(device, data.inputs())?, device, data)
+        self.evaluate_by(self.rows_at_once(device)?, device, data)
     }
 
     /// [`Model::evaluate`], `most` rows at once.
@@ -250,15 +252,11 @@ impl Model {
         Ok(Metrics::of((loss, hits), data.rows(), self.network.loss))
     }
 
-    /// How many rows of inputs and outputs fit a binding of the device.
-    fn rows_at_once(&self, device: &Device, inputs: &Inputs) -> Result<u32> {
-        let input = match inputs.values() {
-            Values::U8 { .. } => u64::from(inputs.columns()).next_multiple_of(4),
-            Values::F32(_) => 4 * u64::from(inputs.columns()).next_multiple_of(4),
-        };
+    /// How many rows of outputs, or of targets, fit a binding of the device; inputs that do not are streamed.
+    fn rows_at_once(&self, device: &Device) -> Result<u32> {
         let output = 4 * u64::from(self.network.outputs()?).next_multiple_of(4);
         let caps = device.caps();
-        let rows = caps.max_binding.min(caps.max_buffer) / input.max(output).next_multiple_of(4);
+        let rows = caps.max_binding.min(caps.max_buffer) / output;
         // A multiple of the batch, so that no batch but the last is ragged; a row too large is named by the plan.
         Ok(u32::try_from(rows / u64::from(BATCH) * u64::from(BATCH)).unwrap_or(u32::MAX / BATCH * BATCH).max(1))
     }
@@ -267,21 +265,36 @@ impl Model {
     fn run(&self, device: &Device, inputs: &Inputs, targets: Option<&Targets>) -> Result<(Executor, Snapshot)> {
         let mut plans = Plans::new(device.caps());
         let source = source("inputs", inputs, targets.is_some());
+        let windows = windows(&plans.caps, None, &[Need::new("given", inputs, evaluation_batch(inputs.rows()))])?;
+        let source = Source { window: windows[0], ..source };
         let plan = plans.add(&self.network, evaluation("eval", source, targets.is_none()))?;
-        let mut executor = Executor::new(device, plans)?;
+        let (mut executor, mut streams) = (Executor::new(device, plans)?, Streams::default());
         upload_weights(&executor, plan, 0, self)?;
         upload_data(&executor, plan, &self.network, inputs, targets)?;
-        let work: Vec<_> = evaluation_steps(inputs.rows(), 0).map(|step| Work { plan, step }).collect();
-        let (mut pacer, mut snapshot, mut rest) = (Pacer::default(), Snapshot::default(), work.as_slice());
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(pacer.next().min(rest.len()));
-            rest = later;
-            let submitted = Instant::now();
-            let submission = executor.submit(now)?;
+        streams.add(executor.plans(), plan, inputs);
+        let mut steps = evaluation_steps(inputs.rows(), 0).peekable();
+        let (mut pacer, mut snapshot, mut in_flight) = (Pacer::default(), Snapshot::default(), VecDeque::new());
+        loop {
+            if in_flight.len() < pacer.room() && steps.peek().is_some() {
+                streams.begin();
+                let mut work = Vec::new();
+                while work.len() < pacer.next()
+                    && streams.have_room()
+                    && let Some(step) = steps.next()
+                {
+                    let mut next = Work { plan, step };
+                    streams.place(executor.plans(), &mut next);
+                    work.push(next);
+                }
+                let submitted = Instant::now();
+                streams.upload(&executor)?;
+                in_flight.push_back((executor.submit(&work)?, work.len(), submitted));
+                continue;
+            }
+            let Some((submission, work, submitted)) = in_flight.pop_front() else { return Ok((executor, snapshot)) };
             snapshot = executor.wait(submission)?;
-            pacer.completed(now.len(), submitted);
+            pacer.completed(work, submitted);
         }
-        Ok((executor, snapshot))
     }
 }
 
@@ -298,9 +311,14 @@ fn ranges(rows: u32, most: u32) -> impl Iterator<Item = std::ops::Range<u32>> {
     (0..rows.div_ceil(most)).map(move |i| i * most..rows.min((i + 1).saturating_mul(most)))
 }
 
+/// Rows of an evaluation batch of a data set of `rows` rows.
+pub(crate) fn evaluation_batch(rows: u32) -> u32 {
+    BATCH.min(rows)
+}
+
 /// An evaluation plan's options.
 pub(crate) fn evaluation(name: &str, source: Source, store_output: bool) -> Options {
-    let batch = BATCH.min(source.rows);
+    let batch = evaluation_batch(source.rows);
     Options {
         name: name.into(),
         mode: Mode::Eval,

@@ -137,6 +137,12 @@ pub struct Source {
     pub byte_scale: Option<f32>,
     /// Whether there are targets (labels, or numbers where the loss wants them), so that loss and hits can be computed.
     pub labelled: bool,
+    /// `None`: the inputs are resident, all of them in one buffer. `Some(rows)`: they are streamed, through a window of so many rows:
+    /// each submission brings the rows of its batches, one after the other, and [`Step::window`] says where its batch begins. Targets
+    /// and sample numbers are resident either way.
+    ///
+    /// [`Step::window`]: crate::step::Step::window
+    pub window: Option<u32>,
 }
 
 /// How to plan a network.

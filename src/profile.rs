@@ -127,18 +127,18 @@ pub fn profile(device: &Device, network: &Network, train: &Dataset, options: &Tr
     let batch = options.batch.min(train.rows());
     let warm_up = options.accumulate.max(2);
     let mut trainer = Trainer::new(device, network, train, options)?;
-    let clock = trainer.next_steps(0).1.clock();
+    let clock = trainer.next_steps(0)?.1.clock();
     let mut pacer = Pacer::default();
     // The first steps, one of every plan at least, compile the kernels and tell the pacer how long a step is.
     for _ in 0..warm_up {
-        let (work, executor) = trainer.next_steps(1);
+        let (work, executor) = trainer.next_steps(1)?;
         run(executor, &mut pacer, &work)?;
         executor.profile(&work)?;
     }
     let (mut done, mut plain, mut timed, mut laps) = (0, 0.0, 0.0, Vec::new());
     while done < steps {
         // In turn, so that a machine that gets slower slows both; the same steps, so that both have as many of every plan.
-        let (work, executor) = trainer.next_steps(pacer.next().min(LARGEST).min((steps - done) as usize));
+        let (work, executor) = trainer.next_steps(pacer.next().min(LARGEST).min((steps - done) as usize))?;
         plain += run(executor, &mut pacer, &work)?;
         if clock != Clock::None {
             let began = Instant::now();

@@ -24,6 +24,8 @@ pub struct Step {
     pub batch_rows: u32,
     /// Rows of the batch whose gradients are already accumulated; 0 begins a batch.
     pub accumulated: u32,
+    /// Row of the window in which the batch begins, where the inputs are streamed; see [`crate::plan::Source::window`].
+    pub window: u32,
     /// The values of each member.
     pub members: Vec<MemberStep>,
 }
@@ -31,7 +33,7 @@ pub struct Step {
 impl Step {
     /// The first `rows` rows of the first epoch, as a whole batch.
     pub fn new(rows: u32, members: Vec<MemberStep>) -> Self {
-        Self { rows, position: 0, epoch: 0, slot: 0, batch_rows: rows, accumulated: 0, members }
+        Self { rows, position: 0, epoch: 0, slot: 0, batch_rows: rows, accumulated: 0, window: 0, members }
     }
 }
 
@@ -230,8 +232,8 @@ impl RowLayout {
     pub fn write(&self, step: &Step, row: &mut [u8]) {
         debug_assert_eq!(step.members.len(), self.members as usize, "a step has one entry per member of its plan");
         let mut put = |offset: u32, bytes: &[u8]| row[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        let Step { rows, position, epoch, slot, batch_rows, accumulated, .. } = *step;
-        put(0, bytemuck::cast_slice(&[rows, position, epoch, slot, batch_rows, accumulated, 0, 0]));
+        let Step { rows, position, epoch, slot, batch_rows, accumulated, window, .. } = *step;
+        put(0, bytemuck::cast_slice(&[rows, position, epoch, slot, batch_rows, accumulated, window, 0]));
         for (i, member) in (0..).zip(&step.members) {
             debug_assert_eq!(member.sites.len(), self.sites.len(), "a step has one entry per site of its plan");
             put(STEP_BYTES + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));

@@ -1,4 +1,4 @@
-//! Training: the loop over epochs and steps, wholly on the device.
+//! Training: the loop over epochs and steps, wholly on the device, but for the rows of data sets that do not fit it.
 //!
 //! The host computes a few numbers per step, records many steps into one submission and reads a few words back when it is
 //! done. How many steps share a submission is chosen by time and changes no result.
@@ -8,11 +8,14 @@ use std::time::Instant;
 
 use crate::data::Dataset;
 use crate::executor::{Executor, Submission};
-use crate::model::{Metrics, Model, check_data, download_weights, evaluation, source, upload_data, upload_weights};
+use crate::model::{
+    Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, source, upload_data, upload_weights,
+};
 use crate::network::{Layer, Network};
 use crate::pacer::Pacer;
-use crate::plan::{Gradient, Mode, Options, Plans, SLOTS};
+use crate::plan::{Caps, Gradient, Mode, Options, Plans, SLOTS, Source};
 use crate::step::{Draw, MemberStep, SiteStep};
+use crate::stream::{Need, Streams, windows};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
@@ -90,6 +93,7 @@ pub struct Progress<'a> {
 #[derive(Debug)]
 pub struct Trainer {
     executor: Executor,
+    streams: Streams,
     network: Network,
     options: TrainOptions,
     schedule: Schedule,
@@ -128,8 +132,8 @@ impl Trainer {
         options.check()?;
         check_data(network, data.train)?;
         let mut plans = Plans::new(device.caps());
-        let train_source = source("train", data.train.inputs(), true);
         let train_rows = data.train.rows();
+        let [train_source, valid_source] = sources(&plans.caps, data, &options)?;
         let plan = |gradient| Options {
             name: "train".into(),
             mode: Mode::Train(options.training(gradient)),
@@ -157,14 +161,16 @@ impl Trainer {
         }
         if let Some(valid) = data.valid {
             check_data(network, valid)?;
-            let options = evaluation("eval-valid", source("valid", valid.inputs(), true), false);
+            let options = evaluation("eval-valid", valid_source, false);
             evaluations.push(Evaluation { plan: plans.add(network, options)?, rows: valid.rows(), what: What::Valid });
         }
-        let executor = Executor::new(device, plans)?;
+        let (executor, mut streams) = (Executor::new(device, plans)?, Streams::default());
         upload_data(&executor, TRAIN, network, data.train.inputs(), Some(data.train.targets()))?;
+        streams.add(executor.plans(), TRAIN, data.train.inputs());
         for evaluation in evaluations.iter().filter(|e| e.what == What::Valid) {
             let valid = data.valid.unwrap_or(data.train);
             upload_data(&executor, evaluation.plan, network, valid.inputs(), Some(valid.targets()))?;
+            streams.add(executor.plans(), evaluation.plan, valid.inputs());
         }
         let schedule = Schedule {
             rows: train_rows,
@@ -178,7 +184,7 @@ impl Trainer {
         };
         let (network, pacer) = (network.clone(), Pacer::default());
         let (in_flight, history) = (VecDeque::new(), Vec::new());
-        Ok(Self { executor, network, options, schedule, pacer, in_flight, history, seconds: 0.0 })
+        Ok(Self { executor, streams, network, options, schedule, pacer, in_flight, history, seconds: 0.0 })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
@@ -272,10 +278,16 @@ impl Trainer {
     fn submit(&mut self, last_epoch: u32) -> Result<()> {
         let before = self.schedule.clone();
         let (mut work, mut epochs, mut steps) = (Vec::new(), Vec::new(), 0);
+        self.streams.begin();
         // Every epoch of a submission needs a slot of its own.
-        while work.len() < self.pacer.next() && epochs.len() < SLOTS as usize - 1 && self.schedule.epoch < last_epoch {
+        while work.len() < self.pacer.next()
+            && epochs.len() < SLOTS as usize - 1
+            && self.schedule.epoch < last_epoch
+            && self.streams.have_room()
+        {
             let epoch = self.schedule.epoch;
-            let next = self.next_work();
+            let mut next = self.next_work();
+            self.streams.place(self.executor.plans(), &mut next);
             steps += u32::from(self.trains(next.plan));
             work.push(next);
             if self.schedule.epoch > epoch {
@@ -284,7 +296,7 @@ impl Trainer {
         }
         let begun = (self.schedule.position > 0).then_some(self.schedule.epoch);
         let submitted = Instant::now();
-        match self.executor.submit(&work) {
+        match self.streams.upload(&self.executor).and_then(|()| self.executor.submit(&work)) {
             Ok(submission) => self.in_flight.push_back(Flight { submission, submitted, work: work.len(), steps, epochs, begun }),
             Err(error) => {
                 self.schedule = before;
@@ -294,9 +306,18 @@ impl Trainer {
         Ok(())
     }
 
-    /// The next steps and what runs them, for [`crate::profile`]; the history does not notice.
-    pub(crate) fn next_steps(&mut self, steps: usize) -> (Vec<Work>, &mut Executor) {
-        ((0..steps).map(|_| self.next_work()).collect(), &mut self.executor)
+    /// The next steps, their rows where they are streamed, and what runs them, for [`crate::profile`]; the history does not notice.
+    /// A window may hold fewer steps than asked for.
+    pub(crate) fn next_steps(&mut self, steps: usize) -> Result<(Vec<Work>, &mut Executor)> {
+        let mut work = Vec::new();
+        self.streams.begin();
+        while work.len() < steps && self.streams.have_room() {
+            let mut next = self.next_work();
+            self.streams.place(self.executor.plans(), &mut next);
+            work.push(next);
+        }
+        self.streams.upload(&self.executor)?;
+        Ok((work, &mut self.executor))
     }
 
     fn next_work(&mut self) -> Work {
@@ -347,6 +368,18 @@ impl Trainer {
         }
         diverged.map_or(Ok(()), Err)
     }
+}
+
+/// The training and the validation data, resident or streamed; without validation data the second is never used.
+fn sources(caps: &Caps, data: Data<'_>, options: &TrainOptions) -> Result<[Source; 2]> {
+    let (train, valid) = (data.train.inputs(), data.valid.map(Dataset::inputs));
+    let judged = if options.evaluate_train { evaluation_batch(train.rows()) } else { 0 };
+    let mut needs = vec![Need::new("train", train, options.batch.min(train.rows()).max(judged))];
+    needs.extend(valid.map(|valid| Need::new("valid", valid, evaluation_batch(valid.rows()))));
+    let windows = windows(caps, options.data_budget, &needs)?;
+    let sources = [("train", train), ("valid", valid.unwrap_or(train))].map(|(name, inputs)| source(name, inputs, true));
+    let mut windows = windows.into_iter();
+    Ok(sources.map(|source| Source { window: windows.next().flatten(), ..source }))
 }
 
 /// The plan whose steps update the weights.

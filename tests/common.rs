@@ -54,7 +54,7 @@ pub(crate) fn step(rows: u32, members: u32, rates: &[f64]) -> Step {
 
 /// Options for hand-made plans.
 pub(crate) fn options(batch: u32, members: u32) -> Options {
-    let source = Source { name: "data".into(), rows: batch, byte_scale: None, labelled: true };
+    let source = Source { name: "data".into(), rows: batch, byte_scale: None, labelled: true, window: None };
     Options {
         name: "test".into(),
         mode: Mode::Eval,

@@ -128,7 +128,7 @@ pub(crate) fn options(name: &str, mode: Mode, data: &Dataset, batch: u32, member
         Values::U8 { scale, .. } => Some(*scale),
         Values::F32(_) => None,
     };
-    let source = Source { name: "data".into(), rows: data.rows(), byte_scale, labelled: true };
+    let source = Source { name: "data".into(), rows: data.rows(), byte_scale, labelled: true, window: None };
     let store_output = mode == Mode::Eval;
     Options { name: name.into(), mode, batch, members, source, variable_rates: true, store_output, store_gradient: true }
 }

@@ -57,6 +57,9 @@ mod learning;
 /// Training that stops and goes on.
 mod going_on;
 
+/// Data sets that are streamed instead of resident.
+mod streaming;
+
 /// Accumulated gradients, rates that change, early stopping.
 mod control;
 

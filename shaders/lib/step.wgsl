@@ -8,8 +8,8 @@ struct Step {
     slot: u32,      // where the metrics of this epoch are added up
     batch_rows: u32,   // rows of the whole batch, over which the gradient is a mean: rows, unless gradients are accumulated
     accumulated: u32,  // rows of the batch whose gradients are accumulated already; 0 begins a batch
+    window: u32,       // where the batch begins in the window of a streamed data set, in rows
     pad0: u32,
-    pad1: u32,
     keys: array<vec4<u32>, MEMBERS>,  // .xy = the Philox key of each member
 }
 

@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// Folder of the run; runs/NAME for NAME.toml unless given.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Device memory for the rows of training and validation, in MiB; unless given, what fits the device. The rest is streamed,
+    /// which changes no result.
+    #[arg(long, value_name = "MIB")]
+    data_budget: Option<f64>,
     /// Replace a run that is there already.
     #[arg(long)]
     force: bool,
@@ -88,6 +92,7 @@ pub(super) fn read_config(file: &Path) -> Result<Config, Failure> {
 /// What does not fit together, with the file that puts it together.
 pub(super) fn in_file(file: &Path, error: Error) -> Error {
     match error {
+        Error::Option { option: "data_budget", .. } => error, // of the command line
         Error::Option { .. } | Error::Network { .. } | Error::Data(_) => {
             Error::File { path: file.into(), problem: error.to_string() }
         }
@@ -99,6 +104,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
     super::output::refuse_folder(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
+    let options = TrainOptions { data_budget: args.data_budget.map(|mib| (mib * 1_048_576.0) as u64), ..options };
     let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;
     // Before the trainer is made, so that the device never holds both.

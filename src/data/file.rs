@@ -245,7 +245,7 @@ impl DataOptions {
         let mut train = data;
         keep_rows(&mut train, &split.train);
 
-        let floats = matches!(train.inputs.values, Values::F32(_));
+        let floats = matches!(train.inputs.values(), Values::F32(_));
         let standardize = self.standardize.unwrap_or(floats);
         let inputs = standardize.then(|| Standardization::fit(train.columns(), &as_f32(&train.inputs)));
         let targets = match &train.targets {

@@ -1,4 +1,4 @@
-//! `shaders/gather.wgsl`: copies the rows of the batch out of the resident data set, and drops inputs on the way.
+//! `shaders/gather.wgsl`: copies the rows of the batch out of the data set, resident or streamed, and drops inputs on the way.
 
 use super::{Constants, EPS, FLUSH, Kernel, Tolerance, WORKGROUP, kernel, params};
 use crate::memory::{Memory, Tensor};
@@ -21,32 +21,33 @@ params! {
 }
 
 fn variants() -> Vec<Constants> {
-    [0, 1].map(|dropout| vec![("DROPOUT", dropout)]).to_vec()
+    [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dropout, streamed)| vec![("DROPOUT", dropout), ("STREAMED", streamed)]).to_vec()
 }
 
 kernel! {
-    /// `x[i, :] = drop(f32(bytes[rows[i], :]) * scale)`.
+    /// `x[i, :] = drop(f32(bytes[r, :]) * scale)`, r = `rows[i]` or, where the data set is streamed, `step.window + i`.
     GatherU8 = "gather_u8" in "gather.wgsl", SOURCE;
-    params GatherParams; sections [step, sites]; site site: Option<usize>;
+    params GatherParams; sections [step, sites]; site site: Option<usize>; sides streamed: bool;
     read [rows: 3, samples: 4, bytes: 5]; write [x: 6]; variants variants
 }
 
 kernel! {
-    /// `x[i, :] = drop(values[rows[i], :])`.
+    /// `x[i, :] = drop(values[r, :])`, r = `rows[i]` or, where the data set is streamed, `step.window + i`.
     GatherF32 = "gather_f32" in "gather.wgsl", SOURCE;
-    params GatherParams; sections [step, sites]; site site: Option<usize>;
+    params GatherParams; sections [step, sites]; site site: Option<usize>; sides streamed: bool;
     read [rows: 3, samples: 4, values: 5]; write [x: 6]; variants variants
 }
 
 /// Calls `f(place in the data set, place in x, factor)` for every number that is written; without a factor it is dropped.
 fn for_each_number(
-    (params, site, rows, samples): (&GatherParams, Option<usize>, Tensor, Tensor),
+    (params, site, streamed, rows, samples): (&GatherParams, Option<usize>, bool, Tensor, Tensor),
     (memory, step, member): (&Memory, &Step, usize),
     mut f: impl FnMut(usize, usize, Option<f32>),
 ) {
     let (rows, samples) = (memory.u32(rows, member), memory.u32(samples, member));
     let values = &step.members[member];
     for row in 0..step.rows as usize {
+        let from = if streamed { step.window as usize + row } else { rows[row] as usize };
         for quad in 0..params.quads {
             let factors = match site.map(|site| &values.sites[site]) {
                 None => [Some(1.0); 4],
@@ -54,7 +55,7 @@ fn for_each_number(
                     .map(|word| rate.keeps(word).then_some(rate.scale)),
             };
             for (unit, factor) in (4 * quad as usize..).zip(factors) {
-                f(rows[row] as usize * 4 * params.quads as usize + unit, row * 4 * params.x_row as usize + unit, factor);
+                f(from * 4 * params.quads as usize + unit, row * 4 * params.x_row as usize + unit, factor);
             }
         }
     }
@@ -66,7 +67,7 @@ macro_rules! gather_kernel {
             fn numbers(&self, (memory, step, member): (&Memory, &Step, usize), mut f: impl FnMut(usize, f32, Option<f32>)) {
                 let data = memory.u32(self.$data, member);
                 let value: fn(&[u32], usize, f32) -> f32 = $value;
-                let tensors = (&self.params, self.site, self.rows, self.samples);
+                let tensors = (&self.params, self.site, self.streamed, self.rows, self.samples);
                 for_each_number(tensors, (memory, step, member), |from, to, factor| {
                     f(to, value(&data, from, self.params.scale), factor);
                 });
@@ -79,7 +80,7 @@ macro_rules! gather_kernel {
             }
 
             fn constants(&self) -> Constants {
-                vec![("DROPOUT", self.site.is_some().into())]
+                vec![("DROPOUT", self.site.is_some().into()), ("STREAMED", self.streamed.into())]
             }
 
             fn grid(&self) -> [u32; 2] {

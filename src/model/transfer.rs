@@ -6,12 +6,13 @@ use crate::network::{Loss, Network};
 use crate::plan::Source;
 use crate::{Error, Model, Result};
 
+/// A source whose inputs are resident.
 pub(crate) fn source(name: &str, inputs: &Inputs, labelled: bool) -> Source {
     let byte_scale = match inputs.values() {
         Values::U8 { scale, .. } => Some(*scale),
         Values::F32(_) => None,
     };
-    Source { name: name.into(), rows: inputs.rows(), byte_scale, labelled }
+    Source { name: name.into(), rows: inputs.rows(), byte_scale, labelled, window: None }
 }
 
 /// # Errors
@@ -126,18 +127,10 @@ pub(crate) fn download(executor: &Executor, plan: usize, member: u32, network: &
     Ok(weights)
 }
 
-/// Writes the data set of a plan: inputs, sample ids and, if given, targets.
-pub(crate) fn upload_data(
-    executor: &Executor,
-    plan: usize,
-    network: &Network,
-    inputs: &Inputs,
-    targets: Option<&Targets>,
-) -> Result<()> {
-    let plan = &executor.plans().plans[plan];
-    let tensor = |what: &str| plan.tensor(&format!("{}.{what}", plan.options.source.name));
+/// All inputs, each row padded with zeros to four columns.
+fn input_words(inputs: &Inputs) -> Vec<u32> {
     let columns = inputs.columns() as usize;
-    let words = match inputs.values() {
+    match inputs.values() {
         Values::F32(values) => pad(values, columns, 4),
         Values::U8 { bytes, .. } => {
             let mut padded = Vec::with_capacity(bytes.len() / columns * columns.next_multiple_of(4));
@@ -147,8 +140,22 @@ pub(crate) fn upload_data(
             }
             bytemuck::pod_collect_to_vec(&padded)
         }
-    };
-    executor.write(tensor("inputs"), 0, &words)?;
+    }
+}
+
+/// Writes the data set of a plan: inputs unless they are streamed, sample ids and, if given, targets.
+pub(crate) fn upload_data(
+    executor: &Executor,
+    plan: usize,
+    network: &Network,
+    inputs: &Inputs,
+    targets: Option<&Targets>,
+) -> Result<()> {
+    let plan = &executor.plans().plans[plan];
+    let tensor = |what: &str| plan.tensor(&format!("{}.{what}", plan.options.source.name));
+    if plan.options.source.window.is_none() {
+        executor.write(tensor("inputs"), 0, &input_words(inputs))?;
+    }
     executor.write(tensor("ids"), 0, inputs.samples())?;
     match targets {
         Some(targets) => executor.write(tensor("targets"), 0, &target_words(network, targets)?),

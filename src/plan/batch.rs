@@ -2,7 +2,6 @@
 
 use super::build::{Builder, Trace};
 use super::{MetricTensors, Mode, Options, SLOTS};
-use crate::Result;
 use crate::kernels::gather::{GatherF32, GatherParams, GatherU8};
 use crate::kernels::loss::{CrossEntropy, CrossEntropyForward, LossParams};
 use crate::kernels::metrics::{Metrics, MetricsParams};
@@ -12,10 +11,12 @@ use crate::kernels::targets::{BinaryCrossEntropy, BinaryCrossEntropyForward, Squ
 use crate::memory::Tensor;
 use crate::network::Loss;
 use crate::rng::Shuffle;
+use crate::{Error, Result};
 
 impl Builder<'_> {
     /// The rows of the batch, then their values, of which the site in front of the first dense layer drops some.
     pub(super) fn gather(&mut self, columns: u32, site: Option<usize>) -> Result<Tensor> {
+        self.check_window()?;
         let Options { mode, batch, source, .. } = self.plan.options.clone();
         let (rows, samples) = (self.tensor("batch.rows", batch.into())?, self.tensor("batch.samples", batch.into())?);
         let ids = self.data("ids", source.rows.into())?;
@@ -41,17 +42,37 @@ impl Builder<'_> {
             stream_and_site: self.stream_and_site(site),
             ..GatherParams::default()
         };
+        let (held, streamed) = (u64::from(source.window.unwrap_or(source.rows)), source.window.is_some());
         match source.byte_scale {
             Some(_) => {
-                let bytes = self.data("inputs", u64::from(source.rows) * u64::from(quads))?;
-                self.push(GatherU8 { params, site, rows, samples, bytes, x });
+                let bytes = self.data("inputs", held * u64::from(quads))?;
+                self.push(GatherU8 { params, site, streamed, rows, samples, bytes, x });
             }
             None => {
-                let values = self.data("inputs", u64::from(source.rows) * u64::from(4 * quads))?;
-                self.push(GatherF32 { params, site, rows, samples, values, x });
+                let values = self.data("inputs", held * u64::from(4 * quads))?;
+                self.push(GatherF32 { params, site, streamed, rows, samples, values, x });
             }
         }
         Ok(x)
+    }
+
+    /// Whether the window of a streamed source can feed this plan.
+    fn check_window(&self) -> Result<()> {
+        let Options { batch, members, source, .. } = &self.plan.options;
+        let bad = |option, value: u32, problem: String| Err(Error::Option { option, value: value.to_string(), problem });
+        match source.window {
+            Some(_) if *members > 1 => bad(
+                "members",
+                *members,
+                "each member has an order of its own, so that the window of a streamed data set, which holds the rows of one order, \
+                 serves one member; keep the data set resident (window: None) or train the members one by one"
+                    .into(),
+            ),
+            Some(window) if window < *batch => {
+                bad("window", window, format!("must hold the {batch} rows of a batch; use a smaller batch or a larger window"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Loss and hits of every row and their sums; in training also the gradient of the output, in gradient buffer 0.

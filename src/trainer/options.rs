@@ -37,6 +37,12 @@ pub struct TrainOptions {
     /// Number of the first epoch: the pass of its masks and the order of its rows. Training that goes on from the weights of
     /// n epochs begins with epoch n, so that no mask is drawn twice.
     pub first_epoch: u32,
+    /// Bytes of device memory for inputs, of training and validation data together. Data sets that do not fit are streamed: each
+    /// submission brings the rows of its batches, which changes no result. `None`: a data set is streamed only if it does not fit a
+    /// binding of the device ([`crate::plan::Caps::max_binding`]). No adapter tells how much of its memory is free, so give a
+    /// budget where it is scarce. While rows are on their way, up to three windows more are taken of the memory that host and
+    /// device share; targets and sample numbers are resident and not counted.
+    pub data_budget: Option<u64>,
 }
 
 impl Default for TrainOptions {
@@ -54,6 +60,7 @@ impl Default for TrainOptions {
             momentum_ramp: None,
             evaluate_train: false,
             first_epoch: 0,
+            data_budget: None,
         }
     }
 }
@@ -75,6 +82,9 @@ impl TrainOptions {
         }
         if self.accumulate == 0 {
             return bad("accumulate", "0".into(), "an update takes at least 1 step");
+        }
+        if self.data_budget == Some(0) {
+            return bad("data_budget", "0".into(), "must hold a batch of inputs; leave it out for what fits the device");
         }
         if let Some(MomentumRamp { from, epochs }) = self.momentum_ramp {
             let mut optimizer = self.optimizer;

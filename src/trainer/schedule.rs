@@ -103,7 +103,7 @@ impl Schedule {
         let accumulated = self.position - first;
         let rows = self.batch.min(batch_rows - accumulated);
         let (position, epoch) = (self.position, self.epoch);
-        let step = Step { rows, position, epoch, slot: epoch % SLOTS, batch_rows, accumulated, members: Vec::new() };
+        let step = Step { rows, position, epoch, slot: epoch % SLOTS, batch_rows, accumulated, window: 0, members: Vec::new() };
         let update = self.updates + 1;
         self.position += rows;
         self.updates += u64::from(accumulated + rows == batch_rows);

@@ -75,23 +75,22 @@ fn gathered(valid: u32, batch: u32, quads: u32, wide: u32) -> Slot<'static> {
     Slot::out_rows("x", batch, valid, 4 * quads, 4 * (quads + wide))
 }
 
-/// Two sites, of which the second is dropped at, where there is one.
+/// Two sites, of which the second is dropped at, where there is one; a streamed batch is the last of the window.
 fn rates(valid: u32, members: u32, site: Option<usize>) -> Step {
-    step(valid, members, if site.is_some() { &[0.1, 0.7] } else { &[] })
+    let step = step(valid, members, if site.is_some() { &[0.1, 0.7] } else { &[] });
+    Step { window: ROWS - valid, ..step }
 }
-
-/// No dropout, and the site that is dropped at.
-const SITES: [Option<usize>; 2] = [None, Some(1)];
 
 pub(super) fn gather_f32(case: &mut Case) {
     for (valid, batch, columns, members) in shapes() {
-        for (site, wide) in SITES.into_iter().zip([0, 1]) {
+        for (site, wide, streamed) in [(None, 0, false), (Some(1), 1, false), (None, 1, true), (Some(1), 0, true)] {
             let quads = columns.div_ceil(4);
             let values = Slot::shared("values", padded(ROWS, columns, 5));
             let slots = [chosen(valid, batch), samples(batch), values, gathered(valid, batch, quads, wide)];
             case.check(&rates(valid, members, site), slots, |[rows, samples, values, x]| GatherF32 {
                 params: gather_params(quads, wide, 1.0, [rows, samples, x]),
                 site,
+                streamed,
                 rows,
                 samples,
                 values,
@@ -103,14 +102,15 @@ pub(super) fn gather_f32(case: &mut Case) {
 
 pub(super) fn gather_u8(case: &mut Case) {
     for (valid, batch, columns, members) in shapes() {
-        for (scale, site, wide) in [(1.0 / 255.0, None, 0), (1.0 / 255.0, Some(1), 1), (1.0 / 16.0, Some(1), 0), (-3.7, None, 1)]
-        {
+        let scales = [(1.0 / 255.0, None, 0), (1.0 / 255.0, Some(1), 1), (1.0 / 16.0, Some(1), 0), (-3.7, None, 1)];
+        for ((scale, site, wide), streamed) in scales.into_iter().zip([false, false, true, true]) {
             let quads = columns.div_ceil(4);
             let bytes = Slot::shared("bytes", words((ROWS * quads) as usize, 6));
             let slots = [chosen(valid, batch), samples(batch), bytes, gathered(valid, batch, quads, wide)];
             case.check(&rates(valid, members, site), slots, |[rows, samples, bytes, x]| GatherU8 {
                 params: gather_params(quads, wide, scale, [rows, samples, x]),
                 site,
+                streamed,
                 rows,
                 samples,
                 bytes,

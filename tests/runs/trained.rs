@@ -50,12 +50,16 @@ fn a_run_is_a_function_of_its_file() {
     // The file that a run keeps is a file of the same run.
     place.prints("train a/config.toml --out d");
     place.prints("train net.toml --data digits --out e");
+    // A window for 104 of the 200 rows.
+    place.prints("train net.toml --data-budget 0.0125 --out f");
     for name in ["model.safetensors", "history.csv"] {
-        let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|run| place.bytes(&format!("{run}/{name}")));
-        assert!(a == b && a == d && a == e, "{name} of one seed differs");
+        let [a, b, c, d, e, f] = ["a", "b", "c", "d", "e", "f"].map(|run| place.bytes(&format!("{run}/{name}")));
+        assert!(a == b && a == d && a == e && a == f, "{name} of one seed differs");
         assert!(a != c, "{name} of two seeds is the same");
     }
     assert_eq!(place.text("a/config.toml"), place.text("d/config.toml"));
+    let text = place.fails("train net.toml --data-budget 0.001 --out g", 2);
+    assert!(text.contains("`data_budget` = 1048") && text.contains("share of the budget"), "{text}");
 }
 
 #[test]

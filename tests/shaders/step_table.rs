@@ -33,7 +33,7 @@ fn marked(layout: &RowLayout) -> Step {
         next += 1;
         next
     };
-    let [rows, position, epoch, slot, batch_rows, accumulated] = std::array::from_fn(|_| word());
+    let [rows, position, epoch, slot, batch_rows, accumulated, window] = std::array::from_fn(|_| word());
     let mut number = || f32::from_bits(word());
     let mut member = || {
         let optimizer = OptimizerStep {
@@ -62,7 +62,7 @@ fn marked(layout: &RowLayout) -> Step {
         MemberStep { key: [word(), word()], optimizer, sites }
     };
     let members = (0..layout.members).map(|_| member()).collect();
-    Step { rows, position, epoch, slot, batch_rows, accumulated, members }
+    Step { rows, position, epoch, slot, batch_rows, accumulated, window, members }
 }
 
 /// The values of a section of a member by the names that the shader gives them.
@@ -78,8 +78,8 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
             ("slot", vec![step.slot]),
             ("batch_rows", vec![step.batch_rows]),
             ("accumulated", vec![step.accumulated]),
+            ("window", vec![step.window]),
             ("pad0", vec![0]),
-            ("pad1", vec![0]),
             ("keys", key.to_vec()),
         ],
         Section::Optimizer => vec![

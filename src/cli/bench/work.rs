@@ -119,7 +119,7 @@ pub(crate) fn fill(executor: &Executor, tensors: impl Iterator<Item = Tensor>) -
 pub(crate) fn product(device: &Device, [rows, inputs, units]: [u32; 3]) -> Result<Timed<'static>> {
     let network = Network::new(inputs).dense(Dense::new(units));
     let mut plans = Plans::new(device.caps());
-    let source = Source { name: "bench".into(), rows, byte_scale: None, labelled: false };
+    let source = Source { name: "bench".into(), rows, byte_scale: None, labelled: false, window: None };
     let (name, mode) = ("bench".into(), Mode::Eval);
     let options = Options {
         name,

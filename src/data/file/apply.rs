@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Task, source};
 use crate::Result;
@@ -53,10 +54,10 @@ pub(super) fn apply(preprocessing: &Preprocessing, data: &mut Dataset, path: &Pa
 pub(super) fn standardized(standardization: Option<&Standardization>, inputs: &mut Inputs, path: &Path) -> Result<()> {
     let Some(standardization) = standardization else { return Ok(()) };
     fits(standardization, inputs.columns, "inputs", path)?;
-    if let Values::U8 { .. } = inputs.values {
-        inputs.values = Values::F32(as_f32(inputs).into_owned());
+    if let Values::U8 { .. } = inputs.values() {
+        inputs.values = Values::F32(as_f32(inputs).into_owned()).into();
     }
-    if let Values::F32(values) = &mut inputs.values {
+    if let Values::F32(values) = Arc::make_mut(&mut inputs.values) {
         standardization.apply(values);
         finite(values, inputs.columns, "column", &inputs.samples, path)?;
     }
@@ -81,7 +82,7 @@ fn finite(values: &[f32], columns: u32, what: &str, samples: &[u32], path: &Path
 
 /// The values as the device sees them.
 pub(super) fn as_f32(inputs: &Inputs) -> Cow<'_, [f32]> {
-    match &inputs.values {
+    match inputs.values() {
         Values::U8 { bytes, scale } => bytes.iter().map(|&byte| f32::from(byte) * scale).collect(),
         Values::F32(values) => Cow::Borrowed(values),
     }
@@ -97,7 +98,7 @@ pub(super) fn keep_rows(data: &mut Dataset, rows: &[u32]) {
         values.truncate(rows.len() * columns);
     }
     let columns = data.inputs.columns;
-    match &mut data.inputs.values {
+    match Arc::make_mut(&mut data.inputs.values) {
         Values::U8 { bytes, .. } => keep(bytes, columns, rows),
         Values::F32(values) => keep(values, columns, rows),
     }

@@ -69,7 +69,7 @@ impl Executor {
         if self.clock() == Clock::None {
             return Ok(Vec::new());
         }
-        self.write_rows(work.iter().map(|w| (w.plan, &w.step)))?;
+        self.write_table(work.iter().map(|w| (w.plan, &w.step)))?;
         let mut laps = self.laps(work);
         let queries = Queries::new(&self.gpu, 2 * laps.len() as u32)?;
         let encoder = self.gpu.guarded("recording steps with timestamps", || {
