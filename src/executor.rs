@@ -241,7 +241,7 @@ impl Executor {
         }))
     }
 
-    /// What [`Executor::profile`] times kernels with.
+    /// What a profile times kernels with.
     pub fn clock(&self) -> Clock {
         match self {
             Self::Gpu(executor) => executor.clock(),
