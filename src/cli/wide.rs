@@ -25,12 +25,28 @@ pub(super) fn start_again(cli: &Cli) {
     eprintln!("note: --wide changes nothing: {why}");
 }
 
+/// Mesa's cache of compiled kernels. It does not tell widths apart: what was compiled for 8 lanes would go on to run with 8.
+const CACHE: &str = "MESA_SHADER_CACHE_DIR";
+
+/// A folder of its own for the kernels of wide vectors, in the one that is used otherwise.
+#[cfg(unix)]
+fn wide_cache() -> std::path::PathBuf {
+    let folder = |variable| std::env::var_os(variable).map(std::path::PathBuf::from);
+    let in_home = || folder("HOME").map(|home| home.join(".cache"));
+    let base = folder(CACHE).or_else(|| folder("XDG_CACHE_HOME")).or_else(in_home).unwrap_or_else(std::env::temp_dir);
+    base.join("thinnet-mesa-512")
+}
+
 /// Replaces this process, so that signals and the exit code are the command's; returns only why it could not.
 #[cfg(unix)]
 fn become_wide() -> String {
     use std::os::unix::process::CommandExt;
     let error = match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).env(VARIABLE, "512").exec(),
+        Ok(program) => std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(VARIABLE, "512")
+            .env(CACHE, wide_cache())
+            .exec(),
         Err(error) => error,
     };
     format!("the command could not be started again: {error}; set {VARIABLE}=512 yourself")
