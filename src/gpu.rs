@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::kernels::matmul::Matmul;
-use crate::kernels::{Access, Constants, Entry};
+use crate::kernels::{Access, Constants, Entry, with_u64};
 use crate::plan::Caps;
 use crate::step::RowLayout;
 use crate::{Error, Result};
@@ -56,8 +56,10 @@ impl Gpu {
         let lost = Arc::new(OnceLock::new());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("thinnet"),
-            // Asked for where they are there: software adapters multiply matrices with subgroups, a profile reads timestamps.
-            required_features: adapter.features() & (wgpu::Features::SUBGROUP | executor::TIMESTAMPS),
+            // Asked for where they are there: software adapters multiply matrices with subgroups, Philox is faster with 64-bit
+            // integers, a profile reads timestamps.
+            required_features: adapter.features()
+                & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | executor::TIMESTAMPS),
             required_limits: adapter.limits(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -237,9 +239,11 @@ impl Gpu {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
+        let source = entry.module(members, constants);
+        let source = if self.caps.int64 { with_u64(&source) } else { source };
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(entry.file),
-            source: wgpu::ShaderSource::Wgsl(entry.module(members, constants).into()),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
         });
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(entry.name),

@@ -122,6 +122,15 @@ pub struct Binding {
     pub access: Access,
 }
 
+const MUL_HIGH: &str = include_str!("../shaders/lib/mul_high.wgsl");
+const MUL_HIGH_U64: &str = include_str!("../shaders/lib/mul_high_u64.wgsl");
+
+/// The same module for a device with 64-bit integers ([`crate::plan::Caps::int64`]); the same bits, sooner: a fifth off a dispatch
+/// of dropout on lavapipe.
+pub fn with_u64(module: &str) -> String {
+    module.replace(MUL_HIGH, MUL_HIGH_U64)
+}
+
 impl Entry {
     /// The whole module for plans of `members` members, specialised by `constants`, with its loops unrolled.
     pub fn module(&self, members: u32, constants: &[(&'static str, u32)]) -> String {

@@ -47,6 +47,8 @@ pub struct Caps {
     pub workgroup_memory: u32,
     /// Smallest and largest subgroup size; 0 where the device has no subgroup operations.
     pub subgroups: (u32, u32),
+    /// Whether shaders may have 64-bit integers, which Philox is faster with.
+    pub int64: bool,
     /// Largest extent of a two-dimensional texture.
     pub max_texture: u32,
     /// How matrices are multiplied, where shapes allow it.
@@ -67,6 +69,7 @@ impl Caps {
             max_groups: MAX_GROUPS,
             workgroup_memory: 16 << 10,
             subgroups: (0, 0),
+            int64: false,
             max_texture: 8192,
             matmul: Matmul::Plain,
         }

@@ -1,20 +1,8 @@
-// Philox4x32-10 (Salmon et al., SC 2011; Random123). Twin: rng::philox4x32_10. WGSL has no 32 x 32 -> 64 bit product, so
-// the upper half is put together from 16-bit limbs, which is exact on every device.
+// Philox4x32-10 (Salmon et al., SC 2011; Random123). Twin: rng::philox4x32_10. Needs lib/mul_high.wgsl.
 
 const PHILOX_M0 = 0xD2511F53u;
 const PHILOX_M1 = 0xCD9E8D57u;
 const PHILOX_W = vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
-
-// The upper 32 bits of a * b.
-fn mul_high(a: u32, b: u32) -> u32 {
-    let al = a & 0xffffu;
-    let ah = a >> 16u;
-    let bl = b & 0xffffu;
-    let bh = b >> 16u;
-    let t = ah * bl + ((al * bl) >> 16u);
-    let u = al * bh + (t & 0xffffu);
-    return ah * bh + (t >> 16u) + (u >> 16u);
-}
 
 fn philox_round(c: vec4<u32>, k: vec2<u32>) -> vec4<u32> {
     return vec4<u32>(

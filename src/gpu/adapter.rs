@@ -87,6 +87,7 @@ pub(super) fn caps(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wg
         max_groups: limits.max_compute_workgroups_per_dimension,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         subgroups,
+        int64: features.contains(wgpu::Features::SHADER_INT64),
         max_texture: limits.max_texture_dimension_2d,
         matmul: Matmul::of(software, subgroups),
     }

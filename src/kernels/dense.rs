@@ -83,7 +83,7 @@ fn rows(tensor: Tensor, row_quads: u32) -> u32 {
 
 /// The grid of a product; the parts of a sum follow each other in y.
 fn grid(matmul: Matmul, product: Product) -> [u32; 2] {
-    let Product { rows, quads, splits } = product;
+    let Product { rows, quads, splits, .. } = product;
     let [x, y] = match matmul {
         Matmul::Plain => [quads.div_ceil(8), rows.div_ceil(TILE_ROWS * (WORKGROUP / 8))],
         Matmul::Shuffle { lanes } => [quads.div_ceil(lanes), rows.div_ceil(lanes * product.shuffle_tiles(lanes))],
@@ -111,7 +111,7 @@ fn texture_rows(matmul: Matmul, quads: &[u32]) -> Vec<u32> {
 
 impl DenseForward {
     fn product(&self) -> Product {
-        Product { rows: rows(self.y, self.params.output_row), quads: self.params.output_quads, splits: 1 }
+        Product { rows: rows(self.y, self.params.output_row), quads: self.params.output_quads, splits: 1, of_weight: false }
     }
 }
 
@@ -143,7 +143,7 @@ impl Kernel for DenseForward {
 
 impl DenseBackwardInput {
     fn product(&self) -> Product {
-        Product { rows: rows(self.dx, self.params.input_row), quads: self.params.input_quads, splits: 1 }
+        Product { rows: rows(self.dx, self.params.input_row), quads: self.params.input_quads, splits: 1, of_weight: false }
     }
 }
 
@@ -175,7 +175,7 @@ impl Kernel for DenseBackwardInput {
 
 impl DenseBackwardWeight {
     fn product(&self) -> Product {
-        Product { rows: self.params.outputs, quads: self.params.input_quads, splits: self.params.splits }
+        Product { rows: self.params.outputs, quads: self.params.input_quads, splits: self.params.splits, of_weight: true }
     }
 }
 
@@ -203,7 +203,7 @@ impl Kernel for DenseBackwardWeight {
 
 impl DenseUpdate {
     fn product(&self) -> Product {
-        Product { rows: self.params.outputs, quads: self.params.input_quads, splits: self.params.splits }
+        Product { rows: self.params.outputs, quads: self.params.input_quads, splits: self.params.splits, of_weight: true }
     }
 }
 

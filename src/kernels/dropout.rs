@@ -10,6 +10,7 @@ use crate::step::{Section, Step};
 const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
+    include_str!("../../shaders/lib/mul_high.wgsl"),
     include_str!("../../shaders/lib/philox.wgsl"),
     include_str!("../../shaders/lib/dropout.wgsl"),
     include_str!("../../shaders/dropout.wgsl")

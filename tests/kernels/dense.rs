@@ -36,11 +36,11 @@ fn small() -> impl Iterator<Item = Shape> {
     })
 }
 
-/// The small shapes, and for the family that has larger tiles for larger products one that needs them, of so many rows, inputs
+/// The small shapes, and for the families that have larger tiles for larger products one that needs them, of so many rows, inputs
 /// and outputs.
 fn shapes(matmul: Matmul, [rows, inputs, outputs]: [u32; 3]) -> impl Iterator<Item = Shape> {
     let large = [1, 2].map(|members| Shape { rows, batch: rows + 5, inputs, outputs, members });
-    small().chain(large.into_iter().filter(move |_| matmul == Matmul::Tile))
+    small().chain(large.into_iter().filter(move |_| matmul != Matmul::Plain))
 }
 
 /// Which tiles the kernels of a case have; both must come.

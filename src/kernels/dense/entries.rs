@@ -13,6 +13,7 @@ macro_rules! source {
     ($($file:literal),*) => {
         concat!(
             include_str!("../../../shaders/lib/step.wgsl"),
+            include_str!("../../../shaders/lib/mul_high.wgsl"),
             include_str!("../../../shaders/lib/philox.wgsl"),
             include_str!("../../../shaders/lib/dropout.wgsl"),
             include_str!("../../../shaders/lib/activation.wgsl"),
@@ -53,11 +54,11 @@ fn plain_variants() -> Vec<Constants> {
 fn with_some(shapes: impl IntoIterator<Item = Constants>) -> Vec<Constants> {
     let rest = [(0, 0, 1), (1, 1, 2), (2, 1, 3), (5, 0, 1), (3, 1, 2), (4, 0, 3)];
     let both = |(shape, (kind, dropout, optimizer))| [shape, variant(kind, dropout, optimizer)].concat();
-    shapes.into_iter().zip(rest).map(both).collect()
+    shapes.into_iter().zip(rest.into_iter().cycle()).map(both).collect()
 }
 
 fn shuffle_variants() -> Vec<Constants> {
-    with_some([(4, 2), (4, 8), (8, 1), (8, 4), (16, 1), (16, 2)].map(|(lanes, tiles)| shuffle_constants(lanes, tiles)))
+    with_some([(4, 2), (4, 8), (8, 1), (8, 4), (8, 8), (16, 1), (16, 2)].map(|(lanes, tiles)| shuffle_constants(lanes, tiles)))
 }
 
 fn tile_variants() -> Vec<Constants> {
