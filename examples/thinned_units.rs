@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     let (mut accuracies, mut seconds) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
     for seed in 0..u64::from(seeds) {
         for (i, (name, dropout)) in KINDS.into_iter().enumerate() {
-            let options = TrainOptions { seed, batch: 128, optimizer: Optimizer::momentum(0.05, 0.9), ..Default::default() };
+            let options = TrainOptions { seed, batch: 128, optimizer: Optimizer::momentum(0.01, 0.9), ..Default::default() };
             let mut trainer = Trainer::new(&device, &network(dropout)?, &train, options)?;
             let last = *trainer.fit(epochs)?.last().expect("an epoch was trained");
             let accuracy = trainer.model()?.evaluate(&device, &test)?.accuracy.expect("a classifier has one");

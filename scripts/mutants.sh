@@ -86,6 +86,16 @@ mutant textures-never-filled-again killed 'gradients::' src/gpu/textures.rs 'fil
             }' 'filled.fresh = true;
             }'
 mutant panels-all-from-the-first killed 'kernels::' src/kernels/texture.rs 'first * self.row_words;' '0;'
+mutant tile-sums-stale-rows killed 'kernels:: gradients::' shaders/dense_tile.wgsl 'block[0], row < end)' 'block[0], row < end + 1u)'
+mutant tile-bias-of-one-quarter killed 'kernels::' shaders/dense_tile.wgsl '(left[0][at] + left[1][at]) + (left[2][at] + left[3][at])' 'left[0][at] + left[1][at]'
+mutant tile-parts-from-the-first-row killed 'kernels::' shaders/dense_tile.wgsl 'split * p.split_rows, p.split_rows' '0u, p.split_rows'
+mutant tile-without-a-barrier killed 'shaders:: kernels::' shaders/dense_tile.wgsl 'left[local / QUADS][local % QUADS] = units;
+    }
+    workgroupBarrier();' 'left[local / QUADS][local % QUADS] = units;
+    }'
+mutant dropped-units-learn killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'if (from_row != DROPPED && kept.x) {' 'if (from_row != DROPPED) {'
+mutant thinned-rows-in-file-order killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'from_row = position_rows[member * p.row_list_stride + row];' 'from_row = row;'
+mutant large-products-in-small-tiles survived 'kernels::' src/kernels/matmul.rs 'groups(8) >= 32' 'groups(8) >= 32000'
 mutant thinned-gradient-not-scattered killed 'gradients::' src/plan/backward.rs 'if thinned { self.scatter(target) } else { Ok(()) }' 'Ok(())'
 
 # Loss and backward.

@@ -6,8 +6,8 @@
 // up four products, so that few values wait for their sum. //# marks loops that src/kernels/unroll.rs unrolls.
 // Dispatch: x over LANES quads of columns, y over ROWS rows (of every split in turn); z is the member.
 //
-// LANES is 4, 8 or 16, TILES how many times so many rows make ROWS. The rows of the operands past the last one exist and are 0 or left over from another
-// batch; what they yield is not stored.
+// LANES is 4, 8 or 16, TILES how many times so many rows make ROWS. The rows of the operands past the last one exist and are 0 or
+// left over from another batch; what they yield is not stored.
 
 @group(0) @binding(0) var<storage, read> params: Params;
 @group(0) @binding(1) var<storage, read> step: Step;

@@ -156,14 +156,20 @@ impl Cli {
             Some(name) => Device::open_named(name),
             None => Device::open(),
         }?;
-        let matmul = match (self.matmul, device.caps()) {
-            (None, _) => return Ok(device),
-            (Some(Family::Plain), _) => Matmul::Plain,
-            (Some(Family::Tile), _) => Matmul::Tile,
-            (Some(Family::Shuffle), Caps { matmul: own @ Matmul::Shuffle { .. }, .. }) => own,
-            (Some(Family::Shuffle), caps) => Matmul::Shuffle { lanes: caps.subgroups.0 }, // refused, with the reason
-        };
-        device.with_matmul(matmul)
+        match self.family(&device.caps()) {
+            Some(matmul) => device.with_matmul(matmul),
+            None => Ok(device),
+        }
+    }
+
+    /// The family that was asked for, on this device; where it has no lanes for `shuffle`, one that is refused with the reason.
+    fn family(&self, caps: &Caps) -> Option<Matmul> {
+        Some(match (self.matmul?, caps.matmul) {
+            (Family::Plain, _) => Matmul::Plain,
+            (Family::Tile, _) => Matmul::Tile,
+            (Family::Shuffle, own @ Matmul::Shuffle { .. }) => own,
+            (Family::Shuffle, _) => Matmul::Shuffle { lanes: caps.subgroups.0 },
+        })
     }
 }
 

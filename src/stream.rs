@@ -98,10 +98,11 @@ fn too_small(caps: &Caps, budget: Option<u64>, need: &Need, room: u64) -> Error 
     match budget {
         Some(budget) if bytes <= caps.max_binding.min(caps.max_buffer) => Error::Option {
             option: "data_budget",
-            value: budget.to_string(),
+            value: format!("{budget} bytes"),
             problem: format!(
-                "a step reads {batch} rows of the {name} data, {bytes} bytes of inputs, but its share of the budget is {room}; use a \
-                 larger budget, a smaller batch, or inputs of bytes, which take a quarter of the room of f32"
+                "a step reads {batch} rows of the {name} data, {bytes} bytes of inputs, but its share of the budget is {room} bytes; \
+                 use a larger budget, a smaller batch of training or, where it is an evaluation's, fewer rows, or inputs of bytes, \
+                 which take a quarter of the room of f32"
             ),
         },
         _ => Error::Limit {

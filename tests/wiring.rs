@@ -1,5 +1,6 @@
 //! Which kernels a plan has, in which order and over which buffers: facts without numbers.
 
+use thinnet::kernels::matmul::Matmul;
 use thinnet::network::{Activation, Loss, Network};
 use thinnet::plan::{Caps, Gradient, Mode, Options, Plans, Training, Update};
 use thinnet::{Dense, Dropout};
@@ -118,6 +119,31 @@ fn buffers(plans: &Plans) -> Vec<(String, u32)> {
     let mut buffers: Vec<_> = plans.buffers.iter().map(|buffer| (buffer.name.clone(), buffer.words)).collect();
     buffers.sort();
     buffers
+}
+
+/// No mask is stored, no dropped copy of anything, and no gradient of its own: sums over all buffers of every family.
+#[test]
+fn dropout_between_relu_layers_and_of_the_input_costs_no_byte() {
+    let with = |keep: f64| {
+        let dropout = || Dropout::keep(keep).unwrap();
+        let dense = |units| Dense::new(units).activation(Activation::Relu);
+        let network = Network::new(13).dropout(dropout()).dense(dense(31)).dropout(dropout()).dense(dense(7)).dropout(dropout());
+        network.dense(Dense::new(5))
+    };
+    for matmul in [Matmul::Plain, Matmul::Tile, Matmul::Shuffle { lanes: 8 }] {
+        let buffers_of = |keep| {
+            let (network, mut plans) = (with(keep), Plans::new(Caps { matmul, ..Caps::baseline() }));
+            let data = drive::data_for(&network, 17, false, 1);
+            let mode = Mode::Train(Update::Sgd.into());
+            let options = Options { variable_rates: false, store_gradient: false, ..drive::options("plan", mode, &data, 7, 1) };
+            plans.add(&network, options).unwrap();
+            (plans.plans[0].sites.len(), plans.plans[0].kernels.len(), buffers(&plans))
+        };
+        let (without, with) = (buffers_of(1.0), buffers_of(0.5));
+        assert_eq!((without.0, with.0), (0, 3));
+        assert_eq!(without.1, with.1, "{matmul}: a mask is drawn by kernels that run without one, too");
+        assert_eq!(without.2, with.2, "{matmul}");
+    }
 }
 
 #[test]

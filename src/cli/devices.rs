@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use thinnet::kernels::matmul::Matmul;
 use thinnet::plan::Caps;
 use thinnet::{Device, gpu};
 
@@ -14,6 +15,9 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let rows: Vec<Caps> = adapters.into_iter().chain([Device::cpu().caps()]).collect();
     let rows: Vec<Caps> = rows.into_iter().filter(|caps| caps.adapter.to_lowercase().contains(&wanted)).collect();
     for caps in &rows {
+        // As with the option given; what an adapter cannot run is not its family.
+        let forced = cli.family(caps).filter(|family| !matches!(family, Matmul::Shuffle { .. }));
+        let caps = &Caps { matmul: forced.unwrap_or(caps.matmul), ..caps.clone() };
         if cli.json {
             let json = serde_json::to_string(caps).map_err(std::io::Error::from)?;
             writeln!(out, "{json}")?;

@@ -32,8 +32,8 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
     /// Device memory for the rows of training and validation, in MiB; unless given, what fits the device. The rest is streamed,
     /// which changes no result.
-    #[arg(long, value_name = "MIB")]
-    data_budget: Option<f64>,
+    #[arg(long, value_name = "MIB", value_parser = mib)]
+    data_budget: Option<u64>,
     /// Replace a run that is there already.
     #[arg(long)]
     force: bool,
@@ -44,6 +44,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STEPS", num_args = 0..=1, require_equals = true, default_missing_value = "32",
           value_parser = clap::value_parser!(u32).range(1..))]
     profile: Option<u32>,
+}
+
+/// Bytes from a number of MiB.
+fn mib(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(mib) if mib.is_finite() && mib * 1_048_576.0 >= 1.0 => Ok((mib * 1_048_576.0) as u64),
+        _ => Err("a number of MiB above 0, such as 64 or 0.5; leave the option out for what fits the device".into()),
+    }
 }
 
 /// A network file with its data: what train, sweep and preflight begin with.
@@ -104,7 +112,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
     super::output::refuse_folder(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
-    let options = TrainOptions { data_budget: args.data_budget.map(|mib| (mib * 1_048_576.0) as u64), ..options };
+    let options = TrainOptions { data_budget: args.data_budget, ..options };
     let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;
     // Before the trainer is made, so that the device never holds both.

@@ -29,6 +29,7 @@ impl fmt::Display for Matmul {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain => f.write_str("plain"),
+            Self::Shuffle { lanes: 0 } => f.write_str("shuffle"),
             Self::Shuffle { lanes } => write!(f, "shuffle of {lanes} lanes"),
             Self::Tile => f.write_str("tile"),
         }
