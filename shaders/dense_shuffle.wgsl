@@ -24,6 +24,17 @@
 const ROWS = GROUPS * 8u;
 const Q = LANES / 4u;
 
+// Four bits of a mask for each of eight rows from `first` on in a word; a loop, so that Philox is compiled once.
+fn mask_bits(p: Params, site: Site, key: vec2<u32>, member: u32, first: u32, quad: u32, valid: u32) -> u32 {
+    var bits = 0u;
+    for (var r = 0u; r < min(8u, valid - min(first, valid)); r++) {
+        let sample = samples[member * p.samples_stride + first + r];
+        let keep = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), kept_units(site, key, p.stream_and_site, sample, quad));
+        bits |= (keep.x | keep.y | keep.z | keep.w) << (4u * r);
+    }
+    return bits;
+}
+
 @compute @workgroup_size(LANES)
 fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let p = params;
@@ -64,16 +75,10 @@ fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgr
     let b = bias[member * (p.weight_stride / 4u) + min(quad, p.output_quads - 1u)];
     let in_units = in_columns(quad, p.outputs);
     let out = member * (p.y_stride / 4u) + first * p.output_row + quad;
-    // Four bits of a mask for each of eight rows in a word; a loop, so that Philox is compiled once.
     //# for g in 0..GROUPS
     var keep{g} = 0u;
     if (DROPOUT == 1u) {
-        for (var r = {g}u * 8u; r < min({g}u * 8u + 8u, valid - min(first, valid)); r++) {
-            let sample = samples[member * p.samples_stride + first + r];
-            let keep = kept_units(site, key, p.stream_and_site, sample, quad);
-            let bits = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), keep);
-            keep{g} |= (bits.x | bits.y | bits.z | bits.w) << (4u * (r % 8u));
-        }
+        keep{g} = mask_bits(p, site, key, member, first + {g}u * 8u, quad, valid);
     }
     //# end
     //# for g in 0..GROUPS
@@ -120,16 +125,10 @@ fn dense_backward_input_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builti
     }
     let x_at = texture_at(member * min(p.x_stride, 1u), first, p.input_row, p.panels) + vec2<u32>(quad, 0u);
     let out = member * (p.x_stride / 4u) + first * p.input_row + quad;
-    // Four bits of a mask for each of eight rows in a word; a loop, so that Philox is compiled once.
     //# for g in 0..GROUPS
     var keep{g} = 0u;
     if (MASKED) {
-        for (var r = {g}u * 8u; r < min({g}u * 8u + 8u, valid - min(first, valid)); r++) {
-            let sample = samples[member * p.samples_stride + first + r];
-            let keep = kept_units(site, key, p.stream_and_site, sample, quad);
-            let bits = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), keep);
-            keep{g} |= (bits.x | bits.y | bits.z | bits.w) << (4u * (r % 8u));
-        }
+        keep{g} = mask_bits(p, site, key, member, first + {g}u * 8u, quad, valid);
     }
     //# end
     //# for g in 0..GROUPS

@@ -2,6 +2,7 @@
 
 use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
 use crate::memory::Memory;
+use crate::plan::Update;
 use crate::step::{OptimizerStep, Section, Step};
 
 const SOURCE: &str = concat!(
@@ -70,7 +71,7 @@ fn scaled(rate: f32, d: Estimate) -> Estimate {
 }
 
 /// The new (velocity, weight).
-pub(super) fn sgd(o: &OptimizerStep, dw: Estimate, w: f32, m: f32) -> [Estimate; 2] {
+fn sgd(o: &OptimizerStep, dw: Estimate, w: f32, m: f32) -> [Estimate; 2] {
     let g = gradient(o, dw, w);
     let velocity = combine(o.beta1, exact(m), 1.0, g);
     let direction = if o.nesterov == 1 { combine(o.beta1, velocity, 1.0, g) } else { velocity };
@@ -95,7 +96,7 @@ fn normalised(x: Estimate, second: Estimate, bias: f64, epsilon: f32) -> Estimat
 }
 
 /// The new (first moment, second moment, weight).
-pub(super) fn adam(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+fn adam(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
     let first = combine(o.beta1, exact(m), o.one_minus_beta1, g);
     let second = mean_square(o, g, v);
@@ -107,11 +108,35 @@ pub(super) fn adam(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Est
 }
 
 /// The new (momentum buffer, mean square, weight).
-pub(super) fn rmsprop(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+fn rmsprop(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
     let second = mean_square(o, g, v);
     let first = combine(o.beta1, exact(m), 1.0, normalised(g, second, 1.0, o.epsilon));
     [first, second, moved(w, scaled(o.learning_rate, first))]
+}
+
+/// The new (weight, m, v) of an optimizer; SGD has no v, and leaves what stands in its place alone.
+pub(super) fn updated(
+    update: Update,
+    o: &OptimizerStep,
+    g: Estimate,
+    (w, m): (f32, f32),
+    v: impl Fn() -> f32,
+) -> [Option<Estimate>; 3] {
+    match update {
+        Update::Sgd => {
+            let [velocity, weight] = sgd(o, g, w, m);
+            [Some(weight), Some(velocity), None]
+        }
+        Update::Adam => {
+            let [first, second, weight] = adam(o, g, [w, m, v()]);
+            [Some(weight), Some(first), Some(second)]
+        }
+        Update::RmsProp => {
+            let [first, second, weight] = rmsprop(o, g, [w, m, v()]);
+            [Some(weight), Some(first), Some(second)]
+        }
+    }
 }
 
 impl Kernel for Sgd {

@@ -50,23 +50,8 @@ impl ThinnedUpdate {
                 let dropped = row == DROPPED || column == DROPPED;
                 let g = exact(if dropped { 0.0 } else { compact[row as usize * read_width + column as usize] });
                 let at = o * width + i;
-                let optimizer = &values.optimizer;
-                let [new_w, new_m, new_v] = match self.update {
-                    Update::Sgd => {
-                        let [velocity, weight] = optimizer::sgd(optimizer, g, w[at], m[at]);
-                        [weight, velocity, velocity]
-                    }
-                    Update::Adam => {
-                        let [first, second, weight] = optimizer::adam(optimizer, g, [w[at], m[at], v[at]]);
-                        [weight, first, second]
-                    }
-                    Update::RmsProp => {
-                        let [first, second, weight] = optimizer::rmsprop(optimizer, g, [w[at], m[at], v[at]]);
-                        [weight, first, second]
-                    }
-                };
-                (results[0][at], results[1][at]) = (Some(new_w), Some(new_m));
-                results[2][at] = (self.update != Update::Sgd).then_some(new_v);
+                let new = optimizer::updated(self.update, &values.optimizer, g, (w[at], m[at]), || v[at]);
+                results.iter_mut().zip(new).for_each(|(result, new)| result[at] = new);
             }
         }
         results

@@ -41,8 +41,7 @@ impl Builder<'_> {
     }
 
     // CONTRACT: every kernel pushed here consumes the gradient that the one before it wrote. Guard: tests/gradients.rs.
-    pub(super) fn backward(&mut self, trace: &[Trace], training: Training) -> Result<()> {
-        let at_once = self.updates_at_once(training, trace);
+    pub(super) fn backward(&mut self, trace: &[Trace], training: Training, at_once: bool) -> Result<()> {
         match at_once {
             true => drop(self.optimizer_state(training.update)?),
             false => drop(self.parameters("gradients", ".grad")?),

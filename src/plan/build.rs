@@ -26,7 +26,7 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
     builder.loss(&trace)?;
     if let Mode::Train(training) = builder.plan.options.mode {
         let at_once = builder.updates_at_once(training, &trace);
-        builder.backward(&trace, training)?;
+        builder.backward(&trace, training, at_once)?;
         builder.train(training, at_once)?;
     }
     Ok(builder.plan)

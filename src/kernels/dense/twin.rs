@@ -5,7 +5,6 @@
 use super::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
 use crate::kernels::{EPS, FLUSH, Tolerance, activation, gamma, optimizer};
 use crate::memory::{Memory, Tensor};
-use crate::plan::Update;
 use crate::rng;
 use crate::step::{MemberStep, Step};
 
@@ -189,21 +188,8 @@ impl DenseUpdate {
         for (i, g) in gradient.into_iter().enumerate() {
             let Some((g, error)) = g else { continue };
             let g = (f64::from(g as f32), error + EPS * g.abs());
-            let new = match self.update {
-                Update::Sgd => {
-                    let [velocity, weight] = optimizer::sgd(o, g, w[i], m[i]);
-                    [weight, velocity, velocity]
-                }
-                Update::Adam => {
-                    let [first, second, weight] = optimizer::adam(o, g, [w[i], m[i], v[i]]);
-                    [weight, first, second]
-                }
-                Update::RmsProp => {
-                    let [first, second, weight] = optimizer::rmsprop(o, g, [w[i], m[i], v[i]]);
-                    [weight, first, second]
-                }
-            };
-            results.iter_mut().zip(new).for_each(|(result, new)| result[i] = Some(new));
+            let new = optimizer::updated(self.update, o, g, (w[i], m[i]), || v[i]);
+            results.iter_mut().zip(new).for_each(|(result, new)| result[i] = new);
         }
         results
     }
