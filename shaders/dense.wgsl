@@ -56,8 +56,8 @@ fn dense_forward(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var r = 0u; r < TILE_ROWS; r++) {
         if (first + r < valid) {
             var keep = vec4<bool>();
-            if (DROPOUT == 1u) {
-                keep = kept_units(site, key, p.stream_and_site, samples[member * p.samples_stride + first + r], id.x);
+            if (DROPOUT != 0u) {
+                keep = kept_units(site, key, p.stream_and_site, mask_address(member * p.samples_stride, first + r, site), id.x);
             }
             y[out + r * p.output_row] = dense_output(sums[r], in_units, keep, site.scale);
         }
@@ -99,7 +99,7 @@ fn dense_backward_input(@builtin(global_invocation_id) id: vec3<u32>) {
         if (first + r < valid) {
             var keep = vec4<bool>();
             if (MASKED) {
-                keep = kept_units(site, key, p.stream_and_site, samples[member * p.samples_stride + first + r], id.x);
+                keep = kept_units(site, key, p.stream_and_site, mask_address(member * p.samples_stride, first + r, site), id.x);
             }
             var f = vec4<f32>();
             if (ACTIVATION != 0u) {

@@ -28,8 +28,8 @@ const Q = LANES / 4u;
 fn mask_bits(p: Params, site: Site, key: vec2<u32>, member: u32, first: u32, quad: u32, valid: u32) -> u32 {
     var bits = 0u;
     for (var r = 0u; r < min(8u, valid - min(first, valid)); r++) {
-        let sample = samples[member * p.samples_stride + first + r];
-        let keep = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), kept_units(site, key, p.stream_and_site, sample, quad));
+        let at = mask_address(member * p.samples_stride, first + r, site);
+        let keep = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), kept_units(site, key, p.stream_and_site, at, quad));
         bits |= (keep.x | keep.y | keep.z | keep.w) << (4u * r);
     }
     return bits;
@@ -77,7 +77,7 @@ fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgr
     let out = member * (p.y_stride / 4u) + first * p.output_row + quad;
     //# for g in 0..GROUPS
     var keep{g} = 0u;
-    if (DROPOUT == 1u) {
+    if (DROPOUT != 0u) {
         keep{g} = mask_bits(p, site, key, member, first + {g}u * 8u, quad, valid);
     }
     //# end

@@ -99,8 +99,8 @@ fn mask_bits(p: Params, site: Site, key: vec2<u32>, member: u32, first: u32, qua
     for (var r = 0u; r < 4u * HALVES; r++) {
         let row = first + 32u * (r / 4u) + r % 4u;
         if (row < valid) {
-            let sample = samples[member * p.samples_stride + row];
-            let keep = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), kept_units(site, key, p.stream_and_site, sample, quad));
+            let at = mask_address(member * p.samples_stride, row, site);
+            let keep = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), kept_units(site, key, p.stream_and_site, at, quad));
             bits |= (keep.x | keep.y | keep.z | keep.w) << (4u * r);
         }
     }
@@ -131,7 +131,7 @@ fn dense_forward_tile(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     let in_units = in_columns(quad, p.outputs);
     let out = member * (p.y_stride / 4u) + first * p.output_row + quad;
     var keep = 0u;
-    if (DROPOUT == 1u) {
+    if (DROPOUT != 0u) {
         keep = mask_bits(p, site, key, member, first, quad, valid);
     }
     //# for h in 0..HALVES

@@ -54,11 +54,11 @@ fn row_of(i: u32, p: Params) -> u32 {
 // Which units of quad i of the batch are kept.
 fn keeps(i: u32, p: Params, site: Site, key: vec2<u32>, member: u32) -> vec4<bool> {
     let row = row_of(i, p);
-    var sample = p.first_sample + row;
+    var at = vec2<u32>(p.first_sample + row, site.pass_number);
     if (p.listed_samples == 1u) {
-        sample = samples[member * p.samples_stride + row];
+        at = mask_address(member * p.samples_stride, row, site);
     }
-    return kept_units(site, key, p.stream_and_site, sample, p.first_quad + i - row * p.unit_quads);
+    return kept_units(site, key, p.stream_and_site, at, p.first_quad + i - row * p.unit_quads);
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -5,8 +5,8 @@
 //
 // r = rows[i] in a data set that is resident. Of one that is streamed the device has a window, which holds the rows of the batches
 // of this submission in their order: r = step.window + i.
-// DROPOUT, 1 where there is a drop, and STREAMED are constants put in front of the module. The rows of the data set are padded with zeros to a
-// multiple of four columns, those of x to x_row quads, of which the kernels write the first `quads`.
+// DROPOUT, see lib/dropout.wgsl, and STREAMED are constants put in front of the module. The rows of the data set are padded with
+// zeros to a multiple of four columns, those of x to x_row quads, of which the kernels write the first `quads`.
 // Dispatch: x over quads of columns, y over rows; z is the member.
 
 struct Params {
@@ -40,8 +40,9 @@ fn dropped(v: vec4<f32>, p: Params, id: vec3<u32>, member: u32) -> vec4<f32> {
     if (DROPOUT == 0u) {
         return v;
     }
-    let keep = kept_units(sites[member], step.keys[member].xy, p.stream_and_site, samples[member * p.samples_stride + id.y], id.x);
-    return drop_units(v, keep, sites[member].scale);
+    let site = sites[member];
+    let at = mask_address(member * p.samples_stride, id.y, site);
+    return drop_units(v, kept_units(site, step.keys[member].xy, p.stream_and_site, at, id.x), site.scale);
 }
 
 @compute @workgroup_size(16, WORKGROUP / 16u)

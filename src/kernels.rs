@@ -14,6 +14,7 @@ use crate::step::{Section, Step};
 
 pub mod activation;
 pub mod dense;
+pub mod draws;
 pub mod dropout;
 pub mod gather;
 pub mod gradients;
@@ -51,6 +52,10 @@ pub static ALL: &[&Entry] = &[
     &dense::DenseUpdate::PLAIN,
     &dense::DenseUpdate::SHUFFLE,
     &dense::DenseUpdate::TILE,
+    &draws::DrawOutputs::ENTRY,
+    &draws::DrawRows::ENTRY,
+    &draws::KeepDraws::ENTRY,
+    &draws::MergeDraws::ENTRY,
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,

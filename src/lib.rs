@@ -6,6 +6,7 @@
 pub mod network;
 pub mod rng;
 
+pub mod mask_rule;
 pub mod plan;
 pub mod step;
 
@@ -18,6 +19,7 @@ pub mod gpu;
 pub mod work;
 
 pub mod model;
+pub mod monte_carlo;
 pub mod optimizer;
 pub mod preflight;
 pub mod profile;
@@ -43,6 +45,7 @@ pub use data::{Dataset, Inputs, Preprocessing, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};
+pub use monte_carlo::{MonteCarlo, Predictive, Sampling};
 pub use network::{Activation, Dense, Dropout, DropoutMode, Init, KeepProb, Layer, Loss, Network, Shape};
 pub use optimizer::{LrSchedule, MomentumRamp, Optimizer};
 pub use trainer::{Best, Data, EarlyStopping, Epoch, Progress, TrainOptions, Trainer};

@@ -6,6 +6,7 @@ use crate::executor::Executor;
 use crate::kernels::Kernel;
 use crate::kernels::dropout::{DropoutMaskRagged, DropoutParams};
 use crate::kernels::philox::{PhiloxParams, PhiloxWords};
+use crate::mask_rule::SiteMask;
 use crate::memory::Tensor;
 use crate::ops::Site;
 use crate::plan::{Mode, Options, Plan, PlannedSite, Plans, Source};
@@ -55,7 +56,7 @@ pub fn draw(device: &Device, site: &Site, samples: Range<u32>, units: Range<u32>
     let planned = PlannedSite { layer: 0, site: site.site, keep: site.keep, layout };
     let words = run(device, rows, member, vec![planned], |plans| {
         let (listed, mask) = (plans.tensor("samples", 1, 1)?, plans.tensor("mask", u64::from(rows) * u64::from(width), 1)?);
-        Ok((Box::new(DropoutMaskRagged { params, site: 0, samples: listed, mask_units: mask }), mask, Vec::new()))
+        Ok((Box::new(DropoutMaskRagged { params, site: SiteMask::from(0), samples: listed, mask_units: mask }), mask, Vec::new()))
     })?;
     let skip = (units.start - 4 * first_quad) as usize;
     Ok(words.chunks(width as usize).map(|row| row[skip..].iter().map(|&word| word == 1).collect()).collect())

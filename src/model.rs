@@ -52,6 +52,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    pub(crate) fn of(columns: usize, values: Vec<f32>) -> Self {
+        debug_assert!(columns > 0 && values.len().is_multiple_of(columns), "whole rows");
+        Self { columns, values }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.values.len() / self.columns

@@ -26,8 +26,11 @@ use std::sync::Arc;
 pub use crate::gpu::{required_features, required_limits};
 
 use crate::gpu::Gpu;
-use crate::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutMaskRagged, DropoutParams, DropoutRagged};
+use crate::kernels::dropout::{
+    self, DropoutBackward, DropoutForward, DropoutMask, DropoutMaskRagged, DropoutParams, DropoutRagged,
+};
 use crate::kernels::{Entry, MAX_GROUPS, linear_grid};
+use crate::mask_rule::MaskRule;
 use crate::network::KeepProb;
 use crate::rng::{self, Stream};
 use crate::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteLayout, SiteStep, Step};
@@ -185,7 +188,7 @@ fn record(
     let values = gpu.buffer(entry.name, bytes.len() as u64, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?;
     gpu.guarded(entry.name, || gpu.queue().write_buffer(&values, 0, &bytes))?;
 
-    let pipeline = gpu.pipeline(entry, 1, Vec::new())?;
+    let pipeline = gpu.pipeline(entry, 1, dropout::constants(MaskRule::Pass))?;
     let params = wgpu::BufferBinding { buffer: &values, offset: at as u64, size: wgpu::BufferSize::new(size as u64) };
     let section = |section| crate::gpu::section_binding(&values, layout.clone(), section);
     let mut resources = vec![params, section(Section::Step), section(Section::Site(0)), samples];

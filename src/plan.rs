@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::kernels::matmul::Matmul;
 use crate::kernels::{Access, Kernel, MAX_GROUPS};
+use crate::mask_rule::MaskRule;
 use crate::memory::{BufferId, Tensor};
 use crate::network::{Dropout, KeepProb, Network};
 use crate::step::{RowLayout, SiteLayout};
@@ -21,6 +22,7 @@ use crate::{Error, Result};
 mod backward;
 mod batch;
 mod build;
+mod draws;
 mod thin;
 mod train;
 
@@ -84,6 +86,19 @@ pub enum Mode {
     Train(Training),
     /// Rows in order, no dropout, deterministic.
     Eval,
+    /// Monte-Carlo draws: every row of a batch is a draw of an input, and what the network says is added up over the draws.
+    MonteCarlo(Draws),
+}
+
+/// Which masks the draws of a Monte-Carlo plan have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Draws {
+    /// How a mask comes from its words.
+    pub rule: MaskRule,
+    /// Whether all inputs of a draw share a mask, at sample 0: one network per draw.
+    pub shared: bool,
+    /// How many draws are stored, one by one, beside the sums over all of them.
+    pub kept: u32,
 }
 
 /// What a training plan does with the gradient. The numbers are in the step table.

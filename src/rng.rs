@@ -61,11 +61,13 @@ pub enum Stream {
     BatchMask = 6,
     /// The rows held out for validation.
     ValidationSplit = 7,
+    /// The permutations of Latin hypercube draws; the pass is 0.
+    LatinHypercube = 8,
 }
 
 impl Stream {
     /// Every stream, by number.
-    pub const ALL: [Stream; 8] = [
+    pub const ALL: [Stream; 9] = [
         Stream::TrainingMask,
         Stream::MonteCarloMask,
         Stream::InitialWeights,
@@ -74,6 +76,7 @@ impl Stream {
         Stream::ContinuousNoise,
         Stream::BatchMask,
         Stream::ValidationSplit,
+        Stream::LatinHypercube,
     ];
 }
 

@@ -167,7 +167,7 @@ impl Streams {
         step.window = stream.rows.len() as u32;
         let positions = step.position..step.position + step.rows;
         match options.mode {
-            Mode::Eval => stream.rows.extend(positions),
+            Mode::Eval | Mode::MonteCarlo(_) => stream.rows.extend(positions),
             Mode::Train(_) => {
                 let key = step.members[0].key;
                 stream.rows.extend(positions.map(|position| stream.shuffle.row(position, step.epoch, key)));

@@ -16,6 +16,7 @@ use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 
 mod activation;
 mod dense;
+mod draws;
 mod dropout;
 mod gradients;
 mod loss;
@@ -48,6 +49,7 @@ cases! {
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
+    draws: draw_rows, draw_outputs, merge_draws, keep_draws;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
@@ -270,7 +272,7 @@ fn a_grid_past_65535_workgroups_reaches_every_row() {
     let mut case = Case::new("dropout_mask_ragged");
     case.check(&step(rows, 1, &[0.5]), [samples(), Slot::out("mask", rows, rows)], |[samples, mask_units]| {
         let params = dropout::params(1, Stream::TrainingMask, samples, samples, mask_units).from_first_sample(5);
-        let kernel = kernels::dropout::DropoutMaskRagged { params, site: 0, samples, mask_units };
+        let kernel = kernels::dropout::DropoutMaskRagged { params, site: 0.into(), samples, mask_units };
         assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
         kernel
     });
@@ -282,7 +284,7 @@ fn a_grid_past_65535_workgroups_reaches_every_row() {
     let slots = [samples(), Slot::out("mask", rows * units, rows * units)];
     case.check(&step(rows, 1, &[0.5]), slots, |[samples, mask]| {
         let params = dropout::params(units, Stream::TrainingMask, samples, samples, mask).from_first_sample(5);
-        let kernel = kernels::dropout::DropoutMask { params, site: 0, samples, mask };
+        let kernel = kernels::dropout::DropoutMask { params, site: 0.into(), samples, mask };
         assert_eq!(kernel.grid()[1], 2, "the dispatch is folded");
         kernel
     });

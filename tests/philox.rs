@@ -78,15 +78,24 @@ fn a_word_is_addressed_by_all_its_coordinates() {
 #[test]
 fn streams_have_the_numbers_of_the_contract_and_words_of_their_own() {
     use Stream::*;
-    let table =
-        [TrainingMask, MonteCarloMask, InitialWeights, Shuffle, Augmentation, ContinuousNoise, BatchMask, ValidationSplit];
+    let table = [
+        TrainingMask,
+        MonteCarloMask,
+        InitialWeights,
+        Shuffle,
+        Augmentation,
+        ContinuousNoise,
+        BatchMask,
+        ValidationSplit,
+        LatinHypercube,
+    ];
     assert_eq!(Stream::ALL, table);
     let key = rng::key(42);
     let quads = table.map(|stream| Coordinates { stream, site: 5, pass: 0, sample: 0 }.quad(0, key));
     for (number, quad) in (0..).zip(quads) {
         assert_eq!(quad, rng::philox4x32_10([0, 0, 0, number << 24 | 5], key), "stream {number}");
     }
-    assert_eq!(BTreeSet::from(quads).len(), 8);
+    assert_eq!(BTreeSet::from(quads).len(), 9);
     assert_eq!(rng::check_site(rng::MAX_SITE).unwrap(), 0x00FF_FFFF);
     assert!(rng::check_site(rng::MAX_SITE + 1).is_err(), "a site must not reach into the stream");
 }
@@ -115,7 +124,7 @@ fn masks_are_those_of_the_contract_on_cpu_and_device() {
         let slots = [Slot::own("samples", step.rows, |_| rows.iter().map(|row| row.0).collect()), Slot::out("mask", len, len)];
         let [_, device] = on_device(&step, slots, |[samples, mask_units]| {
             let params = thinnet::kernels::dropout::DropoutParams::new(units, Stream::TrainingMask, site);
-            DropoutMaskRagged { params, site: 0, samples, mask_units }
+            DropoutMaskRagged { params, site: 0.into(), samples, mask_units }
         });
         for (row, (sample, mask)) in device.chunks(units as usize).zip(rows) {
             let text: String = row[first as usize..].iter().map(|kept| char::from(b'0' + *kept as u8)).collect();

@@ -69,6 +69,9 @@ mod vanilla;
 /// Per-batch unit dropout: its sets and their statistics, and where the mode shows.
 mod units;
 
+/// Monte-Carlo draws: exact averages, replays, what the statistics are worth, what they cost.
+mod monte_carlo;
+
 /// Optimizers, schedules, activations and losses against PyTorch.
 mod pytorch;
 

@@ -10,7 +10,7 @@
 // Rows are padded with zeros to input_row and output_row quads; no kernel writes past input_quads and output_quads, and what
 // it writes in the last quad past the last column is 0. Only step.rows rows are written.
 //
-// ACTIVATION, the kind of f, and DROPOUT, 1 where there is a drop, are constants put in front of the module.
+// ACTIVATION, the kind of f, and DROPOUT, see lib/dropout.wgsl, are constants put in front of the module.
 
 struct Params {
     input_quads: u32,   // ceil(inputs / 4)
@@ -41,10 +41,10 @@ fn kept_bits(word: u32, row: u32) -> vec4<bool> {
     return ((vec4<u32>(word) >> vec4<u32>(4u * (row % 8u))) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
 }
 
-// Four units of y from their sums; `keep` counts where DROPOUT is 1.
+// Four units of y from their sums; `keep` counts where there is a drop.
 fn dense_output(z: vec4<f32>, in_units: vec4<bool>, keep: vec4<bool>, scale: f32) -> vec4<f32> {
     var y = activate(ACTIVATION, z);
-    if (DROPOUT == 1u) {
+    if (DROPOUT != 0u) {
         y = drop_units(y, keep, scale);
     }
     return select(vec4<f32>(), y, in_units);
@@ -53,7 +53,7 @@ fn dense_output(z: vec4<f32>, in_units: vec4<bool>, keep: vec4<bool>, scale: f32
 // Whether dense_gradient wants to know `keep`. The sign of a stored ReLU output says it all: y = keep max(z, 0) scale is above 0
 // where z is above 0 and kept, and nowhere else, as scale is at least 1 or, at keep_prob 0, nothing is kept; and elsewhere the
 // gradient is 0. (A denormal z that the device flushes is 0 to both.)
-const MASKED = DROPOUT == 1u && ACTIVATION != 1u;
+const MASKED = DROPOUT != 0u && ACTIVATION != 1u;
 
 // The gradient with respect to z from d, that of y = drop(f(z)), and from y.
 fn dense_gradient(d: vec4<f32>, y: vec4<f32>, keep: vec4<bool>, scale: f32) -> vec4<f32> {

@@ -5,6 +5,7 @@
 use super::matmul::{Matmul, Product};
 use super::texture::PANEL_ROWS;
 use super::{Constants, Kernel, Tolerance, WORKGROUP, activation, params};
+use crate::mask_rule::SiteMask;
 use crate::memory::{Memory, Tensor};
 use crate::network::Activation;
 use crate::plan::Update;
@@ -50,8 +51,8 @@ impl DenseParams {
 pub struct Epilogue {
     /// The activation; GELU is none of a fused kernel, since its derivative needs its input.
     pub activation: Activation,
-    /// The plan's site, where there is dropout.
-    pub site: Option<usize>,
+    /// Where there is dropout: the plan's site, and how its masks are drawn.
+    pub site: Option<SiteMask>,
 }
 
 impl Epilogue {
@@ -59,11 +60,11 @@ impl Epilogue {
     pub const NONE: Self = Self { activation: Activation::Identity, site: None };
 
     fn constants(&self) -> Constants {
-        entries::variant(activation::kind(self.activation), self.site.is_some().into(), 1)
+        entries::variant(activation::kind(self.activation), self.site.map_or(0, |site| site.rule.constant()), 1)
     }
 
     fn sections(&self) -> Vec<Section> {
-        vec![Section::Step, self.site.map_or(Section::Unused, Section::Site)]
+        vec![Section::Step, self.site.map_or(Section::Unused, |site| Section::Site(site.index))]
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The kernels of a plan, whose rows are padded to quads, read and write vec4; the ragged ones serve rows of any length.
 
-use super::{Kernel, MAX_GROUPS, kernel, linear_grid, params};
+use super::{Constants, Kernel, MAX_GROUPS, kernel, linear_grid, params};
+use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::{Memory, Tensor};
 use crate::rng::{self, Stream};
 use crate::step::{Section, Step};
@@ -48,58 +49,68 @@ fn division(n: u32) -> (u32, u32) {
     ((1u64 << (31 + shift)).div_ceil(u64::from(n)) as u32, shift)
 }
 
+/// What the modules of this file are specialised by.
+pub(crate) fn constants(rule: MaskRule) -> Constants {
+    vec![("DROPOUT", rule.constant())]
+}
+
+fn training() -> Vec<Constants> {
+    vec![constants(MaskRule::Pass)]
+}
+
 kernel! {
     /// `y = keep ? x * scale : 0`; units is a multiple of 4.
     DropoutForward = "dropout_forward" in "dropout.wgsl", SOURCE;
-    params DropoutParams; sections [step, sites]; site site;
-    read [samples: 3, x: 4]; write [y: 5]
+    params DropoutParams; sections [step, sites]; site site: SiteMask;
+    read [samples: 3, x: 4]; write [y: 5]; variants || MaskRule::ALL.map(constants).to_vec()
 }
 
 kernel! {
     /// `dx = keep ? dy * scale : 0`, with the mask of the forward pass drawn again; units is a multiple of 4.
     DropoutBackward = "dropout_backward" in "dropout.wgsl", SOURCE;
-    params DropoutParams; sections [step, sites]; site site;
-    read [samples: 3, dy: 4]; write [dx: 5]
+    params DropoutParams; sections [step, sites]; site site: SiteMask;
+    read [samples: 3, dy: 4]; write [dx: 5]; variants training
 }
 
 kernel! {
     /// `mask = keep ? 1 : 0`; units is a multiple of 4.
     DropoutMask = "dropout_mask" in "dropout.wgsl", SOURCE;
-    params DropoutParams; sections [step, sites]; site site;
-    read [samples: 3]; write [mask: 4]
+    params DropoutParams; sections [step, sites]; site site: SiteMask;
+    read [samples: 3]; write [mask: 4]; variants training
 }
 
 kernel! {
     /// [`DropoutForward`] or [`DropoutBackward`] for any number of units.
     DropoutRagged = "dropout_ragged" in "dropout.wgsl", SOURCE;
-    params DropoutParams; sections [step, sites]; site site;
-    read [samples: 3, x_units: 4]; write [y_units: 5]
+    params DropoutParams; sections [step, sites]; site site: SiteMask;
+    read [samples: 3, x_units: 4]; write [y_units: 5]; variants training
 }
 
 kernel! {
     /// [`DropoutMask`] for any number of units.
     DropoutMaskRagged = "dropout_mask_ragged" in "dropout.wgsl", SOURCE;
-    params DropoutParams; sections [step, sites]; site site;
-    read [samples: 3]; write [mask_units: 4]
+    params DropoutParams; sections [step, sites]; site site: SiteMask;
+    read [samples: 3]; write [mask_units: 4]; variants training
 }
 
 /// Calls `f(index, kept)` for every unit of every valid row.
 fn for_each_unit(
-    (params, site, samples): (&DropoutParams, usize, Tensor),
+    (params, SiteMask { index, rule }, samples): (&DropoutParams, SiteMask, Tensor),
     (memory, step, member): (&Memory, &Step, usize),
     mut f: impl FnMut(usize, bool),
 ) {
     let listed = memory.u32(samples, member);
-    let rate = &step.members[member].sites[site];
+    let values = &step.members[member];
+    let rate = &values.sites[index];
     for row in 0..step.rows {
-        let sample = if params.listed_samples == 1 { listed[row as usize] } else { params.first_sample + row };
+        let at = match params.listed_samples {
+            0 => [params.first_sample + row, rate.pass],
+            _ => rule.address(rate, &listed, row as usize),
+        };
         for quad in 0..params.unit_quads {
-            let words = rng::philox4x32_10(
-                [params.first_quad + quad, sample, rate.pass, params.stream_and_site],
-                step.members[member].key,
-            );
+            let kept = rule.kept(rate, values.key, params.stream_and_site, at, params.first_quad + quad);
             for unit in 4 * quad..params.units.min(4 * quad + 4) {
-                f((row * params.units + unit) as usize, rate.keeps(words[(unit % 4) as usize]));
+                f((row * params.units + unit) as usize, kept[(unit % 4) as usize]);
             }
         }
     }
@@ -121,7 +132,11 @@ macro_rules! dropout_kernel {
     ($kernel:ident, $in:ident, $out:ident, $grid:ident) => {
         impl Kernel for $kernel {
             fn sections(&self) -> Vec<Section> {
-                vec![Section::Step, Section::Site(self.site)]
+                vec![Section::Step, Section::Site(self.site.index)]
+            }
+
+            fn constants(&self) -> Constants {
+                constants(self.site.rule)
             }
 
             fn grid(&self) -> [u32; 2] {
@@ -130,7 +145,7 @@ macro_rules! dropout_kernel {
 
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {
                 let (input, mut output) = (memory.f32(self.$in, member), memory.f32_mut(self.$out, member));
-                let scale = step.members[member].sites[self.site].scale;
+                let scale = step.members[member].sites[self.site.index].scale;
                 for_each_unit((&self.params, self.site, self.samples), (memory, step, member), |i, kept| {
                     output[i] = if kept { input[i] * scale } else { 0.0 };
                 });
@@ -147,7 +162,11 @@ macro_rules! mask_kernel {
     ($kernel:ident, $out:ident, $grid:ident) => {
         impl Kernel for $kernel {
             fn sections(&self) -> Vec<Section> {
-                vec![Section::Step, Section::Site(self.site)]
+                vec![Section::Step, Section::Site(self.site.index)]
+            }
+
+            fn constants(&self) -> Constants {
+                constants(self.site.rule)
             }
 
             fn grid(&self) -> [u32; 2] {

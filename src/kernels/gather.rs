@@ -1,8 +1,8 @@
 //! `shaders/gather.wgsl`: copies the rows of the batch out of the data set, resident or streamed, and drops inputs on the way.
 
 use super::{Constants, EPS, FLUSH, Kernel, Tolerance, WORKGROUP, kernel, params};
+use crate::mask_rule::SiteMask;
 use crate::memory::{Memory, Tensor};
-use crate::rng;
 use crate::step::{Section, Step};
 
 const SOURCE: &str = concat!(
@@ -22,26 +22,27 @@ params! {
 }
 
 fn variants() -> Vec<Constants> {
-    [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dropout, streamed)| vec![("DROPOUT", dropout), ("STREAMED", streamed)]).to_vec()
+    let all = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (5, 0)];
+    all.map(|(dropout, streamed)| vec![("DROPOUT", dropout), ("STREAMED", streamed)]).to_vec()
 }
 
 kernel! {
     /// `x[i, :] = drop(f32(bytes[r, :]) * scale)`, r = `rows[i]` or, where the data set is streamed, `step.window + i`.
     GatherU8 = "gather_u8" in "gather.wgsl", SOURCE;
-    params GatherParams; sections [step, sites]; site site: Option<usize>; sides streamed: bool;
+    params GatherParams; sections [step, sites]; site site: Option<SiteMask>; sides streamed: bool;
     read [rows: 3, samples: 4, bytes: 5]; write [x: 6]; variants variants
 }
 
 kernel! {
     /// `x[i, :] = drop(values[r, :])`, r = `rows[i]` or, where the data set is streamed, `step.window + i`.
     GatherF32 = "gather_f32" in "gather.wgsl", SOURCE;
-    params GatherParams; sections [step, sites]; site site: Option<usize>; sides streamed: bool;
+    params GatherParams; sections [step, sites]; site site: Option<SiteMask>; sides streamed: bool;
     read [rows: 3, samples: 4, values: 5]; write [x: 6]; variants variants
 }
 
 /// Calls `f(place in the data set, place in x, factor)` for every number that is written; without a factor it is dropped.
 fn for_each_number(
-    (params, site, streamed, rows, samples): (&GatherParams, Option<usize>, bool, Tensor, Tensor),
+    (params, site, streamed, rows, samples): (&GatherParams, Option<SiteMask>, bool, Tensor, Tensor),
     (memory, step, member): (&Memory, &Step, usize),
     mut f: impl FnMut(usize, usize, Option<f32>),
 ) {
@@ -50,10 +51,13 @@ fn for_each_number(
     for row in 0..step.rows as usize {
         let from = if streamed { step.window as usize + row } else { rows[row] as usize };
         for quad in 0..params.quads {
-            let factors = match site.map(|site| &values.sites[site]) {
+            let factors = match site {
                 None => [Some(1.0); 4],
-                Some(rate) => rng::philox4x32_10([quad, samples[row], rate.pass, params.stream_and_site], values.key)
-                    .map(|word| rate.keeps(word).then_some(rate.scale)),
+                Some(SiteMask { index, rule }) => {
+                    let rate = &values.sites[index];
+                    let at = rule.address(rate, &samples, row);
+                    rule.kept(rate, values.key, params.stream_and_site, at, quad).map(|kept| kept.then_some(rate.scale))
+                }
             };
             for (unit, factor) in (4 * quad as usize..).zip(factors) {
                 f(from * 4 * params.quads as usize + unit, row * 4 * params.x_row as usize + unit, factor);
@@ -77,11 +81,11 @@ macro_rules! gather_kernel {
 
         impl Kernel for $kernel {
             fn sections(&self) -> Vec<Section> {
-                vec![Section::Step, self.site.map_or(Section::Unused, Section::Site)]
+                vec![Section::Step, self.site.map_or(Section::Unused, |site| Section::Site(site.index))]
             }
 
             fn constants(&self) -> Constants {
-                vec![("DROPOUT", self.site.is_some().into()), ("STREAMED", self.streamed.into())]
+                vec![("DROPOUT", self.site.map_or(0, |site| site.rule.constant())), ("STREAMED", self.streamed.into())]
             }
 
             fn grid(&self) -> [u32; 2] {

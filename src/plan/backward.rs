@@ -57,7 +57,7 @@ impl Builder<'_> {
                 Trace::Dropout { index, units } => {
                     let (samples, dx) = (self.named("batch.samples"), self.gradient(trace, units)?);
                     let params = self.dropout_params(index, units, samples, dy, dx);
-                    self.push(DropoutBackward { params, site: index, samples, dy, dx });
+                    self.push(DropoutBackward { params, site: self.site_mask(index), samples, dy, dx });
                     dy = dx;
                 }
                 Trace::Dense { linear, y, activation, epilogue } => {

@@ -18,17 +18,23 @@ impl Builder<'_> {
     pub(super) fn gather(&mut self, columns: u32, site: Option<usize>) -> Result<Tensor> {
         self.check_window()?;
         let Options { mode, batch, source, .. } = self.plan.options.clone();
-        let (rows, samples) = (self.tensor("batch.rows", batch.into())?, self.tensor("batch.samples", batch.into())?);
         let ids = self.data("ids", source.rows.into())?;
-        let params = RowsParams {
-            rows: source.rows,
-            half_bits: Shuffle::new(source.rows).half_bits,
-            shuffled: u32::from(matches!(mode, Mode::Train(_))),
-            rows_stride: rows.stride,
-            samples_stride: samples.stride,
-            ..RowsParams::default()
-        };
-        self.push(BatchRows { params, ids, rows, samples });
+        let rows = self.tensor("batch.rows", batch.into())?;
+        let samples = self.tensor("batch.samples", u64::from(batch) * u64::from(self.rule().words()))?;
+        match mode {
+            Mode::MonteCarlo(draws) => self.draw_rows(draws, ids, rows, samples),
+            Mode::Train(_) | Mode::Eval => {
+                let params = RowsParams {
+                    rows: source.rows,
+                    half_bits: Shuffle::new(source.rows).half_bits,
+                    shuffled: u32::from(mode != Mode::Eval),
+                    rows_stride: rows.stride,
+                    samples_stride: samples.stride,
+                    ..RowsParams::default()
+                };
+                self.push(BatchRows { params, ids, rows, samples });
+            }
+        }
 
         let x = self.matrix("batch.x", columns)?;
         let quads = columns.div_ceil(4);
@@ -42,6 +48,7 @@ impl Builder<'_> {
             stream_and_site: self.stream_and_site(site),
             ..GatherParams::default()
         };
+        let site = site.map(|index| self.site_mask(index));
         let (held, streamed) = (u64::from(source.window.unwrap_or(source.rows)), source.window.is_some());
         match source.byte_scale {
             Some(_) => {
@@ -58,7 +65,7 @@ impl Builder<'_> {
 
     /// Whether the window of a streamed source can feed this plan.
     fn check_window(&self) -> Result<()> {
-        let Options { batch, members, source, .. } = &self.plan.options;
+        let Options { mode, batch, members, source, .. } = &self.plan.options;
         let bad = |option, value: u32, problem: String| Err(Error::Option { option, value: value.to_string(), problem });
         match source.window {
             Some(_) if *members > 1 => bad(
@@ -68,6 +75,9 @@ impl Builder<'_> {
                  serves one member; keep the data set resident (window: None) or train the members one by one"
                     .into(),
             ),
+            Some(window) if matches!(mode, Mode::MonteCarlo(_)) => {
+                bad("window", window, "Monte-Carlo draws are made of resident inputs (window: None); draw for fewer inputs at once".into())
+            }
             Some(window) if window < *batch => {
                 bad("window", window, format!("must hold the {batch} rows of a batch; use a smaller batch or a larger window"))
             }
@@ -79,6 +89,9 @@ impl Builder<'_> {
     pub(super) fn loss(&mut self, trace: &[Trace]) -> Result<()> {
         let Options { name, mode, batch, source, members, store_output, .. } = self.plan.options.clone();
         let (logits, classes) = (self.output, self.network.outputs()?);
+        if let Mode::MonteCarlo(draws) = mode {
+            return self.draw_statistics(draws);
+        }
         if store_output {
             let columns = u64::from(classes).next_multiple_of(4);
             let outputs = self.tensor(&format!("{name}.outputs"), u64::from(source.rows) * columns)?;
@@ -112,7 +125,7 @@ impl Builder<'_> {
         };
         let gradient = match mode {
             Mode::Train(_) => Some(self.gradient(trace, classes)?),
-            Mode::Eval => None,
+            Mode::Eval | Mode::MonteCarlo(_) => None,
         };
         params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.stride);
         match (self.network.loss, gradient) {

@@ -10,6 +10,7 @@ use crate::kernels::dropout::{DropoutForward, DropoutParams};
 use crate::kernels::matmul::Matmul;
 use crate::kernels::scale::{Scale, ScaleParams};
 use crate::kernels::units::Sides;
+use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::{BufferId, Tensor};
 use crate::network::{Activation, Dense, Dropout, Layer, Network};
 use crate::rng::{self, Stream};
@@ -49,6 +50,13 @@ fn check(network: &Network, options: &Options, caps: &Caps) -> Result<()> {
     }
     if options.source.rows == 0 {
         return bad("rows", "0".into(), "the data set is empty");
+    }
+    if matches!(options.mode, Mode::MonteCarlo(_)) && options.members > 1 {
+        return bad(
+            "members",
+            options.members.to_string(),
+            "Monte-Carlo draws are rows of one network's batch; plan its members one by one",
+        );
     }
     if matches!(options.mode, Mode::Train(_)) && !options.source.labelled {
         return bad("source", options.source.name.clone(), "training needs labels");
@@ -160,17 +168,17 @@ impl<'a> Builder<'a> {
     /// the factor of vanilla dropout.
     fn pieces(&mut self) -> Result<Vec<Piece<'a>>> {
         let (network, sites, shapes) = (self.network, self.network.sites()?, self.network.shapes()?);
-        let training = matches!(self.plan.options.mode, Mode::Train(_));
+        let drawn = self.plan.options.mode != Mode::Eval;
         let mut pieces = Vec::new();
         for (layer, kind) in network.layers.iter().enumerate() {
             let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
             match (kind, sites[layer]) {
                 (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
-                (Layer::Dropout(dropout), Some(site)) if training && drops(dropout) => {
+                (Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
                     pieces.push(Piece::Dropout(self.plan.sites.len()));
                     self.plan.sites.push(PlannedSite::new(layer, site, dropout, shapes[layer].0[0]));
                 }
-                (Layer::Dropout(dropout), _) if !training && dropout.eval_scale() != 1.0 => {
+                (Layer::Dropout(dropout), _) if !drawn && dropout.eval_scale() != 1.0 => {
                     pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));
                 }
                 (Layer::Dropout(_), _) => {}
@@ -225,7 +233,7 @@ impl<'a> Builder<'a> {
                     let site = match *rest {
                         [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu => {
                             rest = &rest[1..];
-                            Some(index)
+                            Some(self.site_mask(index))
                         }
                         _ => None,
                     };
@@ -263,12 +271,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The family and the parameters of a dense layer's kernel over tensors in the roles of x and y.
-    pub(super) fn dense_params(&self, site: Option<usize>, (x, y): (Tensor, Tensor), linear: Linear) -> (Matmul, DenseParams) {
+    pub(super) fn dense_params(&self, site: Option<SiteMask>, (x, y): (Tensor, Tensor), linear: Linear) -> (Matmul, DenseParams) {
         let (Options { batch, members, .. }, Linear { inputs, outputs, weight, bias, .. }) = (&self.plan.options, linear);
         let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [*batch, inputs, outputs, *members]);
         let params = DenseParams {
             bias_at: (bias.offset - weight.offset) / 4,
-            stream_and_site: self.stream_and_site(site),
+            stream_and_site: self.stream_and_site(site.map(|site| site.index)),
             samples_stride: self.named("batch.samples").stride,
             x_stride: x.stride,
             y_stride: y.stride,
@@ -286,8 +294,27 @@ impl<'a> Builder<'a> {
         Ok((next(), next()))
     }
 
+    /// How the masks of this plan's sites are drawn.
+    pub(super) fn rule(&self) -> MaskRule {
+        match self.plan.options.mode {
+            Mode::MonteCarlo(draws) => draws.rule,
+            Mode::Train(_) | Mode::Eval => MaskRule::Pass,
+        }
+    }
+
+    fn stream(&self) -> Stream {
+        match self.plan.options.mode {
+            Mode::MonteCarlo(_) => Stream::MonteCarloMask,
+            Mode::Train(_) | Mode::Eval => Stream::TrainingMask,
+        }
+    }
+
+    pub(super) fn site_mask(&self, index: usize) -> SiteMask {
+        SiteMask { index, rule: self.rule() }
+    }
+
     pub(super) fn stream_and_site(&self, site: Option<usize>) -> u32 {
-        site.map_or(0, |index| rng::stream_and_site(Stream::TrainingMask, self.plan.sites[index].site))
+        site.map_or(0, |index| rng::stream_and_site(self.stream(), self.plan.sites[index].site))
     }
 
     pub(super) fn dropout_params(
@@ -303,7 +330,7 @@ impl<'a> Builder<'a> {
             in_stride: input.stride,
             out_stride: output.stride,
             // The padding of a row is dropped or kept like units: it is 0 either way.
-            ..DropoutParams::new(4 * self.row_quads(units), Stream::TrainingMask, self.plan.sites[index].site)
+            ..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site)
         }
     }
 
@@ -311,7 +338,7 @@ impl<'a> Builder<'a> {
         let samples = self.named("batch.samples");
         let y = self.matrix(&format!("activation.{}", self.plan.sites[index].layer), units)?;
         let params = self.dropout_params(index, units, samples, x, y);
-        self.push(DropoutForward { params, site: index, samples, x, y });
+        self.push(DropoutForward { params, site: self.site_mask(index), samples, x, y });
         Ok(y)
     }
 }

@@ -8,11 +8,13 @@ use thinnet::kernels::Kernel;
 use thinnet::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
 use thinnet::kernels::matmul::Matmul;
 use thinnet::kernels::splits::{SplitsParams, SumSplits};
+use thinnet::mask_rule::{MaskRule, SiteMask};
 use thinnet::memory::Tensor;
 use thinnet::plan::Update;
 use thinnet::rng::{self, Coordinates, Stream};
 use thinnet::step::{OptimizerStep, Step};
 
+use super::draws::{draws, rules, with_rule};
 use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{device, numbers, padded, padded_to, step};
 
@@ -65,7 +67,7 @@ impl Tiles {
 fn epilogues() -> impl Iterator<Item = Epilogue> {
     use Activation::{Identity, LeakyRelu, Relu, Selu, Sigmoid, Tanh};
     let all = [Identity, Relu, Tanh, Sigmoid, LeakyRelu, Selu].into_iter();
-    all.flat_map(|activation| [None, Some(1)].map(|site| Epilogue { activation, site })).cycle()
+    all.flat_map(|activation| [None, Some(SiteMask::from(1))].map(|site| Epilogue { activation, site })).cycle()
 }
 
 /// The kernels of the family `shuffle`, where the device has lanes for it.
@@ -103,15 +105,20 @@ fn params(matmul: Matmul, shape: Shape, [x, weight, y, samples]: [Option<Tensor>
 }
 
 /// Two sites, of which the second is dropped at, where there is one.
-fn rates(shape: Shape, site: Option<usize>) -> Step {
-    step(shape.rows, shape.members, if site.is_some() { &[0.1, 0.6] } else { &[] })
+fn rates(shape: Shape, site: Option<SiteMask>) -> Step {
+    let step = step(shape.rows, shape.members, if site.is_some() { &[0.1, 0.6] } else { &[] });
+    site.map_or(step.clone(), |site| with_rule(step, site.index, site.rule))
 }
 
 fn forward_cases(case: &mut Case, matmul: Matmul) {
     let (words, tiles) = (matmul.row_words(), Tiles::default());
     let check = |case: &mut Case, shape: Shape, epilogue: Epilogue, x, weight, bias| {
         let y = Slot::out_rows("y", shape.batch, shape.rows, shape.outputs, words);
-        let slots = [samples(shape.batch), bias, x, weight, y];
+        let listed = match epilogue.site {
+            Some(SiteMask { rule, .. }) if rule != MaskRule::Pass => draws(shape.batch),
+            _ => samples(shape.batch),
+        };
+        let slots = [listed, bias, x, weight, y];
         case.check(&rates(shape, epilogue.site), slots, |[samples, bias, x, weight, y]| {
             let params = params(matmul, shape, [Some(x), Some(weight), Some(y), Some(samples)]);
             let kernel = DenseForward { matmul, params, epilogue, samples, bias, x, weight, y };
@@ -119,7 +126,9 @@ fn forward_cases(case: &mut Case, matmul: Matmul) {
             kernel
         });
     };
-    for (shape, epilogue) in shapes(matmul, [509, 19, 515]).zip(epilogues()) {
+    let in_draws = rules().map(|rule| Epilogue { activation: Activation::Relu, site: Some(SiteMask { index: 1, rule }) }).cycle();
+    let of_draws = shapes(matmul, [509, 19, 515]).filter(|shape| shape.rows >= 33 && shape.outputs > 5).zip(in_draws);
+    for (shape, epilogue) in shapes(matmul, [509, 19, 515]).zip(epilogues()).chain(of_draws) {
         let Shape { rows, batch, inputs, outputs, .. } = shape;
         let (x, weight) = (Slot::rows("x", batch, rows, inputs, words), Slot::rows("weight", outputs, outputs, inputs, words));
         // The bias lies behind its weight: their strides are one.
@@ -361,7 +370,7 @@ fn families_agree_bit_for_bit_where_sums_are_exact() {
     };
     let (rows, inputs, outputs) = (45, 37, 70);
     let shape = Shape { rows, batch: rows, inputs, outputs, members: 1 };
-    let epilogue = Epilogue { activation: Activation::Relu, site: Some(1) };
+    let epilogue = Epilogue { activation: Activation::Relu, site: Some(SiteMask::from(1)) };
     let result = |matmul: Matmul| {
         let words = matmul.row_words();
         let y = Slot::out_rows("y", rows, rows, outputs, words);
@@ -372,7 +381,7 @@ fn families_agree_bit_for_bit_where_sums_are_exact() {
             whole("weight", outputs, inputs, words),
             y,
         ];
-        let [.., y] = on_device(&rates(shape, Some(1)), slots, |[samples, bias, x, weight, y]| {
+        let [.., y] = on_device(&rates(shape, Some(1.into())), slots, |[samples, bias, x, weight, y]| {
             let params = params(matmul, shape, [Some(x), Some(weight), Some(y), Some(samples)]);
             DenseForward { matmul, params, epilogue, samples, bias, x, weight, y }
         });

@@ -3,10 +3,12 @@
 use thinnet::KeepProb;
 use thinnet::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutMaskRagged, DropoutParams, DropoutRagged};
 use thinnet::kernels::{Kernel, WORKGROUP};
+use thinnet::mask_rule::SiteMask;
 use thinnet::memory::Tensor;
 use thinnet::rng::{self, Coordinates, Stream};
 use thinnet::step::{SiteStep, Step};
 
+use super::draws::{draws, rules, with_rule};
 use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{numbers, step, words};
 
@@ -114,7 +116,19 @@ pub(super) fn dropout_forward(case: &mut Case) {
         let slots = [site.samples(), site.input("x"), Slot::out("y", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, x, y]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, x, y));
-            DropoutForward { params, site: 1, samples, x, y }
+            DropoutForward { params, site: 1.into(), samples, x, y }
+        });
+    }
+    for (rule, rows, units) in rules().flat_map(|rule| [(rule, 33, 20), (rule, 7, 260)]) {
+        let step = with_rule(step(rows, 2, &[0.3, 0.6]), 1, rule);
+        let x = Slot::rows("x", rows + 2, rows, units, 4);
+        let slots = [draws(rows), x, Slot::out("y", (rows + 2) * units, rows * units)];
+        case.check(&step, slots, |[samples, x, y]| DropoutForward {
+            params: params(units, Stream::MonteCarloMask, samples, x, y),
+            site: SiteMask { index: 1, rule },
+            samples,
+            x,
+            y,
         });
     }
 }
@@ -124,7 +138,7 @@ pub(super) fn dropout_backward(case: &mut Case) {
         let slots = [site.samples(), site.input("dy"), Slot::out("dx", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, dy, dx]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, dy, dx));
-            DropoutBackward { params, site: 1, samples, dy, dx }
+            DropoutBackward { params, site: 1.into(), samples, dy, dx }
         });
     }
 }
@@ -134,7 +148,7 @@ pub(super) fn dropout_mask(case: &mut Case) {
         let slots = [site.samples(), Slot::out("mask", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, mask]| {
             let params = site.place(params(site.units, Stream::MonteCarloMask, samples, samples, mask));
-            DropoutMask { params, site: 1, samples, mask }
+            DropoutMask { params, site: 1.into(), samples, mask }
         });
     }
 }
@@ -144,7 +158,7 @@ pub(super) fn dropout_ragged(case: &mut Case) {
         let slots = [site.samples(), site.input("x_units"), Slot::out("y_units", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, x_units, y_units]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, x_units, y_units));
-            DropoutRagged { params, site: 1, samples, x_units, y_units }
+            DropoutRagged { params, site: 1.into(), samples, x_units, y_units }
         });
     }
 }
@@ -154,7 +168,7 @@ pub(super) fn dropout_mask_ragged(case: &mut Case) {
         let slots = [site.samples(), Slot::out("mask_units", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, mask_units]| {
             let params = site.place(params(site.units, Stream::MonteCarloMask, samples, samples, mask_units));
-            DropoutMaskRagged { params, site: 1, samples, mask_units }
+            DropoutMaskRagged { params, site: 1.into(), samples, mask_units }
         });
     }
 }
@@ -168,12 +182,12 @@ fn what_is_dropped_is_zero_even_if_it_was_not_a_number() {
         let [_, _, output] = if backward {
             on_device(&step, slots, |[samples, dy, dx]| {
                 let params = params(4, Stream::TrainingMask, samples, dy, dx);
-                DropoutBackward { params, site: 0, samples, dy, dx }
+                DropoutBackward { params, site: 0.into(), samples, dy, dx }
             })
         } else {
             on_device(&step, slots, |[samples, x, y]| {
                 let params = params(4, Stream::TrainingMask, samples, x, y);
-                DropoutForward { params, site: 0, samples, x, y }
+                DropoutForward { params, site: 0.into(), samples, x, y }
             })
         };
         output.into_iter().map(f32::from_bits).collect()
@@ -206,7 +220,7 @@ fn a_unit_whose_word_is_the_threshold_is_dropped() {
         let slots = [Slot::own("samples", 1, |_| vec![12]), Slot::out("mask", 4, 4)];
         let [_, mask] = on_device(&step, slots, |[samples, mask]| {
             let params = params(4, Stream::TrainingMask, samples, samples, mask);
-            DropoutMask { params, site: 0, samples, mask }
+            DropoutMask { params, site: 0.into(), samples, mask }
         });
         assert_eq!(mask, words.map(|word| u32::from(word < threshold)));
         assert_eq!(mask, words.map(|word| u32::from(step.members[0].sites[0].keeps(word))));
@@ -219,7 +233,8 @@ fn the_grid_has_an_invocation_for_every_quad_of_every_row() {
         let mut plans = thinnet::plan::Plans::new(crate::common::device().caps());
         let mut tensor = |name, len| plans.tensor(name, len, 1).unwrap();
         let (samples, mask) = (tensor("samples", 100), tensor("mask", 100 * u64::from(units)));
-        let kernel = DropoutMask { params: params(units, Stream::TrainingMask, samples, samples, mask), site: 0, samples, mask };
+        let kernel =
+            DropoutMask { params: params(units, Stream::TrainingMask, samples, samples, mask), site: 0.into(), samples, mask };
         let [x, y] = kernel.grid();
         assert_eq!((x, y), ((100 * quads as u32).div_ceil(WORKGROUP), 1));
     }
@@ -228,7 +243,7 @@ fn the_grid_has_an_invocation_for_every_quad_of_every_row() {
         let mut tensor = |name, len| plans.tensor(name, len, 1).unwrap();
         let (samples, mask_units) = (tensor("samples", 100), tensor("mask", 100 * u64::from(units)));
         let params = params(units, Stream::TrainingMask, samples, samples, mask_units);
-        let [x, y] = DropoutMaskRagged { params, site: 0, samples, mask_units }.grid();
+        let [x, y] = DropoutMaskRagged { params, site: 0.into(), samples, mask_units }.grid();
         assert_eq!((x, y), ((100 * quads as u32).div_ceil(WORKGROUP), 1));
     }
 }
@@ -239,5 +254,5 @@ fn a_kernel_of_whole_quads_refuses_ragged_rows() {
     let mut plans = thinnet::plan::Plans::new(crate::common::device().caps());
     let mut tensor = |name, len| plans.tensor(name, len, 1).unwrap();
     let (samples, mask) = (tensor("samples", 2), tensor("mask", 12));
-    let _ = DropoutMask { params: params(6, Stream::TrainingMask, samples, samples, mask), site: 0, samples, mask }.grid();
+    let _ = DropoutMask { params: params(6, Stream::TrainingMask, samples, samples, mask), site: 0.into(), samples, mask }.grid();
 }

@@ -4,10 +4,12 @@ use thinnet::kernels::gather::{GatherF32, GatherParams, GatherU8};
 use thinnet::kernels::output::{OutputParams, StoreOutput};
 use thinnet::kernels::philox::{PhiloxParams, PhiloxWords};
 use thinnet::kernels::rows::{BatchRows, RowsParams};
+use thinnet::mask_rule::SiteMask;
 use thinnet::memory::Tensor;
 use thinnet::rng::{self, Shuffle, Stream};
 use thinnet::step::Step;
 
+use super::draws::{draws, rules, with_rule};
 use super::{Case, Slot, seed};
 use crate::common::{padded, step, words};
 
@@ -76,14 +78,16 @@ fn gathered(valid: u32, batch: u32, quads: u32, wide: u32) -> Slot<'static> {
 }
 
 /// Two sites, of which the second is dropped at, where there is one; a streamed batch is the last of the window.
-fn rates(valid: u32, members: u32, site: Option<usize>) -> Step {
+fn rates(valid: u32, members: u32, site: Option<SiteMask>) -> Step {
     let step = step(valid, members, if site.is_some() { &[0.1, 0.7] } else { &[] });
+    let step = site.map_or(step.clone(), |site| with_rule(step, site.index, site.rule));
     Step { window: ROWS - valid, ..step }
 }
 
 pub(super) fn gather_f32(case: &mut Case) {
+    gather_draws(case);
     for (valid, batch, columns, members) in shapes() {
-        for (site, wide, streamed) in [(None, 0, false), (Some(1), 1, false), (None, 1, true), (Some(1), 0, true)] {
+        for (site, wide, streamed) in [(None, 0, false), (Some(1.into()), 1, false), (None, 1, true), (Some(1.into()), 0, true)] {
             let quads = columns.div_ceil(4);
             let values = Slot::shared("values", padded(ROWS, columns, 5));
             let slots = [chosen(valid, batch), samples(batch), values, gathered(valid, batch, quads, wide)];
@@ -100,9 +104,28 @@ pub(super) fn gather_f32(case: &mut Case) {
     }
 }
 
+/// One shape with each rule of Monte-Carlo draws.
+fn gather_draws(case: &mut Case) {
+    for (rule, members) in rules().flat_map(|rule| [(rule, 1), (rule, 2)]) {
+        let (valid, batch, columns, site) = (33, 36, 31u32, Some(SiteMask { index: 1, rule }));
+        let quads = columns.div_ceil(4);
+        let values = Slot::shared("values", padded(ROWS, columns, 5));
+        let slots = [chosen(valid, batch), draws(valid), values, gathered(valid, batch, quads, 1)];
+        case.check(&rates(valid, members, site), slots, |[rows, samples, values, x]| GatherF32 {
+            params: gather_params(quads, 1, 1.0, [rows, samples, x]),
+            site,
+            streamed: false,
+            rows,
+            samples,
+            values,
+            x,
+        });
+    }
+}
+
 pub(super) fn gather_u8(case: &mut Case) {
     for (valid, batch, columns, members) in shapes() {
-        let scales = [(1.0 / 255.0, None, 0), (1.0 / 255.0, Some(1), 1), (1.0 / 16.0, Some(1), 0), (-3.7, None, 1)];
+        let scales = [(1.0 / 255.0, None, 0), (1.0 / 255.0, Some(1.into()), 1), (1.0 / 16.0, Some(1.into()), 0), (-3.7, None, 1)];
         for ((scale, site, wide), streamed) in scales.into_iter().zip([false, false, true, true]) {
             let quads = columns.div_ceil(4);
             let bytes = Slot::shared("bytes", words((ROWS * quads) as usize, 6));

@@ -45,14 +45,14 @@ pub(super) fn variant(kind: u32, dropout: u32, optimizer: u32) -> Constants {
     vec![("ACTIVATION", kind), ("DROPOUT", dropout), ("OPTIMIZER", optimizer)]
 }
 
-/// Every activation with and without dropout, and every optimizer.
+/// Every activation with and without dropout, every rule of masks and every optimizer.
 fn plain_variants() -> Vec<Constants> {
-    (0..6).flat_map(|kind| [0, 1].map(|dropout| variant(kind, dropout, kind % 3 + 1))).collect()
+    (0..6).flat_map(|kind| [0, 1, 2 + kind % 4].map(|dropout| variant(kind, dropout, kind % 3 + 1))).collect()
 }
 
 /// Some of the activations, one for each shape: every width of subgroups, or every tile.
 fn with_some(shapes: impl IntoIterator<Item = Constants>) -> Vec<Constants> {
-    let rest = [(0, 0, 1), (1, 1, 2), (2, 1, 3), (5, 0, 1), (3, 1, 2), (4, 0, 3)];
+    let rest = [(0, 0, 1), (1, 1, 2), (2, 2, 3), (5, 0, 1), (3, 3, 2), (4, 4, 3), (1, 5, 1)];
     let both = |(shape, (kind, dropout, optimizer))| [shape, variant(kind, dropout, optimizer)].concat();
     shapes.into_iter().zip(rest.into_iter().cycle()).map(both).collect()
 }

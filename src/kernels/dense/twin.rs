@@ -4,8 +4,8 @@
 
 use super::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
 use crate::kernels::{EPS, FLUSH, Tolerance, activation, gamma, optimizer};
+use crate::mask_rule::SiteMask;
 use crate::memory::{Memory, Tensor};
-use crate::rng;
 use crate::step::{MemberStep, Step};
 
 pub(super) type Number = Option<(f64, f64)>;
@@ -36,11 +36,12 @@ fn dot(terms: impl Iterator<Item = (f32, f32)>, n: usize) -> (f64, f64) {
 }
 
 /// Which units of a row a site keeps; all, where there is none.
-fn kept(params: &DenseParams, epilogue: Epilogue, step: &MemberStep, sample: u32, units: u32) -> Vec<bool> {
-    let Some(site) = epilogue.site else { return vec![true; units as usize] };
-    let rate = &step.sites[site];
-    let quad = |quad| rng::philox4x32_10([quad, sample, rate.pass, params.stream_and_site], step.key);
-    (0..units.div_ceil(4)).flat_map(quad).map(|word| rate.keeps(word)).take(units as usize).collect()
+fn kept(params: &DenseParams, epilogue: Epilogue, step: &MemberStep, (samples, row): (&[u32], usize), units: u32) -> Vec<bool> {
+    let Some(SiteMask { index, rule }) = epilogue.site else { return vec![true; units as usize] };
+    let rate = &step.sites[index];
+    let at = rule.address(rate, samples, row);
+    let quad = |quad| rule.kept(rate, step.key, params.stream_and_site, at, quad);
+    (0..units.div_ceil(4)).flat_map(quad).take(units as usize).collect()
 }
 
 impl DenseParams {
@@ -58,8 +59,7 @@ impl DenseForward {
         let (samples, values) = (memory.u32(self.samples, member), &step.members[member]);
         let mut numbers = vec![None; step.rows as usize * columns];
         for (row, numbers) in numbers.chunks_mut(columns).enumerate() {
-            let sample = if self.epilogue.site.is_some() { samples[row] } else { 0 };
-            let kept = kept(&self.params, self.epilogue, values, sample, self.params.outputs);
+            let kept = kept(&self.params, self.epilogue, values, (&samples, row), self.params.outputs);
             for (unit, number) in numbers.iter_mut().enumerate().take(4 * self.params.output_quads as usize) {
                 let z = || {
                     let terms = x[row * inputs..][..depth].iter().zip(&weight[unit * inputs..][..depth]);
@@ -84,7 +84,7 @@ impl DenseForward {
             }
         };
         let Some(site) = self.epilogue.site else { return (f, error) };
-        let scale = f64::from(step.sites[site].scale);
+        let scale = f64::from(step.sites[site.index].scale);
         let y = f64::from(f as f32) * scale;
         (y, scale * error + 3.0 * EPS * y.abs() + if error > 0.0 { FLUSH } else { 0.0 })
     }
@@ -97,8 +97,7 @@ impl DenseBackwardInput {
         let (samples, values) = (memory.u32(self.samples, member), &step.members[member]);
         let mut numbers = vec![None; step.rows as usize * inputs];
         for (row, numbers) in numbers.chunks_mut(inputs).enumerate() {
-            let sample = if self.epilogue.site.is_some() { samples[row] } else { 0 };
-            let kept = kept(&self.params, self.epilogue, values, sample, 4 * self.params.input_quads);
+            let kept = kept(&self.params, self.epilogue, values, (&samples, row), 4 * self.params.input_quads);
             for (input, number) in numbers.iter_mut().enumerate().take(4 * self.params.input_quads as usize) {
                 let d = || {
                     let terms = (0..outputs).map(|unit| (dy[row * columns + unit], weight[unit * inputs + input]));
@@ -121,7 +120,7 @@ impl DenseBackwardInput {
             let (g, local) = activation::backward(kind, y, d as f32);
             return (g, local + steepness(kind, y) * (error + EPS * d.abs()));
         };
-        let scale = step.sites[site].scale;
+        let scale = step.sites[site.index].scale;
         let (f, scaled) = (y / scale, d as f32 * scale);
         let (g, local) = activation::backward(kind, f, scaled);
         let error = f64::from(scale) * error + 3.0 * EPS * f64::from(scaled).abs() + if error > 0.0 { FLUSH } else { 0.0 };

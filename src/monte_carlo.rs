@@ -1,0 +1,281 @@
+//! Monte-Carlo dropout (Gal and Ghahramani, ICML 2016): the network runs many times with dropout on, and how far its answers are
+//! apart says how sure it is. [`Model::monte_carlo`] makes one operation of it.
+//!
+//! Draws are rows of a batch. What the draws say is added up on the device, so that memory does not grow with their number; the part
+//! of the network in front of the first dropout layer is computed once for each input. A draw is addressed, not random: its masks
+//! are those of stream 1 of the mask contract at pass = draw and sample = the input's number (0 where all inputs share them), so
+//! [`Model::replay`] gives the same output again and [`Model::thinned`] the thinned network that gave it.
+
+use crate::data::Inputs;
+use crate::mask_rule::MaskRule;
+use crate::network::{Dropout, DropoutMode, Layer, Network, Shape};
+use crate::step::SiteStep;
+use crate::{Device, Error, Loss, Model, Outputs, Result};
+
+mod average;
+mod intervals;
+mod predictive;
+mod run;
+mod thinned;
+
+pub use predictive::Predictive;
+
+use run::Ensemble;
+
+/// How to draw: 100 independent draws for each input, unless told otherwise.
+///
+/// ```
+/// use thinnet::monte_carlo::MonteCarlo;
+/// let options = MonteCarlo { draws: 1000, seed: 7, ..MonteCarlo::default() };
+/// assert!(!options.one_network);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct MonteCarlo {
+    /// How many draws: at least 2. With `until_se` the most there will be.
+    pub draws: u32,
+    /// The seed of the masks.
+    pub seed: u64,
+    /// Whether each draw is one thinned network for all inputs, so that its answers are those of one function. Otherwise each input
+    /// has masks of its own, as in a loop over a network in training mode.
+    pub one_network: bool,
+    /// The sample number of the first input; the others count from there. Inputs of two calls have masks of their own if their
+    /// numbers differ. Without meaning for `one_network`, which draws at sample 0.
+    pub first_sample: u32,
+    /// Which masks the draws have.
+    pub sampling: Sampling,
+    /// Stop drawing when no standard error of a mean is above this.
+    pub until_se: Option<f64>,
+    /// Whether to return what every single draw says, `draws * inputs * outputs` numbers.
+    pub keep_draws: bool,
+    /// Precision tau = 1 / variance of the observation noise of a regression, in the units of the network's output; `None` leaves the
+    /// noise out, so that the spread is that of the mean alone. A network trained with a loss of its own for the noise has no use for it.
+    pub precision: Option<f64>,
+    /// Rows of a batch, draws times inputs; `None` chooses by the widths of the network. The results differ by rounding.
+    pub batch: Option<u32>,
+}
+
+impl Default for MonteCarlo {
+    fn default() -> Self {
+        Self {
+            draws: 100,
+            seed: 0,
+            one_network: false,
+            first_sample: 0,
+            sampling: Sampling::Independent,
+            until_se: None,
+            keep_draws: false,
+            precision: None,
+            batch: None,
+        }
+    }
+}
+
+/// Which masks the draws of a call have. All but the last keep each unit with its keep_prob, so that they converge to the same mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sampling {
+    /// Each draw by itself.
+    #[default]
+    Independent,
+    /// In pairs: draw 2j + 1 takes the complements of the words of draw 2j. Fewer draws for the same error where the answer is a
+    /// nearly monotone function of the masks; more where it is not. An even number of draws.
+    Antithetic,
+    /// Each unit is kept keep_prob T times among T draws, but for a rest below 1. The standard errors are those of independent draws,
+    /// an estimate that is too large where it helps; it cannot stop early, as T is known beforehand.
+    LatinHypercube,
+    /// Another distribution: thinned networks of exactly k = [`Dropout::kept_count`] units at every site, scaled by n / k, one
+    /// network for each draw. Needs `one_network`.
+    ExactK,
+}
+
+impl Sampling {
+    pub(crate) fn rule(self) -> MaskRule {
+        match self {
+            Self::Independent | Self::ExactK => MaskRule::Draw,
+            Self::Antithetic => MaskRule::Antithetic,
+            Self::LatinHypercube => MaskRule::LatinHypercube,
+        }
+    }
+}
+
+fn bad<T>(option: &'static str, value: impl ToString, problem: impl Into<String>) -> Result<T> {
+    Err(Error::Option { option, value: value.to_string(), problem: problem.into() })
+}
+
+/// The most draws: they are counted in f32 on the device.
+const MOST_DRAWS: u32 = 1 << 24;
+
+impl MonteCarlo {
+    /// What a site that draws by words takes in a step.
+    fn site_step(&self, plain: SiteStep, dropout: &Dropout) -> SiteStep {
+        match self.sampling {
+            // stratum 2^32 + word < T draws, a number of 57 bits, of which the device gets both halves.
+            Sampling::LatinHypercube => {
+                let bound = dropout.keep.threshold() * u64::from(self.draws);
+                SiteStep { threshold: bound as u32, keep_all: (bound >> 32) as u32, pass: self.draws, ..plain }
+            }
+            Sampling::Independent | Sampling::Antithetic | Sampling::ExactK => plain,
+        }
+    }
+
+    fn check(&self, inputs: &Inputs) -> Result<()> {
+        if self.draws < 2 || self.draws > MOST_DRAWS {
+            return bad("draws", self.draws, format!("a spread takes from 2 to {MOST_DRAWS} draws"));
+        }
+        if self.sampling == Sampling::Antithetic && (self.draws % 2 == 1 || self.draws < 4) {
+            return bad("draws", self.draws, "antithetic draws come in pairs; ask for an even number, at least 4");
+        }
+        if self.sampling == Sampling::ExactK && !self.one_network {
+            return bad(
+                "sampling",
+                "ExactK",
+                "a thinned network of exactly k units is drawn for all inputs; set one_network as well",
+            );
+        }
+        match self.until_se {
+            Some(se) if !(se > 0.0 && se.is_finite()) => {
+                return bad("until_se", se, "a standard error to reach is a number above 0");
+            }
+            Some(se) if self.sampling == Sampling::LatinHypercube => {
+                return bad(
+                    "until_se",
+                    se,
+                    "Latin hypercube draws are only right all together; ask for a number of draws instead",
+                );
+            }
+            _ => {}
+        }
+        match self.precision {
+            Some(tau) if !(tau > 0.0 && tau.is_finite()) => {
+                return bad("precision", tau, "a precision, 1 / variance, is a number above 0");
+            }
+            _ => {}
+        }
+        if self.batch == Some(0) {
+            return bad("batch", 0, "a batch has at least one row");
+        }
+        let last = u64::from(self.first_sample) + u64::from(inputs.rows()) - 1;
+        if last > u64::from(u32::MAX) {
+            return bad(
+                "first_sample",
+                self.first_sample,
+                format!("the last input would have number {last}, above {}", u32::MAX),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    /// The predictive distribution over some inputs: means, spreads and measures of doubt over `options.draws` draws.
+    ///
+    /// ```
+    /// use thinnet::monte_carlo::MonteCarlo;
+    /// use thinnet::{Dense, Device, Dropout, Model, Network, data};
+    ///
+    /// let digits = data::digits().slice(0..20)?;
+    /// let network = Network::new(64).dense(Dense::new(32)).dropout(Dropout::keep(0.5)?).dense(Dense::new(10));
+    /// let model = Model::initial(&network, 1)?;
+    /// let predictive = model.monte_carlo(&Device::open()?, digits.inputs(), &MonteCarlo::default())?;
+    /// println!("{:?} {:?}", predictive.mean().row(0), predictive.mutual_information()[0]);
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A network whose draws would all be the same, for it has no dropout layer with keep_prob below 1; options that contradict each
+    /// other; inputs of another width than the network's; a network too large for the device.
+    pub fn monte_carlo(&self, device: &Device, inputs: &Inputs, options: &MonteCarlo) -> Result<Predictive> {
+        self.monte_carlo_with(device, inputs, options, |_, _| {})
+    }
+
+    /// [`Model::monte_carlo`], with `observe` told how many rows (draws times inputs) of how many are done.
+    ///
+    /// # Errors
+    /// As [`Model::monte_carlo`].
+    pub fn monte_carlo_with(
+        &self,
+        device: &Device,
+        inputs: &Inputs,
+        options: &MonteCarlo,
+        observe: impl FnMut(u64, u64),
+    ) -> Result<Predictive> {
+        options.check(inputs)?;
+        Ensemble::new(self, device, inputs, options)?.predictive(observe)
+    }
+
+    /// What draw `draw` of [`Model::monte_carlo`] with the same options says about the same inputs: class probabilities, or the
+    /// numbers of a regression. Bit for bit what that draw was, on the same device.
+    ///
+    /// # Errors
+    /// As [`Model::monte_carlo`]; a draw that is none of `options.draws`.
+    pub fn replay(&self, device: &Device, inputs: &Inputs, options: &MonteCarlo, draw: u32) -> Result<Outputs> {
+        options.check(inputs)?;
+        if draw >= options.draws {
+            return bad("draw", draw, format!("the draws are 0..{}", options.draws));
+        }
+        Ensemble::new(self, device, inputs, options)?.replay(draw)
+    }
+}
+
+/// A network cut in front of its first dropout layer that drops something.
+pub(crate) struct Halves {
+    /// What is computed once for each input, if there is anything.
+    pub(crate) before: Option<Model>,
+    /// What is computed in every draw.
+    pub(crate) rest: Model,
+}
+
+fn drops(layer: &Layer) -> bool {
+    matches!(layer, Layer::Dropout(dropout) if dropout.keep.threshold() < 1 << 32)
+}
+
+/// Cuts a model. Sites keep their numbers.
+fn halves(model: &Model) -> Result<Halves> {
+    let (network, sites, shapes) = (model.network(), model.network().sites()?, model.network().shapes()?);
+    let Some(cut) = network.layers.iter().position(drops) else {
+        return Err(Error::Network {
+            place: "network".into(),
+            problem:
+                "has no dropout layer with keep_prob below 1, so that all draws would be the same; predict without draws, or \
+                      train with dropout"
+                    .into(),
+        });
+    };
+    let mut layers = network.layers.clone();
+    for (layer, site) in layers.iter_mut().zip(&sites) {
+        if let Layer::Dropout(dropout) = layer {
+            dropout.site = *site;
+        }
+    }
+    let dense = |layers: &[Layer]| layers.iter().filter(|layer| matches!(layer, Layer::Dense(_))).count();
+    // A network has a dense layer; dropout of the output alone has none behind it.
+    let cut = if dense(&layers[..cut]) == 0 || dense(&layers[cut..]) == 0 { 0 } else { cut };
+    let weights = model.weights().split_at(2 * dense(&layers[..cut]));
+    let part = |input: &Shape, layers: &[Layer], loss, weights: &[Vec<f32>]| {
+        Model::new(Network { input: input.clone(), layers: layers.to_vec(), loss }, weights.to_vec())
+    };
+    let before = match cut {
+        0 => None,
+        _ => Some(part(&network.input, &layers[..cut], Loss::MeanSquaredError, weights.0)?),
+    };
+    Ok(Halves { before, rest: part(&shapes[cut], &layers[cut..], network.loss, weights.1)? })
+}
+
+/// The same network with exactly k units kept at every site.
+fn with_exact_k(network: &Network) -> Network {
+    let mut network = network.clone();
+    for layer in &mut network.layers {
+        if let Layer::Dropout(dropout) = layer {
+            dropout.mode = DropoutMode::Units;
+        }
+    }
+    network
+}
+
+/// The factor of a kept unit in a draw: that of training, also where the draw keeps exactly k units; vanilla dropout has none.
+fn draw_scale(dropout: &Dropout, exact_k: bool, units: u32) -> f32 {
+    match (dropout.mode, exact_k) {
+        (DropoutMode::Vanilla, _) | (_, false) => dropout.train_scale(units),
+        (_, true) => Dropout { mode: DropoutMode::Units, ..*dropout }.train_scale(units),
+    }
+}

@@ -1,0 +1,91 @@
+//! The exact average over all masks of a small network: what Monte-Carlo draws converge to.
+
+use super::run::Ensemble;
+use super::{MonteCarlo, bad};
+use crate::data::Inputs;
+use crate::mask_rule::MaskRule;
+use crate::network::{Dropout, DropoutMode, Layer};
+use crate::plan::PlannedSite;
+use crate::{Device, Model, Outputs, Result};
+
+/// The most units that are dropped from: 2^16 masks.
+const MOST_UNITS: u32 = 16;
+
+impl Model {
+    /// What all thinned networks say on average, each weighed by its probability: the mean that [`Model::monte_carlo`] estimates,
+    /// without its error. `[rows, outputs]`: class probabilities, or the numbers of a regression.
+    ///
+    /// ```text
+    /// mean over masks m of f(x, m), P(m) = product over units of keep_prob or 1 - keep_prob
+    /// per-batch units: P(m) = 1 / C(n, k) where a site keeps exactly k of its n units, otherwise 0
+    /// ```
+    ///
+    /// It runs all 2^n masks of the network's n units that are dropped from, as draws of its rows.
+    ///
+    /// # Errors
+    /// More than 16 such units; otherwise as [`Model::monte_carlo`].
+    pub fn average_over_masks(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
+        let options = MonteCarlo { one_network: true, ..MonteCarlo::default() };
+        let given: Vec<Option<Dropout>> = self.network().layers.iter().map(dropout_of).collect();
+        // Every mask is drawn whole, not as a list of the units that are kept.
+        let mut network = self.network().clone();
+        for layer in &mut network.layers {
+            if let Layer::Dropout(dropout) = layer
+                && dropout.mode == DropoutMode::Units
+            {
+                dropout.mode = DropoutMode::Inverted;
+            }
+        }
+        let whole = Model::new(network, self.weights().to_vec())?;
+        let sites = Ensemble::new(&whole, device, inputs, &options)?.sites()?;
+        let units: u32 = sites.iter().map(|site| site.layout.units).sum();
+        if units > MOST_UNITS {
+            return bad("units", units, format!("all masks of at most {MOST_UNITS} units are tried; use monte_carlo for more"));
+        }
+        let options = MonteCarlo { draws: 1 << units, ..options };
+        let mut ensemble = Ensemble::new(&whole, device, inputs, &options)?.with_rule(MaskRule::EveryMask);
+        let cut = given.len() - ensemble.dropouts.len();
+        ensemble.dropouts = given[cut..].to_vec();
+        let columns = whole.network().outputs()? as usize;
+        let mut sums = vec![0.0; inputs.rows() as usize * columns];
+        ensemble.every_draw(|draw, row, values| {
+            let probability = probability(&sites, &ensemble.dropouts, draw);
+            for (sum, &value) in sums[row * columns..].iter_mut().zip(values) {
+                *sum += probability * f64::from(value);
+            }
+        })?;
+        Ok(Outputs::of(columns, sums.into_iter().map(|sum| sum as f32).collect()))
+    }
+}
+
+fn dropout_of(layer: &Layer) -> Option<Dropout> {
+    match layer {
+        Layer::Dropout(dropout) => Some(*dropout),
+        Layer::Dense(_) => None,
+    }
+}
+
+/// The probability of a mask, whose bits are the units of one site after the other.
+fn probability(sites: &[PlannedSite], dropouts: &[Option<Dropout>], mask: u32) -> f64 {
+    let mut first = 0;
+    let of_site = |site: &PlannedSite| {
+        let (units, dropout) = (site.layout.units, dropouts[site.layer].expect("a site is a dropout layer"));
+        let kept = (mask >> first & ((1u64 << units) - 1) as u32).count_ones();
+        first += units;
+        match dropout.mode {
+            DropoutMode::Units if kept == dropout.kept_count(units) => 1.0 / choose(units, kept),
+            DropoutMode::Units => 0.0,
+            DropoutMode::Inverted | DropoutMode::Vanilla => {
+                // The threshold's own probability, which is that of the masks that are drawn.
+                let keep = dropout.keep.threshold() as f64 / 4_294_967_296.0;
+                keep.powi(kept as i32) * (1.0 - keep).powi((units - kept) as i32)
+            }
+        }
+    };
+    sites.iter().map(of_site).product()
+}
+
+/// n over k.
+fn choose(n: u32, k: u32) -> f64 {
+    (0..k).map(|i| f64::from(n - i) / f64::from(i + 1)).product()
+}

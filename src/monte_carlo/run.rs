@@ -1,0 +1,311 @@
+//! Draws on a device: [`Ensemble`] plans the part of a network behind its first dropout layer, and runs its draws.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::predictive::{Kept, Predictive, Sums};
+use super::{MonteCarlo, Sampling, bad, draw_scale, halves, with_exact_k};
+use crate::data::Inputs;
+use crate::executor::Executor;
+use crate::kernels::draws::{FIELDS, Readout};
+use crate::mask_rule::MaskRule;
+use crate::model::{source, upload_data, upload_weights};
+use crate::network::{Dropout, DropoutMode, Layer};
+use crate::pacer::Pacer;
+use crate::plan::{Draws, Mode, Options, PlannedSite, Plans};
+use crate::rng::{self, Coordinates, Stream};
+use crate::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use crate::work::Work;
+use crate::{Device, Error, Model, Outputs, Result};
+
+/// Words of the widest activation of a batch: 16 MiB, enough rows to fill a device and no more memory than a training has.
+const ACTIVATION_WORDS: u32 = 1 << 22;
+
+/// Bytes of the single draws of a regression that are stored without being asked for: its quantiles are exact then.
+const KEPT_BYTES: u64 = 64 << 20;
+
+/// Draws before a call that may stop early looks at its errors; fewer say little of them.
+const FIRST_CHECK: u32 = 32;
+
+/// The draws of a model for some inputs.
+pub(super) struct Ensemble<'a> {
+    device: &'a Device,
+    options: &'a MonteCarlo,
+    /// What runs in every draw.
+    pub(super) rest: Model,
+    /// Its inputs, with the sample numbers of the contract.
+    pub(super) inputs: Inputs,
+    rule: MaskRule,
+    /// Whether the sites keep exactly k units.
+    exact_k: bool,
+    /// The modes that the dropout layers have in the caller's network.
+    pub(super) dropouts: Vec<Option<Dropout>>,
+}
+
+/// Some of the inputs, on the device, and how their draws are laid out in batches.
+struct Chunk {
+    executor: Executor,
+    inputs: u32,
+    /// Inputs and draws of a batch.
+    tile: [u32; 2],
+}
+
+impl<'a> Ensemble<'a> {
+    pub(super) fn new(model: &Model, device: &'a Device, inputs: &Inputs, options: &'a MonteCarlo) -> Result<Self> {
+        let halves = halves(model)?;
+        let inputs = match &halves.before {
+            None => inputs.clone(),
+            Some(before) => {
+                let outputs = before.logits(device, inputs)?;
+                let columns = before.network().outputs()?;
+                Inputs::from_f32(columns, outputs.values().to_vec()).map_err(|_| {
+                    Error::Data("in front of the first dropout layer the network gives values that are no finite numbers".into())
+                })?
+            }
+        };
+        let first = options.first_sample;
+        let inputs = inputs.clone().with_samples((first..=first + (inputs.rows() - 1)).collect())?;
+        let network = halves.rest.network();
+        let dropouts = network.layers.iter().map(|layer| match layer {
+            Layer::Dropout(dropout) => Some(*dropout),
+            Layer::Dense(_) => None,
+        });
+        let dropouts: Vec<Option<Dropout>> = dropouts.collect();
+        let exact_k = options.sampling == Sampling::ExactK;
+        let units = dropouts.iter().flatten().any(|dropout| dropout.mode == DropoutMode::Units);
+        if units && !options.one_network {
+            return bad(
+                "one_network",
+                false,
+                "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network",
+            );
+        }
+        let rest = match exact_k {
+            true => Model::new(with_exact_k(network), halves.rest.weights().to_vec())?,
+            false => halves.rest,
+        };
+        Ok(Self { device, options, rest, inputs, rule: options.sampling.rule(), exact_k: exact_k || units, dropouts })
+    }
+
+    /// The same with another rule.
+    pub(super) fn with_rule(self, rule: MaskRule) -> Self {
+        Self { rule, ..self }
+    }
+
+    fn readout(&self) -> Readout {
+        Readout::of(self.rest.network().loss)
+    }
+
+    fn outputs(&self) -> Result<u32> {
+        self.rest.network().outputs()
+    }
+
+    /// Inputs and draws of a batch: as many rows as the widest layer leaves room for, all inputs before a second draw.
+    fn tile(&self, inputs: u32) -> Result<[u32; 2]> {
+        let widest = self.rest.network().shapes()?.iter().map(|shape| shape.0[0]).max().unwrap_or(1);
+        let rows = self.options.batch.unwrap_or((ACTIVATION_WORDS / widest).clamp(256, 1 << 16));
+        let pairs = if self.rule == MaskRule::Antithetic { 2 } else { 1 };
+        let inputs = inputs.min(rows / pairs).max(1);
+        let most = match self.options.until_se {
+            // The kept units of a draw are listed in its step, so that a step has one draw.
+            _ if self.exact_k => 1,
+            // A batch is drawn whole before its errors are looked at.
+            Some(_) => self.options.draws.min(FIRST_CHECK),
+            None => self.options.draws,
+        };
+        Ok([inputs, (rows / inputs).clamp(pairs, most.max(pairs)) / pairs * pairs])
+    }
+
+    /// How many inputs fit the device at once, with `kept` stored draws each.
+    fn inputs_at_once(&self, kept: u32) -> Result<u32> {
+        let columns = u64::from(self.readout().columns(self.outputs()?));
+        let words = u64::from(self.inputs.columns().next_multiple_of(4)).max(columns * u64::from(kept.max(FIELDS as u32)));
+        let caps = self.device.caps();
+        Ok(u32::try_from(caps.max_binding.min(caps.max_buffer) / 4 / words).unwrap_or(u32::MAX).max(1))
+    }
+
+    fn chunk(&self, rows: Range<u32>, kept: u32) -> Result<Chunk> {
+        let inputs = self.inputs.slice(rows)?;
+        let tile = self.tile(inputs.rows())?;
+        let mut plans = Plans::new(self.device.caps());
+        let draws = Draws { rule: self.rule, shared: self.options.one_network, kept };
+        let options = Options {
+            name: "draws".into(),
+            mode: Mode::MonteCarlo(draws),
+            batch: tile[0] * tile[1],
+            members: 1,
+            source: source("inputs", &inputs, false),
+            variable_rates: false,
+            store_output: false,
+            store_gradient: false,
+        };
+        let plan = plans.add(self.rest.network(), options)?;
+        let executor = Executor::new(self.device, plans)?;
+        upload_weights(&executor, plan, 0, &self.rest)?;
+        upload_data(&executor, plan, self.rest.network(), &inputs, None)?;
+        Ok(Chunk { executor, inputs: inputs.rows(), tile })
+    }
+
+    fn site(&self, site: &PlannedSite, draw: u32, first_bit: u32) -> SiteStep {
+        let (Layer::Dropout(dropout), Some(given)) = (&self.rest.network().layers[site.layer], self.dropouts[site.layer]) else {
+            unreachable!("layer {} is planned as a site, so it is dropout", site.layer)
+        };
+        let (units, key) = (site.layout.units, rng::key(self.options.seed));
+        let exact_k = dropout.mode == DropoutMode::Units;
+        let scale = draw_scale(&given, exact_k, units);
+        let plain = SiteStep { scale, ..SiteStep::new(dropout.keep, 0) };
+        match self.rule {
+            MaskRule::EveryMask => SiteStep { threshold: 0, keep_all: 0, pass: first_bit, ..plain },
+            _ if exact_k => {
+                let at = Coordinates { stream: Stream::MonteCarloMask, site: site.site, pass: draw, sample: 0 };
+                SiteStep { scale, ..SiteStep::exact_k(dropout, units, at, key) }
+            }
+            _ => self.options.site_step(plain, dropout),
+        }
+    }
+
+    /// The steps of some draws of a chunk, draw after draw.
+    fn steps<'b>(&'b self, chunk: &Chunk, draws: Range<u32>, first: u32) -> impl Iterator<Item = Step> + use<'b> {
+        let ([inputs, together], all, end) = (chunk.tile, chunk.inputs, draws.end);
+        let sites = chunk.executor.plans().plans[0].sites.clone();
+        let tiles =
+            draws.step_by(together as usize).flat_map(move |draw| (0..all).step_by(inputs as usize).map(move |i| (draw, i)));
+        tiles.map(move |(draw, position)| {
+            let (inputs, draws) = (inputs.min(all - position), together.min(end - draw));
+            let mut first_bit = 0;
+            let sites = sites.iter().map(|site| {
+                let step = self.site(site, draw, first_bit);
+                first_bit += site.layout.units;
+                step
+            });
+            let member =
+                MemberStep { key: rng::key(self.options.seed), optimizer: OptimizerStep::default(), sites: sites.collect() };
+            let step = Step::new(inputs * draws, vec![member]);
+            Step { position, epoch: draw, batch_rows: inputs, accumulated: draw - first, ..step }
+        })
+    }
+
+    /// Runs some draws of a chunk; `observe` is told of the rows of each step.
+    fn run(&self, chunk: &mut Chunk, draws: Range<u32>, first: u32, mut observe: impl FnMut(u64)) -> Result<()> {
+        let mut steps = self.steps(chunk, draws, first).peekable();
+        let (mut pacer, mut in_flight) = (Pacer::default(), VecDeque::new());
+        loop {
+            if in_flight.len() < pacer.room() && steps.peek().is_some() {
+                let work: Vec<Work> = steps.by_ref().take(pacer.next()).map(|step| Work { plan: 0, step }).collect();
+                let rows: u64 = work.iter().map(|work| u64::from(work.step.rows)).sum();
+                let submitted = Instant::now();
+                in_flight.push_back((chunk.executor.submit(&work)?, work.len(), rows, submitted));
+                continue;
+            }
+            let Some((submission, work, rows, submitted)) = in_flight.pop_front() else { return Ok(()) };
+            chunk.executor.wait(submission)?;
+            pacer.completed(work, submitted);
+            observe(rows);
+        }
+    }
+
+    fn read(&self, chunk: &Chunk, name: &str, words: usize) -> Result<Vec<f32>> {
+        let mut all = chunk.executor.read(chunk.executor.plans().plans[0].tensor(name), 0)?;
+        all.truncate(words);
+        Ok(bytemuck::cast_vec(all))
+    }
+
+    /// The sums over some draws of a chunk.
+    fn sums(&self, chunk: &Chunk, draws: u32) -> Result<Sums> {
+        let (outputs, readout) = (self.outputs()?, self.readout());
+        let words = chunk.inputs as usize * readout.columns(outputs) as usize * FIELDS;
+        let pairs = self.rule == MaskRule::Antithetic;
+        Ok(Sums { readout, outputs, draws, pairs, state: self.read(chunk, "draws.state", words)? })
+    }
+
+    /// How many draws are stored one by one.
+    fn kept(&self) -> Result<u32> {
+        let bytes = 4 * u64::from(self.options.draws) * u64::from(self.inputs.rows()) * u64::from(self.outputs()?);
+        let for_quantiles = self.readout() == Readout::Values && bytes <= KEPT_BYTES;
+        Ok(if self.options.keep_draws || for_quantiles { self.options.draws } else { 0 })
+    }
+
+    pub(super) fn predictive(&self, mut observe: impl FnMut(u64, u64)) -> Result<Predictive> {
+        let (rows, draws, kept) = (self.inputs.rows(), self.options.draws, self.kept()?);
+        let total = u64::from(rows) * u64::from(draws);
+        let mut done = 0;
+        let mut predictive = Predictive::none(self.readout(), self.outputs()?, self.options.precision, kept > 0);
+        for range in ranges(rows, self.inputs_at_once(kept)?) {
+            let mut chunk = self.chunk(range, kept)?;
+            let mut drawn = 0;
+            let sums = loop {
+                let next = self.next_check(drawn, &chunk);
+                self.run(&mut chunk, drawn..next, 0, |rows| {
+                    done += rows;
+                    observe(done, total);
+                })?;
+                drawn = next;
+                let sums = self.sums(&chunk, drawn)?;
+                let reached = self.options.until_se.is_some_and(|se| sums.largest_standard_error() <= se);
+                if drawn == draws || reached {
+                    break sums;
+                }
+            };
+            let columns = self.readout().columns(self.outputs()?);
+            let words = drawn as usize * (chunk.inputs * columns) as usize;
+            let kept = if kept > 0 { self.read(&chunk, "draws.kept", words)? } else { Vec::new() };
+            predictive.append(&sums, Kept { columns, values: kept })?;
+        }
+        observe(total, total);
+        Ok(predictive)
+    }
+
+    /// After how many draws to look at the standard errors again: all, unless the call may stop early.
+    fn next_check(&self, drawn: u32, chunk: &Chunk) -> u32 {
+        let draws = self.options.draws;
+        match self.options.until_se {
+            None => draws,
+            // A quarter more each time, in whole batches.
+            Some(_) => {
+                let next = (drawn + (drawn / 4).max(FIRST_CHECK)).next_multiple_of(chunk.tile[1]);
+                next.min(draws)
+            }
+        }
+    }
+
+    /// What one draw says, with the kernels and the shapes of the whole call.
+    pub(super) fn replay(&self, draw: u32) -> Result<Outputs> {
+        let columns = self.readout().columns(self.outputs()?) as usize;
+        let mut values = Vec::new();
+        // As many inputs at once as in the call that is replayed.
+        for range in ranges(self.inputs.rows(), self.inputs_at_once(self.kept()?)?) {
+            let mut chunk = self.chunk(range, 1)?;
+            self.run(&mut chunk, draw..draw + 1, draw, |_| {})?;
+            let kept = self.read(&chunk, "draws.kept", chunk.inputs as usize * columns)?;
+            values.extend(kept.chunks(columns).flat_map(|row| &row[..self.readout().answers(columns)]));
+        }
+        Ok(Outputs::of(self.readout().answers(columns), values))
+    }
+
+    /// What every draw `0..draws` says about all inputs, `[draws, inputs, outputs]`, as `each` input's draws come.
+    pub(super) fn every_draw(&self, mut each: impl FnMut(u32, usize, &[f32])) -> Result<()> {
+        let columns = self.readout().columns(self.outputs()?) as usize;
+        for range in ranges(self.inputs.rows(), self.inputs_at_once(self.options.draws)?) {
+            let mut chunk = self.chunk(range.clone(), self.options.draws)?;
+            self.run(&mut chunk, 0..self.options.draws, 0, |_| {})?;
+            let inputs = chunk.inputs as usize;
+            let kept = self.read(&chunk, "draws.kept", self.options.draws as usize * inputs * columns)?;
+            for (i, row) in kept.chunks(columns).enumerate() {
+                each((i / inputs) as u32, range.start as usize + i % inputs, &row[..self.readout().answers(columns)]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sites of the plan in their order, with their layers.
+    pub(super) fn sites(&self) -> Result<Vec<PlannedSite>> {
+        let chunk = self.chunk(0..1, 0)?;
+        Ok(chunk.executor.plans().plans[0].sites.clone())
+    }
+}
+
+/// `0..rows` in parts of at most `most`.
+fn ranges(rows: u32, most: u32) -> impl Iterator<Item = Range<u32>> {
+    (0..rows.div_ceil(most)).map(move |i| i * most..rows.min((i + 1).saturating_mul(most)))
+}
