@@ -5,7 +5,8 @@
 //                      and 0 where o or i is dropped: every element is written
 //   gather_columns:    compact[r, b]  = x[r, kept_columns[b]] of the valid rows of the batch
 //
-// A bias is a matrix of one row. kept: the units that the batch keeps, in ascending order; position: the place of each unit in
+// A bias is a matrix of one row. kept: the units that the batch keeps, in ascending order, then DROPPED where the list has room for
+// more, which gathers zeros; position: the place of each unit in
 // that list, DROPPED where it is not in it; both by member, in the step table. A side that is not thinned has any list.
 // Every row is padded with zeros to whole quads; the padding of what is written is 0 whatever the padding of what is read.
 // The elements are moved as words, so that every bit of a number survives.
@@ -62,9 +63,10 @@ fn gather_weight(@builtin(global_invocation_id) id: vec3<u32>) {
     let columns = columns_of(id.x);
     let row = select(id.y, kept_rows[id.z * p.row_list_stride + id.y], p.rows_thinned == 1u);
     let listed = kept_columns[id.z * (p.column_list_stride / 4u) + id.x];
-    let inside = columns < vec4<u32>(p.columns);
-    let from_column = select(vec4<u32>(), select(columns, listed, vec4<bool>(p.columns_thinned == 1u)), inside);
-    let at = vec4<u32>(id.z * p.read_stride + row * 4u * p.read_quads) + from_column;
+    let column = select(columns, listed, vec4<bool>(p.columns_thinned == 1u));
+    let inside = (column != vec4<u32>(DROPPED)) & (columns < vec4<u32>(p.columns)) & vec4<bool>(row != DROPPED);
+    // What is outside reads the first element instead, so that no address lies outside.
+    let at = vec4<u32>(id.z * p.read_stride) + select(vec4<u32>(), vec4<u32>(row * 4u * p.read_quads) + column, inside);
     let words = vec4<u32>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
     compact[written(id, p)] = select(vec4<u32>(), words, inside);
 }
@@ -92,8 +94,8 @@ fn gather_columns(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x >= p.quads || id.y >= step.rows) {
         return;
     }
-    let inside = columns_of(id.x) < vec4<u32>(p.columns);
-    let column = select(vec4<u32>(), kept_columns[id.z * (p.column_list_stride / 4u) + id.x], inside);
-    let at = vec4<u32>(id.z * p.read_stride + id.y * 4u * p.read_quads) + column;
+    let listed = kept_columns[id.z * (p.column_list_stride / 4u) + id.x];
+    let inside = (listed != vec4<u32>(DROPPED)) & (columns_of(id.x) < vec4<u32>(p.columns));
+    let at = vec4<u32>(id.z * p.read_stride + id.y * 4u * p.read_quads) + select(vec4<u32>(), listed, inside);
     compact[written(id, p)] = select(vec4<u32>(), vec4<u32>(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }

@@ -19,6 +19,8 @@ pub enum MaskRule {
     /// `floor((pi(draw) 2^32 + word) / D) < T`, pi a permutation of the D draws, another one for each unit and sample (McKay,
     /// Beckman and Conover, 1979): among the D draws a unit is kept keep_prob D times, but for a rest below 1.
     LatinHypercube,
+    /// Every unit: those of a thinned layer, whose dropped units are not there.
+    All,
     /// Bit `unit` of the draw, counted from the site's first bit: every mask there is, once among 2^n draws of n units.
     EveryMask,
 }
@@ -41,7 +43,7 @@ impl From<usize> for SiteMask {
 
 impl MaskRule {
     /// Every rule.
-    pub const ALL: [Self; 5] = [Self::Pass, Self::Draw, Self::Antithetic, Self::LatinHypercube, Self::EveryMask];
+    pub const ALL: [Self; 6] = [Self::Pass, Self::Draw, Self::Antithetic, Self::LatinHypercube, Self::EveryMask, Self::All];
 
     /// Its number in WGSL, the constant `DROPOUT`.
     pub fn constant(self) -> u32 {
@@ -51,6 +53,7 @@ impl MaskRule {
             Self::Antithetic => 3,
             Self::LatinHypercube => 4,
             Self::EveryMask => 5,
+            Self::All => 6,
         }
     }
 
@@ -62,6 +65,7 @@ impl MaskRule {
     /// The sample and the pass or draw of a row.
     pub fn address(self, site: &SiteStep, samples: &[u32], row: usize) -> [u32; 2] {
         match self {
+            Self::All => [0, 0],
             Self::Pass => [samples[row], site.pass],
             _ => [samples[2 * row], samples[2 * row + 1]],
         }
@@ -84,6 +88,7 @@ impl MaskRule {
                     place < u64::from(site.keep_all) << 32 | u64::from(site.threshold)
                 })
             }
+            Self::All => [true; 4],
             Self::EveryMask => std::array::from_fn(|i| draw.wrapping_shr(site.pass + 4 * quad + i as u32) & 1 == 1),
         }
     }

@@ -9,6 +9,7 @@
 use crate::data::Inputs;
 use crate::mask_rule::MaskRule;
 use crate::network::{Dropout, DropoutMode, Layer, Network, Shape};
+use crate::rng::{self, Coordinates, Stream};
 use crate::step::SiteStep;
 use crate::{Device, Error, Loss, Model, Outputs, Result};
 
@@ -16,6 +17,7 @@ mod average;
 mod intervals;
 mod predictive;
 mod run;
+mod thin;
 mod thinned;
 
 pub use predictive::Predictive;
@@ -116,6 +118,34 @@ impl MonteCarlo {
             }
             Sampling::Independent | Sampling::Antithetic | Sampling::ExactK => plain,
         }
+    }
+
+    /// Whether a site keeps exactly k of its units.
+    fn is_exact_k(&self, dropout: &Dropout) -> bool {
+        self.sampling == Sampling::ExactK || dropout.mode == DropoutMode::Units
+    }
+
+    /// The factor of a kept unit in a draw: that of training, n / k where exactly k units are kept; vanilla dropout has none.
+    fn scale(&self, dropout: &Dropout, units: u32) -> f32 {
+        match dropout.mode {
+            DropoutMode::Inverted if self.is_exact_k(dropout) => {
+                Dropout { mode: DropoutMode::Units, ..*dropout }.train_scale(units)
+            }
+            _ => dropout.train_scale(units),
+        }
+    }
+
+    /// The units that a site keeps in a draw of a sample, in ascending order.
+    fn kept_units(&self, dropout: &Dropout, site: u32, units: u32, [draw, sample]: [u32; 2]) -> Vec<u32> {
+        let (key, sample) = (rng::key(self.seed), if self.one_network { 0 } else { sample });
+        if self.is_exact_k(dropout) {
+            let at = Coordinates { stream: Stream::MonteCarloMask, site, pass: draw, sample: 0 };
+            return rng::exact_k(at, units, dropout.kept_count(units), key);
+        }
+        let (rule, step) = (self.sampling.rule(), self.site_step(SiteStep::new(dropout.keep, 0), dropout));
+        let at = rng::stream_and_site(Stream::MonteCarloMask, site);
+        let kept = (0..units.div_ceil(4)).flat_map(|quad| rule.kept(&step, key, at, [sample, draw], quad));
+        (0..units).zip(kept).filter(|&(_, kept)| kept).map(|(unit, _)| unit).collect()
     }
 
     fn check(&self, inputs: &Inputs) -> Result<()> {
@@ -259,23 +289,4 @@ fn halves(model: &Model) -> Result<Halves> {
         _ => Some(part(&network.input, &layers[..cut], Loss::MeanSquaredError, weights.0)?),
     };
     Ok(Halves { before, rest: part(&shapes[cut], &layers[cut..], network.loss, weights.1)? })
-}
-
-/// The same network with exactly k units kept at every site.
-fn with_exact_k(network: &Network) -> Network {
-    let mut network = network.clone();
-    for layer in &mut network.layers {
-        if let Layer::Dropout(dropout) = layer {
-            dropout.mode = DropoutMode::Units;
-        }
-    }
-    network
-}
-
-/// The factor of a kept unit in a draw: that of training, also where the draw keeps exactly k units; vanilla dropout has none.
-fn draw_scale(dropout: &Dropout, exact_k: bool, units: u32) -> f32 {
-    match (dropout.mode, exact_k) {
-        (DropoutMode::Vanilla, _) | (_, false) => dropout.train_scale(units),
-        (_, true) => Dropout { mode: DropoutMode::Units, ..*dropout }.train_scale(units),
-    }
 }

@@ -61,7 +61,8 @@ pub struct SiteStep {
     pub pass: u32,
     /// Units of the site, at a site of [`DropoutMode::Units`]; 0 at others.
     pub units: u32,
-    /// The units that the whole batch keeps, in ascending order, at a site of [`DropoutMode::Units`]; empty at others.
+    /// The units that the whole batch keeps, in ascending order, at a site of [`DropoutMode::Units`]; empty at others. Where it keeps
+    /// fewer than its plan has room for, [`DROPPED`] stands for the rest.
     pub kept: Vec<u32>,
 }
 
@@ -80,7 +81,7 @@ pub struct Draw {
     pub update: u32,
 }
 
-/// The position of a unit that is not kept, see [`SiteStep::positions`].
+/// No unit: the position of one that is not kept, see [`SiteStep::positions`], and what fills up a list.
 pub const DROPPED: u32 = u32::MAX;
 
 impl SiteStep {
@@ -119,7 +120,7 @@ impl SiteStep {
     /// The place of each unit in the list of kept ones, [`DROPPED`] where it is not in it.
     pub fn positions(&self) -> Vec<u32> {
         let mut positions = vec![DROPPED; self.units as usize];
-        for (position, &unit) in (0..).zip(&self.kept) {
+        for (position, &unit) in (0..).zip(&self.kept).filter(|&(_, &unit)| unit != DROPPED) {
             positions[unit as usize] = position;
         }
         positions

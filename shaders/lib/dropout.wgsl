@@ -8,9 +8,13 @@
 //   3  antithetic       the same, with the words of draw 2j for draws 2j and 2j + 1, complemented in the latter
 //   4  Latin hypercube  floor((pi(draw) 2^32 + word) / D) < T, pi a permutation of the D draws, another for each unit and sample
 //   5  every mask       bit `unit` of the draw, counted from the site's first
+//   6  all              of a thinned layer, whose dropped units are not there
 
 // Where the mask of a row is addressed: sample, and pass or draw. `base` is where its member's list begins.
 fn mask_address(base: u32, row: u32, site: Site) -> vec2<u32> {
+    if (DROPOUT == 6u) {
+        return vec2<u32>();
+    }
     if (DROPOUT < 2u) {
         return vec2<u32>(samples[base + row], site.pass_number);
     }
@@ -19,6 +23,9 @@ fn mask_address(base: u32, row: u32, site: Site) -> vec2<u32> {
 
 // Which of the units 4 unit_quad .. 4 unit_quad + 3 are kept: one Philox call for the four, two for a Latin hypercube.
 fn kept_units(site: Site, key: vec2<u32>, stream_and_site: u32, at: vec2<u32>, unit_quad: u32) -> vec4<bool> {
+    if (DROPOUT == 6u) {
+        return vec4<bool>(true);
+    }
     if (DROPOUT == 5u) {
         let bits = vec4<u32>(at.y) >> ((vec4<u32>(site.pass_number + 4u * unit_quad) + vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(31u));
         return (bits & vec4<u32>(1u)) == vec4<u32>(1u);

@@ -2,7 +2,7 @@
 
 use super::{Kernel, WORKGROUP, kernel, params};
 use crate::memory::Memory;
-use crate::step::{Section, Step, list_words};
+use crate::step::{DROPPED, Section, Step, list_words};
 
 const SOURCE: &str = concat!(include_str!("../../shaders/lib/step.wgsl"), include_str!("../../shaders/units.wgsl"));
 
@@ -102,7 +102,7 @@ impl Kernel for GatherWeight {
         for (a, row) in rows.into_iter().enumerate() {
             let out = &mut compact[a * width..][..width];
             out.fill(0);
-            for (out, column) in out.iter_mut().zip(&columns) {
+            for (out, column) in out.iter_mut().zip(&columns).filter(|&(_, &column)| row != DROPPED && column != DROPPED) {
                 *out = weight[row as usize * read_width + *column as usize];
             }
         }
@@ -124,8 +124,8 @@ impl Kernel for ScatterGradient {
         let columns = kept(step, member, self.sides.columns, self.params.columns);
         let (width, read_width) = self.params.widths();
         dweight[..self.params.rows as usize * width].fill(0);
-        for (a, row) in rows.into_iter().enumerate() {
-            for (b, column) in columns.iter().enumerate() {
+        for (a, row) in rows.into_iter().enumerate().filter(|&(_, row)| row != DROPPED) {
+            for (b, column) in columns.iter().enumerate().filter(|&(_, &column)| column != DROPPED) {
                 dweight[row as usize * width + *column as usize] = compact[a * read_width + b];
             }
         }
@@ -148,7 +148,7 @@ impl Kernel for GatherColumns {
         for r in 0..step.rows as usize {
             let out = &mut compact[r * width..][..width];
             out.fill(0);
-            for (out, column) in out.iter_mut().zip(columns) {
+            for (out, column) in out.iter_mut().zip(columns).filter(|&(_, &column)| column != DROPPED) {
                 *out = x[r * read_width + *column as usize];
             }
         }

@@ -3,8 +3,7 @@
 use super::run::Ensemble;
 use super::{MonteCarlo, bad};
 use crate::data::Inputs;
-use crate::mask_rule::MaskRule;
-use crate::network::{Dropout, DropoutMode, Layer};
+use crate::network::{DropoutMode, Layer};
 use crate::plan::PlannedSite;
 use crate::{Device, Model, Outputs, Result};
 
@@ -26,30 +25,18 @@ impl Model {
     /// More than 16 such units; otherwise as [`Model::monte_carlo`].
     pub fn average_over_masks(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         let options = MonteCarlo { one_network: true, ..MonteCarlo::default() };
-        let given: Vec<Option<Dropout>> = self.network().layers.iter().map(dropout_of).collect();
-        // Every mask is drawn whole, not as a list of the units that are kept.
-        let mut network = self.network().clone();
-        for layer in &mut network.layers {
-            if let Layer::Dropout(dropout) = layer
-                && dropout.mode == DropoutMode::Units
-            {
-                dropout.mode = DropoutMode::Inverted;
-            }
-        }
-        let whole = Model::new(network, self.weights().to_vec())?;
-        let sites = Ensemble::new(&whole, device, inputs, &options)?.sites()?;
+        let sites = Ensemble::new(self, device, inputs, &options)?.every_mask().sites()?;
         let units: u32 = sites.iter().map(|site| site.layout.units).sum();
         if units > MOST_UNITS {
             return bad("units", units, format!("all masks of at most {MOST_UNITS} units are tried; use monte_carlo for more"));
         }
         let options = MonteCarlo { draws: 1 << units, ..options };
-        let mut ensemble = Ensemble::new(&whole, device, inputs, &options)?.with_rule(MaskRule::EveryMask);
-        let cut = given.len() - ensemble.dropouts.len();
-        ensemble.dropouts = given[cut..].to_vec();
-        let columns = whole.network().outputs()? as usize;
+        let ensemble = Ensemble::new(self, device, inputs, &options)?.every_mask();
+        let layers = &ensemble.rest.network().layers;
+        let columns = self.network().outputs()? as usize;
         let mut sums = vec![0.0; inputs.rows() as usize * columns];
         ensemble.every_draw(|draw, row, values| {
-            let probability = probability(&sites, &ensemble.dropouts, draw);
+            let probability = probability(&sites, layers, draw);
             for (sum, &value) in sums[row * columns..].iter_mut().zip(values) {
                 *sum += probability * f64::from(value);
             }
@@ -58,18 +45,12 @@ impl Model {
     }
 }
 
-fn dropout_of(layer: &Layer) -> Option<Dropout> {
-    match layer {
-        Layer::Dropout(dropout) => Some(*dropout),
-        Layer::Dense(_) => None,
-    }
-}
-
 /// The probability of a mask, whose bits are the units of one site after the other.
-fn probability(sites: &[PlannedSite], dropouts: &[Option<Dropout>], mask: u32) -> f64 {
+fn probability(sites: &[PlannedSite], layers: &[Layer], mask: u32) -> f64 {
     let mut first = 0;
     let of_site = |site: &PlannedSite| {
-        let (units, dropout) = (site.layout.units, dropouts[site.layer].expect("a site is a dropout layer"));
+        let Layer::Dropout(dropout) = &layers[site.layer] else { unreachable!("a site is a dropout layer") };
+        let units = site.layout.units;
         let kept = (mask >> first & ((1u64 << units) - 1) as u32).count_ones();
         first += units;
         match dropout.mode {

@@ -5,17 +5,17 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::predictive::{Kept, Predictive, Sums};
-use super::{MonteCarlo, Sampling, bad, draw_scale, halves, with_exact_k};
+use super::{MonteCarlo, halves, thin};
 use crate::data::Inputs;
 use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
 use crate::mask_rule::MaskRule;
 use crate::model::{source, upload_data, upload_weights};
-use crate::network::{Dropout, DropoutMode, Layer};
+use crate::network::{DropoutMode, Layer, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Draws, Mode, Options, PlannedSite, Plans};
-use crate::rng::{self, Coordinates, Stream};
-use crate::step::{MemberStep, OptimizerStep, SiteStep, Step};
+use crate::rng;
+use crate::step::{DROPPED, MemberStep, OptimizerStep, SiteStep, Step};
 use crate::work::Work;
 use crate::{Device, Error, Model, Outputs, Result};
 
@@ -31,16 +31,15 @@ const FIRST_CHECK: u32 = 32;
 /// The draws of a model for some inputs.
 pub(super) struct Ensemble<'a> {
     device: &'a Device,
-    options: &'a MonteCarlo,
-    /// What runs in every draw.
+    pub(super) options: &'a MonteCarlo,
+    /// What runs in every draw: the weights, and the dropout layers as the caller has them.
     pub(super) rest: Model,
     /// Its inputs, with the sample numbers of the contract.
     pub(super) inputs: Inputs,
-    rule: MaskRule,
-    /// Whether the sites keep exactly k units.
-    exact_k: bool,
-    /// The modes that the dropout layers have in the caller's network.
-    pub(super) dropouts: Vec<Option<Dropout>>,
+    pub(super) rule: MaskRule,
+    /// What is planned, the first that has room for a draw runs it: with thinned layers, where all inputs of a draw share a mask and
+    /// that is faster, and whole ones.
+    planned: Vec<Network>,
 }
 
 /// Some of the inputs, on the device, and how their draws are laid out in batches.
@@ -66,31 +65,14 @@ impl<'a> Ensemble<'a> {
         };
         let first = options.first_sample;
         let inputs = inputs.clone().with_samples((first..=first + (inputs.rows() - 1)).collect())?;
-        let network = halves.rest.network();
-        let dropouts = network.layers.iter().map(|layer| match layer {
-            Layer::Dropout(dropout) => Some(*dropout),
-            Layer::Dense(_) => None,
-        });
-        let dropouts: Vec<Option<Dropout>> = dropouts.collect();
-        let exact_k = options.sampling == Sampling::ExactK;
-        let units = dropouts.iter().flatten().any(|dropout| dropout.mode == DropoutMode::Units);
-        if units && !options.one_network {
-            return bad(
-                "one_network",
-                false,
-                "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network",
-            );
-        }
-        let rest = match exact_k {
-            true => Model::new(with_exact_k(network), halves.rest.weights().to_vec())?,
-            false => halves.rest,
-        };
-        Ok(Self { device, options, rest, inputs, rule: options.sampling.rule(), exact_k: exact_k || units, dropouts })
+        let planned = thin::planned(halves.rest.network(), options, inputs.rows())?;
+        Ok(Self { device, options, rest: halves.rest, inputs, rule: options.sampling.rule(), planned })
     }
 
-    /// The same with another rule.
-    pub(super) fn with_rule(self, rule: MaskRule) -> Self {
-        Self { rule, ..self }
+    /// Every mask there is, as 2^units draws of whole layers.
+    pub(super) fn every_mask(mut self) -> Self {
+        self.planned = vec![thin::whole(self.rest.network())];
+        Self { rule: MaskRule::EveryMask, ..self }
     }
 
     fn readout(&self) -> Readout {
@@ -109,7 +91,7 @@ impl<'a> Ensemble<'a> {
         let inputs = inputs.min(rows / pairs).max(1);
         let most = match self.options.until_se {
             // The kept units of a draw are listed in its step, so that a step has one draw.
-            _ if self.exact_k => 1,
+            _ if thin::is_thinned(&self.planned[0]) => 1,
             // A batch is drawn whole before its errors are looked at.
             Some(_) => self.options.draws.min(FIRST_CHECK),
             None => self.options.draws,
@@ -140,59 +122,80 @@ impl<'a> Ensemble<'a> {
             store_output: false,
             store_gradient: false,
         };
-        let plan = plans.add(self.rest.network(), options)?;
+        for network in &self.planned {
+            plans.add(network, options.clone())?;
+        }
+        // All plans share the buffers of their weights and inputs.
         let executor = Executor::new(self.device, plans)?;
-        upload_weights(&executor, plan, 0, &self.rest)?;
-        upload_data(&executor, plan, self.rest.network(), &inputs, None)?;
+        upload_weights(&executor, 0, 0, &self.rest)?;
+        upload_data(&executor, 0, self.rest.network(), &inputs, None)?;
         Ok(Chunk { executor, inputs: inputs.rows(), tile })
     }
 
-    fn site(&self, site: &PlannedSite, draw: u32, first_bit: u32) -> SiteStep {
-        let (Layer::Dropout(dropout), Some(given)) = (&self.rest.network().layers[site.layer], self.dropouts[site.layer]) else {
+    /// What a site takes in a step that begins with `draw`; `None` where it has no room for the units that are kept.
+    fn site(&self, network: &Network, site: &PlannedSite, draw: u32, first_bit: u32) -> Option<SiteStep> {
+        let (Layer::Dropout(given), Layer::Dropout(planned)) =
+            (&self.rest.network().layers[site.layer], &network.layers[site.layer])
+        else {
             unreachable!("layer {} is planned as a site, so it is dropout", site.layer)
         };
-        let (units, key) = (site.layout.units, rng::key(self.options.seed));
-        let exact_k = dropout.mode == DropoutMode::Units;
-        let scale = draw_scale(&given, exact_k, units);
-        let plain = SiteStep { scale, ..SiteStep::new(dropout.keep, 0) };
-        match self.rule {
-            MaskRule::EveryMask => SiteStep { threshold: 0, keep_all: 0, pass: first_bit, ..plain },
-            _ if exact_k => {
-                let at = Coordinates { stream: Stream::MonteCarloMask, site: site.site, pass: draw, sample: 0 };
-                SiteStep { scale, ..SiteStep::exact_k(dropout, units, at, key) }
+        let units = site.layout.units;
+        let scale = self.options.scale(given, units);
+        let plain = SiteStep { scale, ..SiteStep::new(planned.keep, 0) };
+        if planned.mode == DropoutMode::Units {
+            let mut kept = self.options.kept_units(given, site.site, units, [draw, 0]);
+            let room = site.layout.kept.unwrap_or(0) as usize;
+            if kept.len() > room {
+                return None;
             }
-            _ => self.options.site_step(plain, dropout),
+            let keep_all = u32::from(room > 0);
+            kept.resize(room, DROPPED);
+            return Some(SiteStep { threshold: 0, keep_all, scale, pass: draw, units, kept });
         }
+        Some(match self.rule {
+            MaskRule::EveryMask => SiteStep { threshold: 0, keep_all: 0, pass: first_bit, ..plain },
+            _ => self.options.site_step(plain, given),
+        })
     }
 
-    /// The steps of some draws of a chunk, draw after draw.
-    fn steps<'b>(&'b self, chunk: &Chunk, draws: Range<u32>, first: u32) -> impl Iterator<Item = Step> + use<'b> {
-        let ([inputs, together], all, end) = (chunk.tile, chunk.inputs, draws.end);
-        let sites = chunk.executor.plans().plans[0].sites.clone();
-        let tiles =
-            draws.step_by(together as usize).flat_map(move |draw| (0..all).step_by(inputs as usize).map(move |i| (draw, i)));
-        tiles.map(move |(draw, position)| {
-            let (inputs, draws) = (inputs.min(all - position), together.min(end - draw));
+    /// The member of a step and its plan, the first that has room for the draw.
+    fn member(&self, plans: &Plans, draw: u32) -> (usize, MemberStep) {
+        let member = |(plan, network): (usize, &Network)| {
             let mut first_bit = 0;
-            let sites = sites.iter().map(|site| {
-                let step = self.site(site, draw, first_bit);
+            let sites = plans.plans[plan].sites.iter().map(|site| {
+                let step = self.site(network, site, draw, first_bit);
                 first_bit += site.layout.units;
                 step
             });
-            let member =
-                MemberStep { key: rng::key(self.options.seed), optimizer: OptimizerStep::default(), sites: sites.collect() };
-            let step = Step::new(inputs * draws, vec![member]);
-            Step { position, epoch: draw, batch_rows: inputs, accumulated: draw - first, ..step }
+            let (key, sites) = (rng::key(self.options.seed), sites.collect::<Option<_>>()?);
+            Some((plan, MemberStep { key, optimizer: OptimizerStep::default(), sites }))
+        };
+        self.planned.iter().enumerate().find_map(member).expect("the last plan has whole layers or room for exactly k units")
+    }
+
+    /// Some draws of a chunk, draw after draw.
+    fn work<'b>(&'b self, chunk: &Chunk, draws: Range<u32>, first: u32) -> impl Iterator<Item = Work> + use<'b, 'a> {
+        let ([inputs, together], all, end) = (chunk.tile, chunk.inputs, draws.end);
+        let members = draws.step_by(together as usize).map(|draw| (draw, self.member(chunk.executor.plans(), draw)));
+        let members: Vec<_> = members.collect();
+        members.into_iter().flat_map(move |(draw, (plan, member))| {
+            let draws = together.min(end - draw);
+            (0..all).step_by(inputs as usize).map(move |position| {
+                let inputs = inputs.min(all - position);
+                let step = Step::new(inputs * draws, vec![member.clone()]);
+                let step = Step { position, epoch: draw, batch_rows: inputs, accumulated: draw - first, ..step };
+                Work { plan, step }
+            })
         })
     }
 
     /// Runs some draws of a chunk; `observe` is told of the rows of each step.
     fn run(&self, chunk: &mut Chunk, draws: Range<u32>, first: u32, mut observe: impl FnMut(u64)) -> Result<()> {
-        let mut steps = self.steps(chunk, draws, first).peekable();
+        let mut all = self.work(chunk, draws, first).peekable();
         let (mut pacer, mut in_flight) = (Pacer::default(), VecDeque::new());
         loop {
-            if in_flight.len() < pacer.room() && steps.peek().is_some() {
-                let work: Vec<Work> = steps.by_ref().take(pacer.next()).map(|step| Work { plan: 0, step }).collect();
+            if in_flight.len() < pacer.room() && all.peek().is_some() {
+                let work: Vec<Work> = all.by_ref().take(pacer.next()).collect();
                 let rows: u64 = work.iter().map(|work| u64::from(work.step.rows)).sum();
                 let submitted = Instant::now();
                 in_flight.push_back((chunk.executor.submit(&work)?, work.len(), rows, submitted));
@@ -298,10 +301,10 @@ impl<'a> Ensemble<'a> {
         Ok(())
     }
 
-    /// The sites of the plan in their order, with their layers.
+    /// The sites of the last plan in their order, with their layers.
     pub(super) fn sites(&self) -> Result<Vec<PlannedSite>> {
         let chunk = self.chunk(0..1, 0)?;
-        Ok(chunk.executor.plans().plans[0].sites.clone())
+        Ok(chunk.executor.plans().plans[self.planned.len() - 1].sites.clone())
     }
 }
 

@@ -1,9 +1,7 @@
 //! The thinned network of a draw: smaller, without dropout, with the same answers.
 
-use super::{MonteCarlo, Sampling, bad, draw_scale};
-use crate::network::{Dropout, DropoutMode, Layer, Network};
-use crate::rng::{self, Coordinates, Stream};
-use crate::step::SiteStep;
+use super::{MonteCarlo, bad};
+use crate::network::{Layer, Network};
 use crate::{Model, Result};
 
 impl Model {
@@ -31,7 +29,11 @@ impl Model {
             match layer {
                 Layer::Dropout(dropout) => {
                     let site = sites[i].expect("a dropout layer has a site");
-                    let kept = kept(dropout, options, site, factors.len() as u32, [draw, sample]);
+                    let units = factors.len() as u32;
+                    let mut kept = vec![0.0; factors.len()];
+                    for unit in options.kept_units(dropout, site, units, [draw, sample]) {
+                        kept[unit as usize] = options.scale(dropout, units);
+                    }
                     factors.iter_mut().zip(kept).for_each(|(factor, kept)| *factor *= kept);
                 }
                 Layer::Dense(dense) => {
@@ -70,26 +72,4 @@ fn keep_units(network: &mut Network, weights: &mut [Vec<f32>], units: &[usize]) 
     if let Some(Layer::Dense(dense)) = network.layers.last_mut() {
         dense.units = units.len() as u32;
     }
-}
-
-/// The factor of every unit of a site in a draw, 0 where it is dropped.
-fn kept(dropout: &Dropout, options: &MonteCarlo, site: u32, units: u32, [draw, sample]: [u32; 2]) -> Vec<f32> {
-    if dropout.keep.threshold() == 1 << 32 {
-        return vec![1.0; units as usize];
-    }
-    let key = rng::key(options.seed);
-    let sample = if options.one_network { 0 } else { sample };
-    let exact_k = options.sampling == Sampling::ExactK || dropout.mode == DropoutMode::Units;
-    let scale = draw_scale(dropout, exact_k, units);
-    if exact_k {
-        let at = Coordinates { stream: Stream::MonteCarloMask, site, pass: draw, sample: 0 };
-        let mut factors = vec![0.0; units as usize];
-        rng::exact_k(at, units, dropout.kept_count(units), key).into_iter().for_each(|unit| factors[unit as usize] = scale);
-        return factors;
-    }
-    let (rule, step) =
-        (options.sampling.rule(), options.site_step(SiteStep { scale, ..SiteStep::new(dropout.keep, 0) }, dropout));
-    let at = rng::stream_and_site(Stream::MonteCarloMask, site);
-    let quads = (0..units.div_ceil(4)).flat_map(|quad| rule.kept(&step, key, at, [sample, draw], quad));
-    quads.take(units as usize).map(|kept| if kept { scale } else { 0.0 }).collect()
 }

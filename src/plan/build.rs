@@ -310,7 +310,9 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn site_mask(&self, index: usize) -> SiteMask {
-        SiteMask { index, rule: self.rule() }
+        // What is kept for the whole batch is all of the matrices that a thinned layer works on.
+        let rule = if self.kept_units(index).is_some() { MaskRule::All } else { self.rule() };
+        SiteMask { index, rule }
     }
 
     pub(super) fn stream_and_site(&self, site: Option<usize>) -> u32 {

@@ -9,7 +9,7 @@ use crate::memory::Tensor;
 use crate::{Error, Result};
 
 impl Builder<'_> {
-    /// How many units a site keeps for a whole batch; `None` where every sample has a mask of its own, and where none is kept: such
+    /// How many units a site keeps for a whole batch, or has room for; `None` where every sample has a mask of its own, and where none is kept: such
     /// a site is planned like one of keep_prob 0.
     pub(super) fn kept_units(&self, index: usize) -> Option<u32> {
         self.plan.sites[index].layout.kept.filter(|&kept| kept > 0)

@@ -12,7 +12,7 @@ const DRAWS: u32 = 37;
 
 /// The rules under which each row has a draw of its own.
 pub(super) fn rules() -> impl Iterator<Item = MaskRule> + Clone {
-    MaskRule::ALL.into_iter().filter(|&rule| rule != MaskRule::Pass)
+    MaskRule::ALL.into_iter().filter(|&rule| rule != MaskRule::Pass && rule != MaskRule::All)
 }
 
 /// The step with a site that is drawn under a rule, its rate kept where the rule has one.

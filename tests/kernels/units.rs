@@ -4,7 +4,7 @@ use thinnet::Dropout;
 use thinnet::kernels::thinned_update::ThinnedUpdate;
 use thinnet::kernels::units::{GatherColumns, GatherWeight, ScatterGradient, Sides, UnitsParams};
 use thinnet::plan::Update;
-use thinnet::step::{Draw, SiteStep, Step};
+use thinnet::step::{DROPPED, Draw, SiteStep, Step};
 
 use super::{Case, Slot, bits, seed};
 use crate::common::{numbers, step, words};
@@ -45,12 +45,16 @@ fn shapes() -> impl Iterator<Item = (Shape, u32)> {
 /// Each member keeps units of its own at each of the two sites.
 fn thinned(rows: u32, members: u32, Shape { whole, kept, .. }: Shape) -> Step {
     let mut step = step(rows, members, &[0.5]);
-    for member in &mut step.members {
+    for (m, member) in step.members.iter_mut().enumerate() {
         for site in 0..2 {
             let dropout = Dropout::units(f64::from(kept[site]) / f64::from(whole[site])).unwrap();
             let draw = Draw { key: member.key, site: site as u32, units: whole[site], epoch: 3, update: 11 };
             member.sites.push(SiteStep::of(&dropout, &draw));
-            assert_eq!(member.sites[1 + site].kept.len() as u32, kept[site]);
+            let list = &mut member.sites[1 + site].kept;
+            assert_eq!(list.len() as u32, kept[site]);
+            // The second member keeps fewer units than its list has room for.
+            let room = list.len();
+            list[room - room / 3 * m..].fill(DROPPED);
         }
     }
     step

@@ -47,7 +47,7 @@ pub(super) fn variant(kind: u32, dropout: u32, optimizer: u32) -> Constants {
 
 /// Every activation with and without dropout, every rule of masks and every optimizer.
 fn plain_variants() -> Vec<Constants> {
-    (0..6).flat_map(|kind| [0, 1, 2 + kind % 4].map(|dropout| variant(kind, dropout, kind % 3 + 1))).collect()
+    (0..6).flat_map(|kind| [0, 1, 2 + kind % 5].map(|dropout| variant(kind, dropout, kind % 3 + 1))).collect()
 }
 
 /// Some of the activations, one for each shape: every width of subgroups, or every tile.

@@ -1,0 +1,114 @@
+//! Draws of one network for all inputs run on thinned layers: without the dropped units, their weights and their products.
+//!
+//! The units of a draw are listed in its step, as those of per-batch unit dropout are in training. Sites of exactly k units have lists
+//! of k. A site with a word for each unit keeps now more, now fewer: its list has room for four deviations above the mean, and the
+//! rare draw that keeps more runs on whole layers.
+
+use super::{MonteCarlo, Sampling, bad, drops};
+use crate::Result;
+use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network};
+
+/// Inputs of a draw from which on thinned layers pay: gathering the weights of a draw costs as much as the products of some hundred
+/// rows. Measured on lavapipe; see README.md.
+const INPUTS: u32 = 512;
+
+/// The networks to plan for a model's draws.
+///
+/// # Errors
+/// Per-batch unit dropout where each input has masks of its own.
+pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32) -> Result<Vec<Network>> {
+    if options.sampling == Sampling::ExactK {
+        return Ok(vec![changed(network, |dropout, _| dropout.mode = DropoutMode::Units)]);
+    }
+    let units = network.layers.iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units));
+    if units && !options.one_network {
+        return bad(
+            "one_network",
+            false,
+            "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network",
+        );
+    }
+    if options.one_network && inputs >= INPUTS && can_thin(network) {
+        let thinned = changed(network, |dropout, units| {
+            if dropout.mode != DropoutMode::Units {
+                dropout.mode = DropoutMode::Units;
+                dropout.keep = room(dropout.keep, units);
+            }
+        });
+        if products(&thinned) * 4 <= products(network) * 3 {
+            return Ok(vec![thinned, network.clone()]);
+        }
+    }
+    Ok(vec![network.clone()])
+}
+
+/// The network with a mask for each row at every site.
+pub(super) fn whole(network: &Network) -> Network {
+    changed(network, |dropout, _| {
+        if dropout.mode == DropoutMode::Units {
+            dropout.mode = DropoutMode::Inverted;
+        }
+    })
+}
+
+/// Whether a planned network has layers whose units are listed.
+pub(super) fn is_thinned(network: &Network) -> bool {
+    network.layers.iter().any(|layer| drops(layer) && matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units))
+}
+
+/// The network with its dropout layers that drop something changed, given their numbers of units.
+fn changed(network: &Network, change: impl Fn(&mut Dropout, u32)) -> Network {
+    let mut network = network.clone();
+    let mut units = network.input.0.iter().product();
+    for layer in &mut network.layers {
+        let active = drops(layer);
+        match layer {
+            Layer::Dense(dense) => units = dense.units,
+            Layer::Dropout(dropout) if active => change(dropout, units),
+            Layer::Dropout(_) => {}
+        }
+    }
+    network
+}
+
+/// Whether every site stands in front of a dense layer, and behind one or first.
+fn can_thin(network: &Network) -> bool {
+    let layers: Vec<_> = network.layers.iter().filter(|layer| drops(layer) || matches!(layer, Layer::Dense(_))).collect();
+    let dense = |layer: Option<&&Layer>| matches!(layer, Some(Layer::Dense(_)));
+    (0..layers.len()).filter(|&i| drops(layers[i])).all(|i| dense(layers.get(i + 1)) && (i == 0 || dense(layers.get(i - 1))))
+}
+
+/// As many of n units as a draw keeps, and four deviations more, as a keep_prob that keeps exactly as many. Whole workgroups of a
+/// matrix product: rounded up to 32.
+fn room(keep: KeepProb, n: u32) -> KeepProb {
+    let (p, units) = (keep.get(), f64::from(n));
+    let most = (p * units + 4.0 * (p * (1.0 - p) * units).sqrt()).ceil() as u32;
+    let most = most.max(1).next_multiple_of(32).min(n);
+    KeepProb::new(f64::from(most) / units).expect("at most n of n units")
+}
+
+/// Products of a row.
+fn products(network: &Network) -> u64 {
+    let (mut inputs, mut all) = (network.input.0.iter().product::<u32>(), 0);
+    // What a site leaves of the layer in front of it, by going back.
+    let mut layers: Vec<[u32; 2]> = Vec::new();
+    for layer in &network.layers {
+        match layer {
+            Layer::Dense(dense) => {
+                layers.push([inputs, dense.units]);
+                inputs = dense.units;
+            }
+            Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units && drops(layer) => {
+                inputs = dropout.kept_count(inputs);
+                if let Some(last) = layers.last_mut() {
+                    last[1] = inputs;
+                }
+            }
+            Layer::Dropout(_) => {}
+        }
+    }
+    for [inputs, outputs] in layers {
+        all += u64::from(inputs) * u64::from(outputs);
+    }
+    all
+}
