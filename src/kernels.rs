@@ -16,6 +16,7 @@ pub mod activation;
 pub mod dense;
 pub mod dropout;
 pub mod gather;
+pub mod gaussian;
 pub mod gradients;
 pub mod loss;
 pub mod matmul;
@@ -58,6 +59,8 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutRagged::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
+    &gaussian::GaussianNll::ENTRY,
+    &gaussian::GaussianNllForward::ENTRY,
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,

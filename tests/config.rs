@@ -129,7 +129,7 @@ fn several() -> Vec<Config> {
         LrSchedule::InverseTime { decay: 0.1 + 0.2 },
     ];
     let seeds = [0, 1, i64::MAX as u64, 1 << 63, u64::MAX];
-    let losses = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
+    let losses = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError, Loss::GaussianNll];
     let paths = ["digits", "a \"quoted\" folder/train.csv", "C:\\data\\x.npz", "größe"];
     let targets = [None, Some(Target::One("price".into())), Some(Target::Many(vec!["a b".into(), "c".into()]))];
     let at = |i: u32| i as usize;

@@ -17,6 +17,7 @@ use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 mod activation;
 mod dense;
 mod dropout;
+mod gaussian;
 mod gradients;
 mod loss;
 mod optimizer;
@@ -49,6 +50,7 @@ cases! {
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
+    gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
