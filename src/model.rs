@@ -216,8 +216,9 @@ impl Model {
     }
 
     /// What the loss makes of the output, `[rows, outputs]`: class probabilities `softmax(logits)`, for binary cross-entropy
-    /// `sigmoid(logits)`, for squared error the output itself; for the Gaussian likelihood of k targets the first k are the means, the
-    /// last k the standard deviations `e^(max(s, -20) / 2)`. [`Model::in_own_units`] undoes the standardisation of the targets.
+    /// `sigmoid(logits)`, for squared error the output itself; for the Gaussian likelihood of k targets the first k are the
+    /// means, the last k the standard deviations `e^(max(s, -20) / 2)`. [`Model::in_own_units`] undoes the standardisation of the
+    /// targets.
     ///
     /// # Errors
     /// As [`Model::logits`].

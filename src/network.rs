@@ -366,16 +366,16 @@ impl Network {
     /// # Errors
     /// An odd number of outputs where each target takes two.
     fn check_outputs(&self) -> Result<()> {
-        let dense = self.layers.iter().enumerate().filter_map(|(i, layer)| match layer {
+        let mut dense = self.layers.iter().enumerate().filter_map(|(i, layer)| match layer {
             Layer::Dense(dense) => Some((i, dense.units)),
             Layer::Dropout(_) => None,
         });
-        match dense.last() {
+        match dense.next_back() {
             Some((i, units)) if self.loss == Loss::GaussianNll && units % 2 == 1 => Err(Error::Network {
                 place: format!("layer {i} (dense)"),
                 problem: format!(
-                    "units = {units}: the loss gaussian_nll takes a mean and a log variance for each target, so the last layer has \
-                     twice as many units as there are targets, as {} for {units}",
+                    "units = {units}: the loss gaussian_nll takes a mean and a log variance for each target, so the last layer \
+                     has twice as many units as there are targets, as {} for {units}",
                     2 * units
                 ),
             }),

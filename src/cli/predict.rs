@@ -12,8 +12,8 @@ use super::{Cli, Failure};
 
 /// Answer for every row of some data.
 ///
-/// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units; with the
-/// loss gaussian_nll the mean of each target, then the standard deviation of each.
+/// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units; with
+/// the loss gaussian_nll the mean of each target, then the standard deviation of each.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -17,8 +17,8 @@ impl Model {
     /// What [`Model::predict`] answered, in the units that the targets had before they were standardised.
     ///
     /// A target `y = mean + deviation t` has the mean `mean + deviation E[t]` and the variance `deviation^2 Var[t]`, so that of
-    /// [`Loss::GaussianNll`] the means are shifted and scaled, the standard deviations scaled alone. Nothing happens where the targets were
-    /// not standardised.
+    /// [`Loss::GaussianNll`] the means are shifted and scaled, the standard deviations scaled alone. Nothing happens where the
+    /// targets were not standardised.
     ///
     /// # Panics
     /// If the rows do not have as many columns as the network has outputs.

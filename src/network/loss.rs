@@ -24,11 +24,11 @@ pub enum Loss {
     /// 2017, equation 8): `L = mean over the batch and the targets of (s + (t - mu)^2 e^-s) / 2`.
     ///
     /// The network has 2 k outputs for k targets: the first k are the means mu, in the targets' unit, the last k the logarithms s
-    /// of the variances. The constant log(2 pi) / 2 is left out, as in PyTorch's `GaussianNLLLoss(full=False)`; L may be negative.
-    /// Below [`LEAST_LOG_VARIANCE`] s counts as that, and has gradient 0: L is the likelihood under the variance
-    /// `e^max(s, -20)`, and its gradient that of this function (0.5 (1 - (t - mu)^2 e^20) at the bound itself). Upwards nothing can
-    /// overflow. (PyTorch bounds the variance by 1e-6 and lets the gradient pass.) Targets with residuals near 4.5e-5 need another
-    /// unit: standardise them. No row is right or wrong.
+    /// of the variances. The constant log(2 pi) / 2 is left out, as in PyTorch's `GaussianNLLLoss(full=False)`; L may be
+    /// negative. Below [`LEAST_LOG_VARIANCE`] s counts as that, and has gradient 0: L is the likelihood under the variance
+    /// `e^max(s, -20)`, and its gradient that of this function (0.5 (1 - (t - mu)^2 e^20) at the bound itself). Upwards nothing
+    /// can overflow. (PyTorch bounds the variance by 1e-6 and lets the gradient pass.) Targets with residuals near 4.5e-5 need
+    /// another unit: standardise them. No row is right or wrong.
     GaussianNll,
 }
 

@@ -1,32 +1,33 @@
 //! L2 as a prior: the weight decay with which dropout approximates a Gaussian process.
 //!
-//! Gal and Ghahramani (ICML 2016, section 3 and equation 7; appendix, section 4.2) minimise, for N rows, D targets a row and weights M
-//! whose input units are kept with probability p,
+//! Gal and Ghahramani (ICML 2016, section 3 and equation 7; appendix, section 4.2) minimise, for N rows, D targets a row and
+//! weights M whose input units are kept with probability p,
 //!
 //! ```text
 //! J = 1/(2N) sum_n |y_n - f(x_n)|^2 + lambda |M|^2,      lambda = p l^2 / (2 N tau)
 //! ```
 //!
-//! l is the prior length scale, tau the precision of the observation noise. This crate's mean squared error is a mean over rows and
-//! targets without the 1/2, and weight decay wd adds `wd W` to its gradient, the gradient of `wd/2 |W|^2`:
+//! l is the prior length scale, tau the precision of the observation noise. This crate's mean squared error is a mean over rows
+//! and targets without the 1/2, and weight decay wd adds `wd W` to its gradient, the gradient of `wd/2 |W|^2`:
 //!
 //! ```text
 //! ours = 1/(ND) sum_n |y_n - f(x_n)|^2 + wd/2 |W|^2 = (2/D) J    where    wd/2 |W|^2 = (2 lambda / D) |M|^2
 //! ```
 //!
-//! The paper's f(x) = (x z) M, z the mask, has no 1 / p: that is vanilla dropout, W = M, and `wd = 4 lambda / D`. Inverted dropout
-//! computes (x z / p) W, so that W = p M and |M|^2 = |W|^2 / p^2:
+//! The paper's f(x) = (x z) M, z the mask, has no 1 / p: that is vanilla dropout, W = M, and `wd = 4 lambda / D`. Inverted
+//! dropout computes (x z / p) W, so that W = p M and |M|^2 = |W|^2 / p^2:
 //!
 //! ```text
 //! wd = 2 p l^2 / (N tau D)       vanilla
 //! wd = 2 l^2 / (p N tau D)       inverted, and shared units, which are scaled by 1 / p but for rounding of their number
 //! ```
 //!
-//! Where tau goes: the paper divides -log p(y) by it. [`Loss::GaussianNll`](crate::Loss::GaussianNll) has the variances in -log p(y), of
-//! which it is 1/D: there tau is 2 in these formulas, and nothing is divided by it.
+//! Where tau goes: the paper divides -log p(y) by it. [`Loss::GaussianNll`](crate::Loss::GaussianNll) has the variances in -log
+//! p(y), of which it is 1/D: there tau is 2 in these formulas, and nothing is divided by it.
 //!
-//! What does not fit exactly: one weight decay serves all parameters, so that layers behind sites of other rates have another length scale,
-//! and biases, whose term in the paper has no p, are decayed by as much as weights. AdamW's decay is decoupled and no L2.
+//! What does not fit exactly: one weight decay serves all parameters, so that layers behind sites of other rates have another
+//! length scale, and biases, whose term in the paper has no p, are decayed by as much as weights. AdamW's decay is decoupled and
+//! no L2.
 
 use crate::network::{Dropout, DropoutMode};
 use crate::{Error, Result};
@@ -71,8 +72,8 @@ fn checked(option: &'static str, value: f64) -> Result<()> {
     }
 }
 
-/// The weight decay of a training with mean squared error under which dropout approximates a Gaussian process with observation noise
-/// of this precision: `2 p l^2 / (N precision D)` for vanilla dropout, `2 l^2 / (p N precision D)` for inverted dropout.
+/// The weight decay of a training with mean squared error under which dropout approximates a Gaussian process with observation
+/// noise of this precision: `2 p l^2 / (N precision D)` for vanilla dropout, `2 l^2 / (p N precision D)` for inverted dropout.
 ///
 /// The precision is 1 / variance in the unit that the network is trained in, of standardised targets if they are. With
 /// [`Loss::GaussianNll`](crate::Loss::GaussianNll) it is 2. The module `optimizer::prior` has the derivation.
@@ -95,8 +96,8 @@ pub fn weight_decay_of(prior: &Prior, precision: f64) -> Result<f64> {
 }
 
 /// The precision of the observation noise that a training with this weight decay implies: the inverse of [`weight_decay_of`], and
-/// equation 7 of Gal and Ghahramani 2016 for this crate's loss. Monte-Carlo predictions have `1 / precision` as variance beside that of the
-/// draws.
+/// equation 7 of Gal and Ghahramani 2016 for this crate's loss. Monte-Carlo predictions have `1 / precision` as variance beside
+/// that of the draws.
 ///
 /// # Errors
 /// As [`weight_decay_of`]; a weight decay of 0 implies no finite precision.
@@ -136,8 +137,8 @@ mod tests {
         gradients
     }
 
-    /// The paper's objective times tau, -log p(y) / N + p l^2 / (2N) |M|^2, written down from the paper: over vanilla dropout, with
-    /// 0.5 tau d^2 a target (the constants do not matter), or with the variances that the network gives.
+    /// The paper's objective times tau, -log p(y) / N + p l^2 / (2N) |M|^2, written down from the paper: over vanilla dropout,
+    /// with 0.5 tau d^2 a target (the constants do not matter), or with the variances that the network gives.
     fn paper(network: &Network, weights: &[Vec<f64>], length_scale: f64, tau: f64) -> f64 {
         let masks = Masks::Drawn { seed: 7, pass: 1, update: 0, samples: &SAMPLES };
         let (inputs, targets) = (numbers(18, 0.3), numbers(12, 0.9));
@@ -199,7 +200,8 @@ mod tests {
                     let found = ours(&network, &w, decay);
                     let found = [found[0].clone(), found[2].clone()];
                     let expected: Vec<Vec<f64>> = paper.iter().map(|g| g.iter().map(|g| factor * scale * g).collect()).collect();
-                    // Central differences of step 1e-5 are off by 1e-10 times third derivatives, of f64 by 1e-16 / 1e-5. One per cent of the length scale is 2 % of a penalty of 0.03 to 0.5.
+                    // Central differences of step 1e-5 are off by 1e-10 times third derivatives, of f64 by 1e-16 / 1e-5. One per
+                    // cent of the length scale is 2 % of a penalty of 0.03 to 0.5.
                     let apart = largest_difference(&found, &expected);
                     assert_eq!(apart < 1e-6, change == 1.0, "{loss:?}, {:?}, length scale x {change}: {apart:e}", dropout.mode);
                 }
