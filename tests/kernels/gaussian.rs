@@ -44,7 +44,7 @@ fn logits_of_row(i: u32, values: &[f32]) -> Vec<f32> {
 }
 
 fn inputs(valid: u32, batch: u32, targets: u32) -> [Slot<'static>; 5] {
-    let of_row = |i: u32, values: &[f32]| values.iter().map(|v| if i % 3 == 0 { 0.0 } else { 3.0 * v }).collect();
+    let of_row = |i: u32, values: &[f32]| values.iter().map(|v| if i.is_multiple_of(3) { 0.0 } else { 3.0 * v }).collect();
     let wanted = matrix(ROWS, targets, &numbers((ROWS * targets) as usize, 79), of_row);
     let logits = move |m| {
         let values = numbers((valid * 2 * targets) as usize, seed("logits", m));
