@@ -116,6 +116,10 @@ mutant selu-without-lambda killed 'kernels::' shaders/lib/activation.wgsl 'LAMBD
 mutant selu-near-zero-cancels killed 'kernels::' shaders/lib/activation.wgsl 'b > vec4<f32>(-0.25)' 'b > vec4<f32>(0.25)'
 mutant leaky-slope-in-backward-forgotten killed 'kernels::' shaders/lib/activation.wgsl 'select(SLOPE * d, d, f' 'select(vec4<f32>(), d, f'
 mutant gelu-bend-forgotten killed 'kernels::' shaders/activation.wgsl 'share + share * (1.0 - share)' 'share + 0.0 * share * (1.0 - share)'
+mutant variance-without-a-bound killed 'kernels::' shaders/gaussian.wgsl 'return select(s, LOWEST, s < LOWEST);' 'return s;'
+mutant gradient-below-the-bound killed 'kernels::' shaders/gaussian.wgsl '/ terms, 0.0, s < LOWEST)' '/ terms, 0.0, false)'
+mutant deviations-shifted-by-the-mean killed 'runs::' src/data/preprocessing.rs '|value, _, deviation| value * deviation)' '|value, mean, deviation| value * deviation + mean)'
+mutant prior-without-the-scale killed 'prior::' src/optimizer/prior.rs '_ => f64::from(dropout.keep.scale()),' '_ => dropout.keep.get(),'
 mutant logistic-loss-by-log killed 'kernels::' shaders/targets.wgsl 'log_one_plus(exp(-abs(logit)))' 'log(1.0 + exp(-abs(logit)))'
 mutant targets-of-the-batch-row killed 'kernels::' shaders/targets.wgsl 'return rows[member * p.rows_stride + row] * p.targets_row;' 'return (row + 0u * rows[member * p.rows_stride]) * p.targets_row;'
 mutant squared-error-not-a-mean-of-outputs killed 'kernels::' shaders/targets.wgsl '2.0 * (logits[z + c] - targets[t + c]) / count' '2.0 * (logits[z + c] - targets[t + c]) / f32(step.batch_rows)'
@@ -169,7 +173,7 @@ mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs
 mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs 'if !training && dropout.eval_scale()' 'if dropout.eval_scale()'
 mutant vanilla-scaled-in-training killed 'gradients:: learning::' src/network/dropout.rs 'DropoutMode::Vanilla => 1.0,' 'DropoutMode::Vanilla => self.keep.scale(),'
 mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/backward.rs 'GeluBackward { params, dy, x: y, dx }' 'GeluBackward { params, dy, x: dy, dx }'
-mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/batch.rs 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),' 'Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes),'
+mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/batch.rs '_ => u64::from(self.network.targets()?).next_multiple_of(4),' '_ => u64::from(self.network.targets()?),'
 
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'

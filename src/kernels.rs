@@ -17,6 +17,7 @@ pub mod dense;
 pub mod draws;
 pub mod dropout;
 pub mod gather;
+pub mod gaussian;
 pub mod gradients;
 pub mod loss;
 pub mod matmul;
@@ -63,6 +64,8 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutRagged::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
+    &gaussian::GaussianNll::ENTRY,
+    &gaussian::GaussianNllForward::ENTRY,
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,

@@ -14,6 +14,7 @@ use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
 mod transfer;
+mod units;
 
 use transfer::check_inputs;
 pub(crate) use transfer::{check_data, download, download_weights, source, target_values, upload_data, upload_weights};
@@ -142,9 +143,9 @@ impl Model {
     /// Means, deviations or names of inputs of another number than the network has, a deviation that is not positive.
     pub fn with_preprocessing(self, preprocessing: Preprocessing) -> Result<Self> {
         let inputs = self.network.input.0.iter().product::<u32>() as usize;
-        let outputs = self.network.outputs()? as usize;
+        let targets = self.network.targets()? as usize;
         for (what, standardization, width) in
-            [("inputs", &preprocessing.inputs, inputs), ("targets", &preprocessing.targets, outputs)]
+            [("inputs", &preprocessing.inputs, inputs), ("targets", &preprocessing.targets, targets)]
         {
             let Some(Standardization { mean, deviation }) = standardization else { continue };
             if mean.len() != width || deviation.len() != width {
@@ -220,7 +221,9 @@ impl Model {
     }
 
     /// What the loss makes of the output, `[rows, outputs]`: class probabilities `softmax(logits)`, for binary cross-entropy
-    /// `sigmoid(logits)`, for squared error the output itself.
+    /// `sigmoid(logits)`, for squared error the output itself; for the Gaussian likelihood of k targets the first k are the
+    /// means, the last k the standard deviations `e^(max(s, -20) / 2)`. [`Model::in_own_units`] undoes the standardisation of the
+    /// targets.
     ///
     /// # Errors
     /// As [`Model::logits`].
@@ -232,6 +235,7 @@ impl Model {
                 outputs.values.iter_mut().for_each(|z| *z = (1.0 / (1.0 + libm::exp(-f64::from(*z)))) as f32);
             }
             Loss::MeanSquaredError => {}
+            Loss::GaussianNll => outputs.deviations(),
         }
         Ok(outputs)
     }

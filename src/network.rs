@@ -9,8 +9,10 @@ use crate::{Error, Result};
 
 mod dropout;
 mod file;
+mod loss;
 
 pub use dropout::{Dropout, DropoutMode, KeepProb};
+pub use loss::{LEAST_LOG_VARIANCE, Loss, deviation};
 
 /// The shape of one sample: `[64]` for 64 features.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,28 +185,6 @@ impl Init {
     }
 }
 
-/// What training minimises.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Loss {
-    /// `L = mean over the batch of -log softmax(z)[label]`; labels are class indices, z the network's output.
-    #[default]
-    SoftmaxCrossEntropy,
-    /// `L = mean over the batch and the outputs of -t log s(z) - (1 - t) log(1 - s(z))`, s the sigmoid, targets t in 0..=1:
-    /// PyTorch's `BCEWithLogitsLoss`. A row is right where every output is on its target's side of 1/2.
-    BinaryCrossEntropy,
-    /// `L = mean over the batch and the outputs of (z - t)^2`: PyTorch's `MSELoss`. No row is right or wrong.
-    MeanSquaredError,
-}
-
-impl Loss {
-    /// Whether a row can be right or wrong, so that there is an accuracy.
-    pub fn has_accuracy(self) -> bool {
-        self != Self::MeanSquaredError
-    }
-}
-
 /// One parameter tensor of a network, named as in the state dict of PyTorch's `nn.Sequential` in which every dropout and
 /// every activation but the identity is a module of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,7 +261,8 @@ impl Network {
     /// The shape in front of every layer and, last, of the output.
     ///
     /// # Errors
-    /// A layer that cannot take what comes before it, or has no units; a network without a dense layer.
+    /// A layer that cannot take what comes before it, or has no units; a network without a dense layer; an odd number of outputs
+    /// for [`Loss::GaussianNll`].
     pub fn shapes(&self) -> Result<Vec<Shape>> {
         let whole = |problem: String| Error::Network { place: "network".into(), problem };
         if self.input.0.is_empty() || self.input.0.contains(&0) {
@@ -309,6 +290,7 @@ impl Network {
         if !self.layers.iter().any(|layer| matches!(layer, Layer::Dense(_))) {
             return Err(whole("has no dense layer, so there is nothing to train; add one".into()));
         }
+        self.check_outputs()?;
         Ok(shapes)
     }
 
@@ -371,5 +353,33 @@ impl Network {
     /// As [`Network::shapes`].
     pub fn outputs(&self) -> Result<u32> {
         Ok(self.shapes()?.last().map_or(0, |shape| shape.0.iter().product()))
+    }
+
+    /// Numbers that a row's targets have, where they are numbers: as many as outputs, for [`Loss::GaussianNll`] half as many.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn targets(&self) -> Result<u32> {
+        Ok(self.outputs()? / if self.loss == Loss::GaussianNll { 2 } else { 1 })
+    }
+
+    /// # Errors
+    /// An odd number of outputs where each target takes two.
+    fn check_outputs(&self) -> Result<()> {
+        let mut dense = self.layers.iter().enumerate().filter_map(|(i, layer)| match layer {
+            Layer::Dense(dense) => Some((i, dense.units)),
+            Layer::Dropout(_) => None,
+        });
+        match dense.next_back() {
+            Some((i, units)) if self.loss == Loss::GaussianNll && units % 2 == 1 => Err(Error::Network {
+                place: format!("layer {i} (dense)"),
+                problem: format!(
+                    "units = {units}: the loss gaussian_nll takes a mean and a log variance for each target, so the last layer \
+                     has twice as many units as there are targets, as {} for {units}",
+                    2 * units
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 }

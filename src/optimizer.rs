@@ -6,8 +6,10 @@ use crate::plan::Update;
 use crate::step::OptimizerStep;
 use crate::{Error, Result};
 
+pub mod prior;
 mod rates;
 
+pub use prior::{Prior, precision_of, weight_decay_of};
 pub use rates::{LrSchedule, MomentumRamp};
 
 /// How the gradient changes the weights; semantics of `torch.optim`.

@@ -4,7 +4,7 @@
 //! network      no dropout behind the last dense layer; every keep_prob leaves enough units
 //! inputs       of the size that initial weights are made for
 //! weights      the units of a layer start differently
-//! first loss   near that of a network that knows nothing: log(classes), log 2, or the variance of the targets
+//! first loss   near that of a network that knows nothing: log(classes), log 2, or the mean square of the targets
 //! cost falls   dropout off: on one fixed batch the cost goes down at this learning rate
 //! rows unseen  dropout off: after some updates, rows that were not trained on are answered better than by guessing
 //! gradients    dropout on: the device's against the f64 reference, and the reference's against finite differences
@@ -199,24 +199,30 @@ fn first_loss(device: &Device, network: &Network, batch: &Dataset, seed: u64) ->
     let (expected, what) = match (network.loss, batch.targets()) {
         (Loss::SoftmaxCrossEntropy, _) => (libm::log(f64::from(network.outputs()?)), "log(classes)"),
         (Loss::BinaryCrossEntropy, _) => (libm::log(2.0), "log 2"),
-        (Loss::MeanSquaredError, Targets::Values { values, .. }) => {
-            let n = values.len() as f64;
-            (values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / n, "the mean square of the targets")
-        }
+        (Loss::MeanSquaredError, targets @ Targets::Values { .. }) => (mean_square(targets), "the mean square of the targets"),
         (Loss::MeanSquaredError, _) => (1.0, "1"),
+        // A mean of 0 and a variance of 1.
+        (Loss::GaussianNll, targets) => (mean_square(targets) / 2.0, "half the mean square of the targets"),
     };
     let found = format!("{loss:.3}, and {what} is {expected:.3}");
-    // A single output is one random function: that of a regression may miss by several times the size of the targets, and any
-    // may come near the targets by luck. Over several classes luck averages out.
-    let (above, below) = match network.loss {
+    // A single output is one random function: that of a regression may miss by several times the size of the targets, and any may
+    // come near the targets by luck. Over several classes luck averages out. A log variance of -4 by luck multiplies the squared
+    // error by 55, and no likelihood is too good: below -20 the log variance does not count.
+    let (above, least) = match network.loss {
         Loss::MeanSquaredError => (30.0, 0.0),
+        Loss::GaussianNll => (100.0, f64::NEG_INFINITY),
         Loss::BinaryCrossEntropy => (4.0, 0.0),
-        Loss::SoftmaxCrossEntropy => (2.0_f64.max(2.0 * expected), 0.2),
+        Loss::SoftmaxCrossEntropy => (2.0_f64.max(2.0 * expected), 0.2 * expected),
     };
-    let wrong = !(loss <= expected + above && loss >= below * expected);
+    let wrong = !(loss <= expected + above && loss >= least);
     let advice = "before training a network should know nothing, not be sure of wrong answers: look at the size of the inputs and the \
                   initialisation of the last layer";
     Ok(Check::new("first loss", found, wrong, advice))
+}
+
+fn mean_square(targets: &Targets) -> f64 {
+    let Targets::Values { values, .. } = targets else { return 1.0 };
+    values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / values.len() as f64
 }
 
 /// A training without dropout in which every epoch is one update on all of `batch`; its losses before every update.
@@ -235,7 +241,7 @@ fn cost_falls(device: &Device, network: &Network, batch: &Dataset, options: &Tra
         true => format!("from {first:.3} to NaN or infinity in {UPDATES} updates at learning rate {lr}"),
         false => format!("from {first:.3} to {last:.3} in {UPDATES} updates at learning rate {lr}, at most {largest:.3}"),
     };
-    let rises = diverged || !first.is_finite() || largest > 2.0 * first + 0.5;
+    let rises = diverged || !first.is_finite() || largest > first + first.abs() + 0.5;
     let advice = match (scaled, rises) {
         (false, _) => "scale the inputs first; the learning rate may be right for inputs of a size near 1".to_owned(),
         (true, true) => format!("the learning rate {lr} is too large: the cost rises before it falls; try {:e}", lr / 100.0),
@@ -244,8 +250,9 @@ fn cost_falls(device: &Device, network: &Network, batch: &Dataset, options: &Tra
             lr * 10.0
         ),
     };
-    // A NaN is no fall.
-    let falls = !rises && last < first - 0.02 * first.min(1.0);
+    // A likelihood has no zero that a share of it could be measured by. A NaN is no fall.
+    let scale = if network.loss == Loss::GaussianNll { 1.0 } else { first.min(1.0) };
+    let falls = !rises && last < first - 0.02 * scale;
     Ok(Check::new("cost falls", found, !falls, advice))
 }
 
@@ -302,7 +309,7 @@ fn rows_unseen(
             // class is nearly all, few rows are left to be better at; there the loss tells.
             let more_right = accuracy > guess + 3.0 * libm::sqrt(guess * (1.0 - guess) / n);
             let one_answer = network.loss == Loss::SoftmaxCrossEntropy || network.outputs()? == 1;
-            let surer = one_answer && network.loss != Loss::MeanSquaredError && valid.loss < 0.8 * entropy;
+            let surer = one_answer && valid.loss < 0.8 * entropy;
             (
                 format!(
                     "{:.1} % of {n} right, loss {:.3}, after {} updates; guessing: {:.1} %, loss {entropy:.3}",
@@ -316,13 +323,19 @@ fn rows_unseen(
         }
         (_, targets) => {
             let guess = guess_loss(targets, network.loss);
+            // A likelihood punishes a variance that is too small more than it rewards a mean that is near: the means tell. They
+            // stay near that of all targets where there is nothing to learn, and by chance correlate with n targets by two
+            // standard deviations of 1 / sqrt(n), which explains 4 / n of their variance.
+            let (what, found, share) = match network.loss {
+                Loss::GaussianNll => {
+                    ("squared error of the means", mean_squared_error(device, &trainer.model()?, &judged)?, 1.0 - 4.0 / n)
+                }
+                _ => ("loss", valid.loss, 1.0),
+            };
             (
-                format!(
-                    "loss {:.4} on {n} rows after {} updates; the mean of the targets: {guess:.4}",
-                    valid.loss,
-                    epochs * updates
-                ),
-                valid.loss >= guess,
+                format!("{what} {found:.4} on {n} rows after {} updates; the mean of the targets: {guess:.4}", epochs * updates),
+                // A NaN is not better.
+                found.is_nan() || found >= share * guess,
             )
         }
     };
@@ -331,19 +344,28 @@ fn rows_unseen(
     Ok(Check::new(NAME, found, wrong, advice))
 }
 
-/// The loss of always answering with the mean of the targets.
+/// The mean over rows and targets of (mu - t)^2, where the first outputs are means.
+fn mean_squared_error(device: &Device, model: &Model, data: &Dataset) -> Result<f64> {
+    let Targets::Values { columns, values } = data.targets() else { return Ok(f64::INFINITY) };
+    let means = model.predict(device, data.inputs())?;
+    let rows = values.chunks(*columns as usize).enumerate();
+    let squares = rows.flat_map(|(row, t)| t.iter().zip(means.row(row)).map(|(&t, &m)| (f64::from(m) - f64::from(t)).powi(2)));
+    Ok(squares.sum::<f64>() / values.len() as f64)
+}
+
+/// The loss of always answering with the mean of the targets; of a likelihood, the squared error of its means.
 fn guess_loss(targets: &Targets, loss: Loss) -> f64 {
     let Targets::Values { columns, values } = targets else { return f64::INFINITY };
     let columns = *columns as usize;
     let rows = (values.len() / columns) as f64;
-    let mean = |c: usize| values.iter().skip(c).step_by(columns).map(|&v| f64::from(v)).sum::<f64>() / rows;
-    let means: Vec<f64> = (0..columns).map(mean).collect();
-    let terms = values.iter().enumerate().map(|(i, &t)| {
-        let (t, m) = (f64::from(t), means[i % columns]);
+    let column = |c: usize| values.iter().skip(c).step_by(columns).map(|&v| f64::from(v));
+    let of_column = |c: usize| {
+        let m = column(c).sum::<f64>() / rows;
+        let variance = column(c).map(|t| (t - m) * (t - m)).sum::<f64>() / rows;
         match loss {
-            Loss::BinaryCrossEntropy => -(t * libm::log(m.max(1e-12)) + (1.0 - t) * libm::log((1.0 - m).max(1e-12))),
-            _ => (t - m) * (t - m),
+            Loss::BinaryCrossEntropy => -m * libm::log(m.max(1e-12)) - (1.0 - m) * libm::log((1.0 - m).max(1e-12)),
+            Loss::MeanSquaredError | Loss::GaussianNll | Loss::SoftmaxCrossEntropy => variance,
         }
-    });
-    terms.sum::<f64>() / values.len() as f64
+    };
+    (0..columns).map(of_column).sum::<f64>() / columns as f64
 }

@@ -17,7 +17,7 @@
 
 use thinnet::Optimizer;
 use thinnet::kernels::{EPS, gamma};
-use thinnet::network::{Activation, Dropout, DropoutMode, Layer, Network};
+use thinnet::network::{Activation, Dropout, DropoutMode, Layer, Loss, Network};
 use thinnet::reference::{Masks, Targets};
 use thinnet::rng::{self, Coordinates, Stream};
 
@@ -26,7 +26,7 @@ mod norms;
 
 pub(crate) use norms::{clip, max_norm};
 
-use functions::{RowLoss, activate, against_values, derivative, softmax_cross_entropy};
+use functions::{RowLoss, activate, against_values, derivative, gaussian_nll, softmax_cross_entropy};
 
 const ULP: f64 = 2.0 * EPS;
 
@@ -213,6 +213,10 @@ impl Step<'_> {
     fn loss(&self, r: usize, z: &[Ball]) -> RowLoss {
         match self.targets {
             Targets::Labels(labels) => softmax_cross_entropy(z, labels[r] as usize, self.rows() as f64),
+            Targets::Values(values) if self.network.loss == Loss::GaussianNll => {
+                let k = z.len() / 2;
+                gaussian_nll(z, &values[r * k..][..k], self.rows() as f64)
+            }
             Targets::Values(values) => {
                 let t = &values[r * z.len()..][..z.len()];
                 against_values(self.network.loss, z, t, self.rows() as f64)

@@ -3,6 +3,7 @@ use std::path::Path;
 use thinnet::config::{Config, NetworkOptions, Outputs, TrainTable, template};
 use thinnet::data::file::{DataOptions, Rows, Target};
 use thinnet::network::DropoutMode;
+use thinnet::optimizer::{Prior, weight_decay_of};
 use thinnet::{Activation, Dense, Dropout, Error, Init, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer};
 
 /// What is refused, and in which words.
@@ -129,7 +130,7 @@ fn several() -> Vec<Config> {
         LrSchedule::InverseTime { decay: 0.1 + 0.2 },
     ];
     let seeds = [0, 1, i64::MAX as u64, 1 << 63, u64::MAX];
-    let losses = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
+    let losses = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError, Loss::GaussianNll];
     let paths = ["digits", "a \"quoted\" folder/train.csv", "C:\\data\\x.npz", "größe"];
     let targets = [None, Some(Target::One("price".into())), Some(Target::Many(vec!["a b".into(), "c".into()]))];
     let at = |i: u32| i as usize;
@@ -318,4 +319,16 @@ fn the_readmes_example_is_a_configuration() {
     let config = Config::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!((config.seed, config.network.layers.len(), config.train.patience), (42, 4, Some(3)));
     assert_eq!(config.train.schedule, LrSchedule::Cosine { epochs: 5.0, floor: 0.0 });
+}
+
+#[test]
+fn the_example_of_a_regression_is_what_its_comments_say() {
+    let config = Config::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/diabetes.toml")).unwrap();
+    assert_eq!((config.network.loss, config.data.path.as_path()), (Loss::MeanSquaredError, Path::new("diabetes.csv")));
+    assert_eq!(config.data.test, Some(Rows(354..442)));
+    assert_eq!(config.network.network(10).unwrap().outputs().unwrap(), 1);
+    for (keep, decay) in [(0.9, config.train.weight_decay), (0.95, 3.0e-3)] {
+        let prior = Prior { length_scale: 1.0, dropout: Dropout::keep(keep).unwrap(), rows: 354, targets: 1 };
+        assert!((weight_decay_of(&prior, 2.0).unwrap() - decay).abs() < 0.05e-3);
+    }
 }

@@ -75,7 +75,7 @@ pub(crate) fn random_data(rows: u32, columns: u32, classes: u32, seed: u64) -> D
 /// The same with targets that fit the loss of a network with 13 inputs: labels, or as `soft` says numbers, for binary
 /// cross-entropy from 0 to 1 with both ends.
 pub(crate) fn data_for(network: &Network, rows: u32, soft: bool, seed: u64) -> Dataset {
-    let outputs = network.outputs().unwrap();
+    let (outputs, targets) = (network.outputs().unwrap(), network.targets().unwrap());
     let data = random_data(rows, network.input.0[0], outputs.max(2), seed);
     if !soft {
         return data;
@@ -84,8 +84,8 @@ pub(crate) fn data_for(network: &Network, rows: u32, soft: bool, seed: u64) -> D
         Loss::BinaryCrossEntropy => [(value + 1.0) / 2.0, value.abs().round(), value.abs()][i % 3],
         _ => 3.0 * value,
     };
-    let values = numbers((rows * outputs) as usize, seed + 2).into_iter().enumerate().map(number).collect();
-    Dataset::with_values(data.inputs().clone(), outputs, values).unwrap()
+    let values = numbers((rows * targets) as usize, seed + 2).into_iter().enumerate().map(number).collect();
+    Dataset::with_values(data.inputs().clone(), targets, values).unwrap()
 }
 
 /// The same in bytes.
@@ -157,7 +157,7 @@ pub(crate) fn fill(plan: &Plan, data: &Dataset, members: &[Member], mut write: i
         BatchTargets::Labels(labels) => write(plan.tensor("data.targets"), 0, &labels),
         BatchTargets::Values(values) => {
             let words: Vec<u32> = values.iter().map(|&value| (value as f32).to_bits()).collect();
-            write(plan.tensor("data.targets"), 0, &pad(&words, network.outputs().unwrap() as usize, 4));
+            write(plan.tensor("data.targets"), 0, &pad(&words, network.targets().unwrap() as usize, 4));
         }
     }
     for (m, member) in members.iter().enumerate() {
@@ -270,11 +270,11 @@ impl BatchTargets {
     }
 
     /// The same targets, each one row too early.
-    pub(crate) fn rotated(&self, outputs: usize) -> Self {
+    pub(crate) fn rotated(&self, columns: usize) -> Self {
         let mut rotated = self.clone();
         match &mut rotated {
             Self::Labels(labels) => labels.rotate_left(1),
-            Self::Values(values) => values.rotate_left(outputs),
+            Self::Values(values) => values.rotate_left(columns),
         }
         rotated
     }
@@ -285,8 +285,9 @@ pub(crate) fn batch_targets(network: &Network, data: &Dataset, rows: &[u32]) -> 
     let outputs = network.outputs().unwrap() as usize;
     match (data.targets(), network.loss) {
         (Targets::Values { columns, values }, _) => {
-            assert_eq!(*columns as usize, outputs);
-            let row = |&row: &u32| &values[row as usize * outputs..][..outputs];
+            assert_eq!(*columns, network.targets().unwrap());
+            let columns = *columns as usize;
+            let row = |&row: &u32| &values[row as usize * columns..][..columns];
             BatchTargets::Values(rows.iter().flat_map(row).copied().map(f64::from).collect())
         }
         (Targets::Classes { labels, .. }, Loss::SoftmaxCrossEntropy) => {

@@ -18,6 +18,7 @@ mod activation;
 mod dense;
 mod draws;
 mod dropout;
+mod gaussian;
 mod gradients;
 mod loss;
 mod optimizer;
@@ -51,6 +52,7 @@ cases! {
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
     draws: draw_rows, draw_outputs, merge_draws, keep_draws;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
+    gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;

@@ -5,7 +5,7 @@ use thinnet::executor::Executor;
 use thinnet::plan::{self, Gradient, SLOTS};
 use thinnet::step::Step;
 use thinnet::work::Snapshot;
-use thinnet::{Activation, Dense, Device, Dropout, Metrics, Network, Optimizer, TrainOptions, Trainer};
+use thinnet::{Activation, Dense, Device, Dropout, Loss, Metrics, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::balls;
 use crate::common::device;
@@ -89,12 +89,14 @@ fn training_with_everything_follows_the_reference() {
     for (i, (network, soft)) in mixed().iter().enumerate() {
         let data = drive::data_for(network, ROWS, *soft, 50 + i as u64);
         // Most outputs of the last network are on the flat side of their leaky ReLU: its gradients are short.
-        let clip = [0.05, 0.05, 0.05, 0.002][i];
+        let clip = [0.05, 0.05, 0.05, 0.002, 0.05][i];
+        // A precision e^-s that grows from update to update multiplies every error with it.
+        let wild = if network.loss == Loss::GaussianNll { clip } else { endless };
         for (optimizer, clip_norm, max_norm, steps) in [
             (rmsprop, endless, endless, 1),
             (momentum, clip, endless, 1),
-            (nesterov, endless, 0.9, 1),
-            ([adam, rmsprop, adamw, adam][i], clip, 0.9, 2),
+            (nesterov, wild, 0.9, 1),
+            ([adam, rmsprop, adamw, adam, rmsprop][i], clip, 0.9, 2),
         ] {
             let member = Member::new(network, 77, optimizer).weight_decay(0.05).norms(clip_norm, max_norm);
             check_training(&member, &data, steps);
@@ -108,7 +110,7 @@ fn check_metrics(right: &Training, step: &Step, snapshot: &Snapshot) {
     let (loss, hits) = snapshot.sums(TRAIN, 0, step.slot);
     let sum = balls::sum(right.losses.iter().copied());
     assert!((f64::from(loss) - sum.mid).abs() <= sum.rad, "loss {loss}, the reference has {sum:?}");
-    assert!(sum.rad < 0.05 * sum.mid, "the bound of the loss says nothing: {sum:?}");
+    assert!(sum.rad < 0.05 * sum.mid.abs(), "the bound of the loss says nothing: {sum:?}");
     assert!((right.hits.0..=right.hits.1).contains(&hits), "{hits} hits, the reference has {:?}", right.hits);
 }
 

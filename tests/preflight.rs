@@ -173,6 +173,21 @@ fn regressions_and_yes_or_no_pass() {
     );
     place.write("line.csv", line_csv(500));
     healthy(&place);
+    let likelihood =
+        place.text("net.toml").replace("mean_squared_error", "gaussian_nll").replace("{ dense = 1 }", "{ dense = 2 }");
+    let regression = place.text("net.toml");
+    place.write("net.toml", &likelihood);
+    healthy(&place);
+    // Prices of other rows: no mean is near.
+    let table = place.text("line.csv");
+    let mut prices: Vec<String> = crate::runs::cells(&table).iter().map(|row| row[2].to_owned()).collect();
+    prices.rotate_left(7);
+    let rows = crate::runs::cells(&table);
+    let shifted: String = rows.iter().zip(prices).map(|(row, price)| format!("{},{},{price}\n", row[0], row[1])).collect();
+    place.write("line.csv", format!("a,b,price\n{shifted}"));
+    caught(&place, "rows unseen", &["labels belong to their rows"], &[]);
+    place.write("line.csv", table);
+    place.write("net.toml", regression);
     // Whether the line is above its middle: one output, log 2 at first.
     let network = place.text("net.toml").replace("mean_squared_error", "binary_cross_entropy").replace("price", "label");
     place.write("net.toml", &network);

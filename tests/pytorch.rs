@@ -297,7 +297,7 @@ fn the_references_activations_are_pytorchs() {
 fn the_references_losses_are_pytorchs() {
     let losses = fixtures()["losses"].clone();
     let mut compared = 0;
-    for loss in [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError] {
+    for loss in [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError, Loss::GaussianNll] {
         let name = serde_json::to_value(loss).unwrap();
         let entry = match &losses {
             Value::Array(entries) => entries.iter().find(|entry| entry["name"] == name).unwrap().clone(),
@@ -316,7 +316,7 @@ fn the_references_losses_are_pytorchs() {
         };
         let got = reference::loss(&network, &weights, &logits, of(), &Masks::None).unwrap();
         let want = entry["loss"].as_f64().unwrap();
-        assert!((got - want).abs() <= 1e-13 * want, "{loss:?}: {got} for {want}");
+        assert!((got - want).abs() <= 1e-13 * want.abs(), "{loss:?}: {got} for {want}");
         // The gradient of the bias is the column sum of that of the logits; each column has one row at a time.
         let rows = logits.len() / outputs;
         let gradient = list(&entry["gradient"]);
@@ -324,15 +324,16 @@ fn the_references_losses_are_pytorchs() {
             let one = row * outputs..(row + 1) * outputs;
             let target = match loss {
                 Loss::SoftmaxCrossEntropy => reference::Targets::Labels(&labels[row..=row]),
+                Loss::GaussianNll => reference::Targets::Values(&targets[row * outputs / 2..][..outputs / 2]),
                 _ => reference::Targets::Values(&targets[one.clone()]),
             };
             let own = reference::gradients(&network, &weights, &logits[one.clone()], target, &Masks::None).unwrap();
             for (g, want) in own[1].iter().zip(&gradient[one]) {
                 let g = g / rows as f64;
-                assert!((g - want).abs() <= 1e-15, "{loss:?}, row {row}: {g:e} for {want:e}");
+                assert!((g - want).abs() <= 1e-15 * want.abs().max(1.0), "{loss:?}, row {row}: {g:e} for {want:e}");
                 compared += 1;
             }
         }
     }
-    assert_eq!(compared, 5 * 4 + 2 * 5 * 3);
+    assert_eq!(compared, 5 * 4 + 2 * 5 * 3 + 5 * 6);
 }

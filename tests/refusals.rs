@@ -5,7 +5,7 @@ use thinnet::executor::Executor;
 use thinnet::kernels::matmul::Matmul;
 use thinnet::plan::{Caps, Mode, Plans, Update};
 use thinnet::work::Work;
-use thinnet::{Activation, Dense, Device, Dropout, Error, Model, Network, Optimizer, TrainOptions, Trainer};
+use thinnet::{Activation, Dense, Device, Dropout, Error, Loss, Model, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::common::device;
 use crate::drive::{self, Member, TRAIN};
@@ -93,6 +93,12 @@ fn data_that_do_not_fit_the_network_are_refused() {
     let new = |network: &Network, data: &Dataset| Trainer::new(device(), network, data, TrainOptions::default());
     refused(new(&narrow, &train), &["64 columns", "takes 13", "Network::new(64)"]);
     refused(new(&network(64, 7), &train), &["10 classes", "7 outputs", "10 units"]);
+    let likelihood = |units| network(64, units).loss(Loss::GaussianNll);
+    refused(new(&likelihood(10), &train), &["gaussian_nll takes numbers", "10 classes", "softmax_cross_entropy"]);
+    let three = Dataset::with_values(train.inputs().clone(), 3, vec![0.5; 3 * 40]).unwrap();
+    refused(new(&likelihood(4), &three), &["3 targets", "4 outputs", "a log variance for each of 2", "6 units"]);
+    refused(new(&likelihood(5), &three), &["units = 5", "a mean and a log variance for each target", "10 for 5"]);
+    assert!(new(&likelihood(6), &three).is_ok());
     let valid = Dataset::new(Inputs::from_f32(2, vec![0.0; 8]).unwrap(), vec![0; 4], 2).unwrap();
     let pair = (&train, &valid);
     refused(Trainer::new(device(), &network(64, 10), pair, TrainOptions::default()), &["2 columns", "takes 64"]);

@@ -202,6 +202,11 @@ def losses() -> list:
         "mean_squared_error": (nn.MSELoss(), draw(5, 3), draw(5, 3)),
         "softmax_cross_entropy": (nn.CrossEntropyLoss(), class_logits, torch.tensor([0, 0, 3, 1, 2])),
     }
+    # Three means, then three log variances, all above the bounds: PyTorch's is the variance 1e-6, thinnet's e^-20.
+    likelihood = nn.GaussianNLLLoss(full=False, eps=1e-6)
+    outputs = draw(5, 6)
+    outputs[0, 3:] = torch.tensor([-13.0, 20.0, 0.0])
+    cases["gaussian_nll"] = (lambda z, t: likelihood(z[:, :3], t, z[:, 3:].exp()), outputs, draw(5, 3))
     result = []
     for name, (function, logits, targets) in cases.items():
         logits.requires_grad_()

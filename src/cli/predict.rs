@@ -12,7 +12,8 @@ use super::{Cli, Failure};
 
 /// Answer for every row of some data.
 ///
-/// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units.
+/// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units; with
+/// the loss gaussian_nll the mean of each target, then the standard deviation of each.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     /// File to write, .csv or .npy ([rows, outputs] of f32); CSV on standard output unless given.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The network's output as it is, before softmax or sigmoid, and standardised where the targets were.
+    /// The network's output as it is, before softmax or sigmoid, as log variances, and standardised where the targets were.
     #[arg(long)]
     logits: bool,
     /// Replace a file that is there already.
@@ -36,10 +37,10 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     args.out.as_deref().map_or(Ok(()), |out| refuse_existing(out, args.force))?;
     let (model, Asked { rows: inputs, .. }) = args.source.asked()?;
     let device = cli.device()?;
-    let mut outputs = if args.logits { model.logits(&device, &inputs)? } else { model.predict(&device, &inputs)? };
-    if let (Some(targets), false) = (&model.preprocessing().targets, args.logits) {
-        outputs = outputs.map(|values| targets.invert(values));
-    }
+    let outputs = match args.logits {
+        true => model.logits(&device, &inputs)?,
+        false => model.in_own_units(model.predict(&device, &inputs)?),
+    };
     let rows = inputs.samples();
     match (&args.out, extension.as_deref()) {
         (None, _) if cli.json => json(&model, rows, &outputs, args.logits),
@@ -79,18 +80,29 @@ fn field(text: &str) -> String {
     }
 }
 
-/// `row,label,CLASS,CLASS...` or `row,TARGET...`; rows are numbered as in their file, from 0.
+/// The name of a column of numbers: that of its target, with what it is of it where that is not the value.
+fn value_name(model: &Model, column: usize, columns: usize, logits: bool) -> String {
+    let names = &model.preprocessing().output_names;
+    let (targets, spread) = match (model.network().loss, logits) {
+        (Loss::GaussianNll, true) => (columns / 2, "_log_variance"),
+        (Loss::GaussianNll, false) => (columns / 2, "_deviation"),
+        _ => (columns, ""),
+    };
+    let target = column % targets;
+    let name = if names.len() == targets { names[target].clone() } else { format!("y{target}") };
+    if column < targets { name } else { name + spread }
+}
+
+/// `row,label,CLASS,CLASS...` or `row,TARGET...,TARGET_deviation...`; rows are numbered as in their file, from 0.
 fn csv(model: &Model, rows: &[u32], outputs: &Outputs, logits: bool) -> String {
     let columns = outputs.row(0).len();
     let labelled = class(model, outputs.row(0), logits).is_some();
     let mut text = String::from(if labelled { "row,label" } else { "row" });
     for column in 0..columns {
-        let names = &model.preprocessing().output_names;
         let name = match (labelled, columns) {
             (true, 1) => "probability".into(),
             (true, _) => class_name(model, column, columns),
-            (false, _) if names.len() == columns => names[column].clone(),
-            (false, _) => format!("y{column}"),
+            (false, _) => value_name(model, column, columns, logits),
         };
         text += &format!(",{}", field(&name));
     }

@@ -79,7 +79,8 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
         Outputs::Classes(_) => ("# ", "softmax_cross_entropy"),
         Outputs::Values(_) => ("", "mean_squared_error"),
     };
-    line(&mut text, comment, &("loss", quoted(loss), "softmax_cross_entropy, binary_cross_entropy or mean_squared_error"));
+    let losses = "softmax_cross_entropy, binary_cross_entropy, mean_squared_error, gaussian_nll";
+    line(&mut text, comment, &("loss", quoted(loss), losses));
     line(&mut text, "# ", &("input", "64".into(), "columns of the input; default: those of the data"));
     text += "layers = [\n";
     for (units, keep) in part {

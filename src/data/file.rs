@@ -184,7 +184,7 @@ impl From<Loss> for Task {
         match loss {
             Loss::SoftmaxCrossEntropy => Self::Classes,
             Loss::BinaryCrossEntropy => Self::Either,
-            Loss::MeanSquaredError => Self::Values,
+            Loss::MeanSquaredError | Loss::GaussianNll => Self::Values,
         }
     }
 }

@@ -93,6 +93,14 @@ impl Standardization {
         self.each(values, |value, mean, deviation| value * deviation + mean);
     }
 
+    /// Standard deviations of standardised values become those of raw ones: `deviation * value`.
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    pub fn invert_deviations(&self, values: &mut [f32]) {
+        self.each(values, |value, _, deviation| value * deviation);
+    }
+
     fn each(&self, values: &mut [f32], f: impl Fn(f64, f64, f64) -> f64) {
         let columns = self.mean.len();
         assert!(self.deviation.len() == columns, "{columns} means and {} deviations", self.deviation.len());

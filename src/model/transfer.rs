@@ -39,6 +39,16 @@ pub(crate) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
         (Loss::SoftmaxCrossEntropy, Targets::Values { .. }) => {
             bad("the loss softmax_cross_entropy takes classes, but the targets are numbers; use mean_squared_error".into())
         }
+        (Loss::GaussianNll, Targets::Classes { classes, .. }) => {
+            bad(format!("the loss gaussian_nll takes numbers, but the targets are {classes} classes; use softmax_cross_entropy"))
+        }
+        (Loss::GaussianNll, Targets::Values { columns, .. }) if *columns != network.targets()? => bad(format!(
+            "a row has {columns} targets, but the network has {outputs} outputs, a mean and a log variance for each of {}; give its \
+             last layer {} units",
+            network.targets()?,
+            2 * u64::from(*columns)
+        )),
+        (Loss::GaussianNll, Targets::Values { .. }) => Ok(()),
         (Loss::BinaryCrossEntropy | Loss::MeanSquaredError, Targets::Classes { classes, .. }) if outputs == 1 => match classes {
             0..=2 => Ok(()),
             _ => bad(format!(
@@ -67,15 +77,15 @@ pub(crate) fn check_data(network: &Network, data: &Dataset) -> Result<()> {
     }
 }
 
-/// What the loss kernel reads for every row: the label, or a number for each output.
+/// What the loss kernel reads for every row: the label, or a number for each target.
 fn target_words(network: &Network, targets: &Targets) -> Result<Vec<u32>> {
     match (network.loss, targets) {
         (Loss::SoftmaxCrossEntropy, Targets::Classes { labels, .. }) => Ok(labels.clone()),
-        _ => Ok(pad(&target_values(network, targets)?, network.outputs()? as usize, 4)),
+        _ => Ok(pad(&target_values(network, targets)?, network.targets()? as usize, 4)),
     }
 }
 
-/// The targets as numbers, `[rows, outputs]`: class c is 1 at output c and 0 at the others or, with one output, the label itself.
+/// The targets as numbers, `[rows, targets]`: class c is 1 at output c and 0 at the others or, with one output, the label itself.
 pub(crate) fn target_values(network: &Network, targets: &Targets) -> Result<Vec<f32>> {
     let outputs = network.outputs()? as usize;
     match targets {

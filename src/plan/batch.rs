@@ -3,6 +3,7 @@
 use super::build::{Builder, Trace};
 use super::{MetricTensors, Mode, Options, SLOTS};
 use crate::kernels::gather::{GatherF32, GatherParams, GatherU8};
+use crate::kernels::gaussian::{GaussianNll, GaussianNllForward};
 use crate::kernels::loss::{CrossEntropy, CrossEntropyForward, LossParams};
 use crate::kernels::metrics::{Metrics, MetricsParams};
 use crate::kernels::output::{OutputParams, StoreOutput};
@@ -109,7 +110,7 @@ impl Builder<'_> {
         let rows = self.named("batch.rows");
         let target_words = match self.network.loss {
             Loss::SoftmaxCrossEntropy => 1,
-            Loss::BinaryCrossEntropy | Loss::MeanSquaredError => u64::from(classes).next_multiple_of(4),
+            _ => u64::from(self.network.targets()?).next_multiple_of(4),
         };
         let targets = self.data("targets", u64::from(source.rows) * target_words)?;
         let (loss, correct) = (self.tensor("batch.loss", batch.into())?, self.tensor("batch.correct", batch.into())?);
@@ -146,6 +147,12 @@ impl Builder<'_> {
             }
             (Loss::MeanSquaredError, None) => {
                 self.push(SquaredErrorForward { params, rows, targets, logits, loss, correct });
+            }
+            (Loss::GaussianNll, Some(dlogits)) => {
+                self.push(GaussianNll { params, rows, targets, logits, loss, correct, dlogits });
+            }
+            (Loss::GaussianNll, None) => {
+                self.push(GaussianNllForward { params, rows, targets, logits, loss, correct });
             }
         }
         let losses = self.plans.tensor(&format!("{name}.losses"), SLOTS.into(), members)?;

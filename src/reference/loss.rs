@@ -6,11 +6,14 @@
 //! binary cross-entropy    L_r = mean over c of -t log s(z) - (1 - t) log(1 - s(z)),   s(z) = 1 / (1 + exp(-z))
 //!                         dL/dz[r,c] = (s(z[r,c]) - t[r,c]) / (rows outputs)                   (Bishop 2006, section 4.3.2)
 //! mean squared error      L_r = mean over c of (z - t)^2,   dL/dz[r,c] = 2 (z[r,c] - t[r,c]) / (rows outputs)
+//! Gaussian neg. log-lik.  L_r = mean over the targets of (v + d^2 exp(-v)) / 2,   d = mu - t, v = max(s, -20)
+//!                         dL/dmu = d exp(-v) / (rows targets),   dL/ds = (1 - d^2 exp(-v)) / (2 rows targets), 0 where s < -20
+//!                                                                        (Kendall and Gal 2017, equation 8)
 //! L = mean over the rows of L_r
 //! ```
 
 use super::{Masks, backward, forward};
-use crate::network::{Loss, Network};
+use crate::network::{LEAST_LOG_VARIANCE, Loss, Network};
 use crate::{Error, Result};
 
 /// What the rows should become.
@@ -18,7 +21,7 @@ use crate::{Error, Result};
 pub enum Targets<'a> {
     /// The class of every row, `[rows]`, for softmax cross-entropy.
     Labels(&'a [u32]),
-    /// A number for every output, `[rows, outputs]`, for the other losses.
+    /// A number for every output, `[rows, outputs]`, for the other losses; `[rows, outputs / 2]` for the Gaussian one.
     Values(&'a [f64]),
 }
 
@@ -58,6 +61,15 @@ fn binary_cross_entropy(z: f64, t: f64) -> f64 {
     t * log_one_plus_exp(-z) + (1.0 - t) * log_one_plus_exp(z)
 }
 
+/// Loss of one target, and its derivatives by the mean and by the log variance.
+fn gaussian(mu: f64, s: f64, t: f64) -> [f64; 3] {
+    let least = f64::from(LEAST_LOG_VARIANCE);
+    let (d, v) = (mu - t, if s < least { least } else { s });
+    let precision = (-v).exp();
+    let by_log_variance = if s < least { 0.0 } else { (1.0 - d * d * precision) / 2.0 };
+    [(v + d * d * precision) / 2.0, d * precision, by_log_variance]
+}
+
 /// The targets of one row.
 #[derive(Clone, Copy)]
 enum Row<'a> {
@@ -69,6 +81,10 @@ enum Row<'a> {
 fn row_loss(loss: Loss, z: &[f64], row: Row) -> f64 {
     match (loss, row) {
         (_, Row::Label(label)) => log_sum_exp(z) - z[label],
+        (Loss::GaussianNll, Row::Values(t)) => {
+            let terms = t.iter().enumerate().map(|(c, &t)| gaussian(z[c], z[z.len() / 2 + c], t)[0]);
+            terms.sum::<f64>() / t.len() as f64
+        }
         (loss, Row::Values(t)) => {
             let terms = z.iter().zip(t).map(|(&z, &t)| match loss {
                 Loss::BinaryCrossEntropy => binary_cross_entropy(z, t),
@@ -85,6 +101,10 @@ fn row_gradient(loss: Loss, z: &[f64], row: Row) -> Vec<f64> {
     let slope = |(c, &logit): (usize, &f64)| match (loss, row) {
         (_, Row::Label(label)) => (logit - log_sum_exp(z)).exp() - if c == label { 1.0 } else { 0.0 },
         (Loss::BinaryCrossEntropy, Row::Values(t)) => (1.0 / (1.0 + (-logit).exp()) - t[c]) / outputs,
+        (Loss::GaussianNll, Row::Values(t)) => {
+            let target = c % t.len();
+            gaussian(z[target], z[t.len() + target], t[target])[1 + c / t.len()] / t.len() as f64
+        }
         (_, Row::Values(t)) => 2.0 * (logit - t[c]) / outputs,
     };
     z.iter().enumerate().map(slope).collect()
@@ -108,14 +128,17 @@ fn rows<'a>(
             }
             labels.iter().map(|&label| Row::Label(label as usize)).collect()
         }
-        (Loss::BinaryCrossEntropy | Loss::MeanSquaredError, Targets::Values(values)) => {
-            if values.len() != z.len() {
-                return Err(Error::Data(format!("{} target values for {count} rows of {outputs}", values.len())));
+        (loss @ Loss::SoftmaxCrossEntropy, Targets::Values(_)) => {
+            return Err(Error::Data(format!("{loss:?} needs labels, not target values")));
+        }
+        (_, Targets::Values(values)) => {
+            let columns = network.targets()? as usize;
+            if values.len() != count * columns {
+                return Err(Error::Data(format!("{} target values for {count} rows of {columns}", values.len())));
             }
-            values.chunks(outputs).map(Row::Values).collect()
+            values.chunks(columns).map(Row::Values).collect()
         }
         (loss, Targets::Labels(_)) => return Err(Error::Data(format!("{loss:?} needs target values, not labels"))),
-        (loss, Targets::Values(_)) => return Err(Error::Data(format!("{loss:?} needs labels, not target values"))),
     };
     if rows.len() != count {
         return Err(Error::Data(format!("{} labels for {count} rows", rows.len())));

@@ -47,15 +47,16 @@ fn networks() -> [Network; 6] {
     })
 }
 
-/// Targets for five rows of four outputs: labels, or numbers from 0 to 1.
+/// Targets for five rows of four outputs: labels, or numbers from 0 to 1, two a row where each has a log variance.
 fn with_targets(loss: Loss, f: impl Fn(Targets)) {
     match loss {
         Loss::SoftmaxCrossEntropy => f(Targets::Labels(&[3, 0, 2, 2, 1])),
+        Loss::GaussianNll => f(Targets::Values(&random(10, 7))),
         _ => f(Targets::Values(&random(20, 7).into_iter().map(|v| (v + 1.0) / 2.0).collect::<Vec<_>>())),
     }
 }
 
-const LOSSES: [Loss; 3] = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
+const LOSSES: [Loss; 4] = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError, Loss::GaussianNll];
 
 /// The largest difference in a tensor over the largest element expected there; the worst tensor counts.
 fn relative_error(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
@@ -310,6 +311,15 @@ fn the_losses_against_known_targets() {
     assert!((of(Loss::BinaryCrossEntropy, [3.0, 3.0], [0.25, 0.25]) - mixed).abs() < 1e-14);
     assert_eq!(of(Loss::BinaryCrossEntropy, [1000.0, -1000.0], [0.0, 0.0]), 500.0); // exp(1000) is no f64.
     assert_eq!(of(Loss::MeanSquaredError, [1.0, -2.0], [0.5, 1.0]), (0.25 + 9.0) / 2.0);
+    // One target: its mean, then its log variance.
+    let likelihood = |bias: [f64; 2], t: f64| {
+        let network = Network::new(1).dense(Dense::new(2)).loss(Loss::GaussianNll);
+        loss(&network, &[vec![0.0; 2], bias.to_vec()], &[1.0], &[t][..], &Masks::None).unwrap()
+    };
+    assert_eq!(likelihood([3.0, 0.0], 1.0), 2.0);
+    assert!((likelihood([3.0, 4f64.ln()], 1.0) - (4f64.ln() + 1.0) / 2.0).abs() < 1e-15);
+    // Below -20 the log variance is that.
+    assert_eq!(likelihood([1.5, -1e300], 1.0), (-20.0 + 0.25 * 20f64.exp()) / 2.0);
 }
 
 #[test]
@@ -337,6 +347,7 @@ fn what_does_not_fit_is_an_error() {
     says(Loss::BinaryCrossEntropy, Targets::Labels(&[1]), "needs target values");
     says(Loss::MeanSquaredError, Targets::Labels(&[1]), "needs target values");
     says(Loss::MeanSquaredError, Targets::Values(&[1.0; 4]), "4 target values for 1 rows of 3");
+    says(Loss::GaussianNll, Targets::Values(&[1.0; 3]), "gaussian_nll takes a mean and a log variance for each target");
 }
 
 /// Unrolled by hand for gradients that change: two steps, without and with weight decay.

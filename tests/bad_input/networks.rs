@@ -19,7 +19,7 @@ fn refuses_changes(place: &Place, base: &str, changes: &[Change<'_>]) {
 
 #[test]
 fn network_files_are_checked() {
-    let changes: [Change<'_>; 27] = [
+    let changes: [Change<'_>; 28] = [
         ("seed = 3", "seed = -1", &["line 1: seed", "-1", "an integer from 0"]),
         ("seed = 3", "seed = 3\nsede = 4", &["line 2: sede", "unknown key", "did you mean \"seed\"?"]),
         ("epochs = 3", "epochs = \"3\"", &["line 10: train.epochs", "\"3\""]),
@@ -40,6 +40,11 @@ fn network_files_are_checked() {
         ("dense = 16", "dense = 16.5", &["line 8: network.layers[0].dense", "16.5"]),
         ("\"relu\"", "\"rely\"", &["line 8: network.layers[0].activation", "rely", "relu"]),
         ("dense = 10", "dense = 9", &["9", "10 classes"]),
+        (
+            "{ dense = 10 }]",
+            "{ dense = 11 }]\nloss = \"gaussian_nll\"",
+            &["line 8: network.layers[2].dense: units = 11: the loss gaussian_nll", "a mean and a log variance", "22 for 11"],
+        ),
         ("[network]", "[network]\ninput = 63", &["network.input = 63", "64 columns", "leave `input` out"]),
         ("[train]", "[train", &["line 9"]),
         ("\"200..300\"", "\"100..300\"", &["valid", "100..300", "overlaps `train` = 0..200", "give every row to one"]),

@@ -1,7 +1,7 @@
 //! Losses and activations in balls.
 
 use thinnet::kernels::{exp_error, gamma};
-use thinnet::network::{Activation, Dense, Dropout, Loss, Network};
+use thinnet::network::{Activation, Dense, Dropout, LEAST_LOG_VARIANCE, Loss, Network};
 use thinnet::reference::{self, Masks, Targets};
 
 use super::{Ball, Step, TINY, ULP, sum};
@@ -86,6 +86,26 @@ pub(super) fn against_values(loss: Loss, z: &[Ball], t: &[f64], batch: f64) -> R
     };
     let gradient = z.iter().zip(t).map(slope).collect();
     (sum.over(Ball::exact(outputs), outputs), gradient, [sides(false), sides(true)])
+}
+
+/// The Gaussian negative log-likelihood of one of `batch` rows.
+pub(super) fn gaussian_nll(z: &[Ball], t: &[f64], batch: f64) -> RowLoss {
+    let (means, spreads) = z.split_at(t.len());
+    let half = |ball: Ball| ball.times(Ball::exact(0.5));
+    let terms: Vec<[Ball; 3]> = (0..t.len())
+        .map(|c| {
+            let (d, s) = (means[c].minus(Ball::exact(t[c])), spreads[c]);
+            assert!(s.mid - s.rad > f64::from(LEAST_LOG_VARIANCE), "a log variance that may lie below the bound: {s:?}");
+            let mid = (-s.mid).exp();
+            let precision = Ball { mid, rad: mid * (s.rad.exp_m1() + s.rad.exp() * exp_error(s.size())) + TINY };
+            let square = d.times(d).times(precision);
+            [half(s.plus(square)), d.times(precision), half(Ball::exact(1.0).minus(square))]
+        })
+        .collect();
+    let (count, rows) = (Ball::exact(t.len() as f64 * batch), t.len() as f64);
+    let of = |which: usize| terms.iter().map(move |term| term[which].over(count, count.mid).ulps(1.0));
+    let loss = sum(terms.iter().map(|term| term[0])).over(Ball::exact(rows), rows);
+    (loss, of(1).chain(of(2)).collect(), [false, false])
 }
 
 const SLOPE: f64 = 0.01;
@@ -174,6 +194,7 @@ fn the_midpoints_are_the_values_of_the_reference() {
         ([Selu, LeakyRelu], Loss::MeanSquaredError),
         ([Relu, Sigmoid], Loss::BinaryCrossEntropy),
         ([Tanh, Gelu], Loss::MeanSquaredError),
+        ([Relu, Sigmoid], Loss::GaussianNll),
     ] {
         let network = Network::new(5).dropout(keep(0.8)).dense(layer(9, activations[0])).dropout(keep(0.6).vanilla());
         let network = network.dense(layer(7, activations[1])).dense(Dense::new(4)).loss(loss);
@@ -181,7 +202,11 @@ fn the_midpoints_are_the_values_of_the_reference() {
         let weights: Vec<Vec<f64>> =
             (10..).zip(&parameters).map(|(t, p)| numbers(p.len(), t).into_iter().map(f64::from).collect()).collect();
         let balls: Vec<Vec<Ball>> = weights.iter().map(|w| w.iter().copied().map(Ball::exact).collect()).collect();
-        let targets = if loss == Loss::SoftmaxCrossEntropy { Targets::from(&labels) } else { Targets::from(&values) };
+        let targets = match loss {
+            Loss::SoftmaxCrossEntropy => Targets::from(&labels),
+            Loss::GaussianNll => Targets::from(&values[..12]),
+            _ => Targets::from(&values),
+        };
         for masks in [Masks::Drawn { seed: 3, pass: 2, update: 0, samples: &samples }, Masks::None] {
             let run = Step { network: &network, weights: &balls, inputs: &inputs, targets, masks }.run();
             assert!(run.kink > 0.0, "a rectifier is undecided");

@@ -3,7 +3,7 @@ use thinnet::{Config, Error};
 use super::EXAMPLE;
 
 /// What is changed in the example (the first occurrence), and what the message contains.
-const REFUSED: [(&str, &str, &[&str]); 76] = [
+const REFUSED: [(&str, &str, &[&str]); 77] = [
     // Keys.
     (
         "momentum =",
@@ -49,6 +49,11 @@ const REFUSED: [(&str, &str, &[&str]); 76] = [
         "weight_decay = 0.0",
         "schedule = \"cosin\"",
         &["line 19: train.schedule = \"cosin\": unknown word; did you mean \"cosine\"?"],
+    ),
+    (
+        "\"softmax_cross_entropy\"",
+        "\"gaussian_nl\"",
+        &["line 8: network.loss = \"gaussian_nl\": unknown word; did you mean \"gaussian_nll\"?"],
     ),
     // Types.
     (

@@ -38,16 +38,20 @@ pub(crate) fn networks() -> [Network; 3] {
 /// A network of 13 inputs, and whether its targets are numbers rather than labels.
 pub(crate) type Case = (Network, bool);
 
+const LOSSES: [Loss; 4] = [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError, Loss::GaussianNll];
+
 /// Every activation twice in a row and as the last layer, with every loss; several outputs and one; dropout of both kinds, of the
 /// input and between layers.
 pub(crate) fn every_activation_and_loss() -> Vec<Case> {
     use Activation::{Gelu, Identity, LeakyRelu, Relu, Selu, Sigmoid, Tanh};
     let mut cases = Vec::new();
     for (a, activation) in [Identity, Relu, Tanh, Sigmoid, LeakyRelu, Gelu, Selu].into_iter().enumerate() {
-        for (l, loss) in [Loss::SoftmaxCrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError].into_iter().enumerate() {
+        for (l, loss) in LOSSES.into_iter().enumerate() {
             let softmax = loss == Loss::SoftmaxCrossEntropy;
             // A single output that is a ReLU may be 0 for every row, and its gradient tells nothing.
             let outputs = if !softmax && activation != Relu && (a + l) % 3 == 0 { 1 } else { 5 };
+            let likelihood = loss == Loss::GaussianNll;
+            let outputs = if likelihood { 2 * outputs } else { outputs };
             let last = dense(outputs, activation);
             let layers = match (a + l) % 3 {
                 0 => vec![vanilla(0.8), dense(31, activation), dense(7, activation), dropout(0.6), last],
@@ -55,14 +59,14 @@ pub(crate) fn every_activation_and_loss() -> Vec<Case> {
                 _ => vec![dense(30, activation), vanilla(0.7), dense(19, activation), dropout(0.8), last],
             };
             let network = Network { layers, loss, ..Network::new(13) };
-            cases.push((network, !softmax && (a + l) % 2 == 0));
+            cases.push((network, likelihood || !softmax && (a + l) % 2 == 0));
         }
     }
     cases
 }
 
 /// Everything at once, once for each loss: activations mixed, dropout of the output.
-pub(crate) fn mixed() -> [Case; 4] {
+pub(crate) fn mixed() -> [Case; 5] {
     use Activation::{Gelu, Identity, LeakyRelu, Selu, Sigmoid, Tanh};
     let with = |loss, layers| Network { layers, loss, ..Network::new(13) };
     let output_dropped = vec![dropout(0.8), dense(30, Selu), dense(9, Gelu), vanilla(0.5), dense(3, Gelu), dropout(0.9)];
@@ -80,6 +84,7 @@ pub(crate) fn mixed() -> [Case; 4] {
         ),
         (with(Loss::MeanSquaredError, output_dropped), true),
         (with(Loss::BinaryCrossEntropy, vec![vanilla(0.8), dense(31, Sigmoid), vanilla(0.6), dense(1, LeakyRelu)]), false),
+        (with(Loss::GaussianNll, vec![dropout(0.8), dense(31, Selu), vanilla(0.6), dense(9, Tanh), dense(6, Identity)]), true),
     ]
 }
 
@@ -110,7 +115,11 @@ pub(crate) fn members(network: &Network, count: u64, optimizer: [Optimizer; 2]) 
     let rates = [[0.8, 0.5, 0.7, 0.6], [0.6, 1.0, 0.9, 0.5]];
     let member = |m: usize| {
         let seed = [5 << 33 | 7, 11][m];
-        Member::new(network, seed, optimizer[m]).rates(&rates[m][..sites]).weight_decay([0.0, 0.01][m])
+        // The gradient of a likelihood has a factor e^-s, with which steps of the same rate would leave every bound.
+        let share = if network.loss == Loss::GaussianNll { 0.05 } else { 1.0 };
+        Member::new(network, seed, optimizer[m].with_lr(share * optimizer[m].lr()))
+            .rates(&rates[m][..sites])
+            .weight_decay([0.0, 0.01][m])
     };
     (0..count as usize).map(member).collect()
 }

@@ -18,7 +18,7 @@ pub(super) fn wrong_gradients(run: &OnDevice) -> Vec<(String, Vec<Vec<f64>>)> {
     if run.network.layers.iter().any(has_samples) {
         wrong.push(("the samples of other rows".into(), run.reference(&run.network, &run.weights, &other_samples)));
     }
-    let rotated = OnDevice { targets: run.targets.rotated(run.network.outputs().unwrap() as usize), ..run.clone() };
+    let rotated = OnDevice { targets: run.targets.rotated(run.network.targets().unwrap() as usize), ..run.clone() };
     wrong.push(("the targets of other rows".into(), rotated.reference(&run.network, &run.weights, &run.masks())));
     for (t, parameter) in run.network.parameters().unwrap().iter().enumerate().filter(|(t, _)| t % 2 == 0) {
         let (units, inputs) = (parameter.shape[0] as usize, parameter.shape[1] as usize);
@@ -102,6 +102,12 @@ fn output_gradient(run: &OnDevice, logits: &[f64]) -> Vec<f64> {
         }
         (BatchTargets::Values(t), Loss::BinaryCrossEntropy) => {
             (1.0 / (1.0 + (-z[c]).exp()) - t[r * outputs + c]) / outputs as f64
+        }
+        (BatchTargets::Values(t), Loss::GaussianNll) => {
+            let (k, target) = (outputs / 2, c % (outputs / 2));
+            let (d, s) = (z[target] - t[r * k + target], z[k + target]);
+            assert!(s > -20.0, "the formulas below are those above the bound");
+            (if c < k { d * (-s).exp() } else { (1.0 - d * d * (-s).exp()) / 2.0 }) / k as f64
         }
         (BatchTargets::Values(t), _) => 2.0 * (z[c] - t[r * outputs + c]) / outputs as f64,
     };

@@ -43,7 +43,7 @@ fn logits_of_row(i: u32, values: &[f32]) -> Vec<f32> {
 }
 
 /// Padded rows; the padding is poison, because nothing may read it.
-fn matrix(rows: u32, outputs: u32, values: &[f32], row: impl Fn(u32, &[f32]) -> Vec<f32>) -> Vec<u32> {
+pub(super) fn matrix(rows: u32, outputs: u32, values: &[f32], row: impl Fn(u32, &[f32]) -> Vec<f32>) -> Vec<u32> {
     let mut words = Vec::new();
     for (i, values) in (0..rows).zip(values.chunks(outputs as usize)) {
         words.extend(bits(row(i, values)));
@@ -68,7 +68,7 @@ fn inputs(valid: u32, batch: u32, outputs: u32) -> [Slot<'static>; 5] {
     ]
 }
 
-fn params(outputs: u32, [rows, logits, loss, correct]: [Tensor; 4]) -> LossParams {
+pub(super) fn params(outputs: u32, [rows, logits, loss, correct]: [Tensor; 4]) -> LossParams {
     LossParams {
         classes: outputs,
         row_stride: outputs.next_multiple_of(4),
@@ -129,7 +129,7 @@ fn known() -> [Slot<'static>; 6] {
     ]
 }
 
-fn assert_close(got: &[u32], expected: &[f32]) {
+pub(super) fn assert_close(got: &[u32], expected: &[f32]) {
     let got: Vec<f32> = got.iter().copied().map(f32::from_bits).collect();
     let near = got.iter().zip(expected).all(|(got, expected)| (got - expected).abs() <= 1e-5 * expected.abs());
     assert!(near && got.len() == expected.len(), "{got:?}, expected {expected:?}");

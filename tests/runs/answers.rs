@@ -83,6 +83,58 @@ fn classes_keep_the_names_they_have_in_the_table() {
     assert_eq!(place.json("eval run --data animals.csv")[0]["rows"], 120);
 }
 
+/// The noise of a price grows with a: its standard deviation is 10 + 5 a.
+#[test]
+fn a_likelihood_answers_means_and_deviations_in_the_units_of_their_targets() {
+    let place = Place::with(
+        "[data]\npath = \"noisy.csv\"\ntarget = [\"price\", \"far\"]\ntest = \"1500..2000\"\n[network]\nloss = \"gaussian_nll\"\n\
+         layers = [{ dense = 32, activation = \"relu\" }, { dense = 4 }]\n[train]\nepochs = 40\noptimizer = { adam = { lr = 0.005 } }\n",
+    );
+    let words = crate::common::numbers(2 * 2000, 17);
+    let noise = crate::common::numbers(12 * 2000, 18);
+    let row = |(i, x): (usize, &[f32])| {
+        let (a, b) = (5.0 + 5.0 * f64::from(x[0]), 3.0 * f64::from(x[1]));
+        // The sum of twelve uniform numbers from -1/2 to 1/2 is nearly normal with deviation 1.
+        let normal: f64 = noise[12 * i..][..12].iter().map(|&n| f64::from(n) / 2.0).sum();
+        let price = 1000.0 + 50.0 * a - 30.0 * b + (10.0 + 5.0 * a) * normal;
+        format!("{a},{b},{price},{}\n", 1e6 + 1000.0 * price)
+    };
+    let rows: String = words.chunks(2).enumerate().map(row).collect();
+    place.write("noisy.csv", format!("a,b,price,far\n{rows}"));
+    place.prints("train net.toml --out run");
+    let (text, table) = (place.prints("predict run"), place.text("noisy.csv"));
+    assert_eq!(text.lines().next().unwrap(), "row,price,far,price_deviation,far_deviation");
+    let (answers, truth) = (cells(&text), cells(&table));
+    let logits = place.prints("predict run --logits");
+    assert_eq!(logits.lines().next().unwrap(), "row,price,far,price_log_variance,far_log_variance");
+    let (mut nll, mut within, mut scales) = (0.0, [0.0; 2], [Vec::new(), Vec::new()]);
+    for (row, raw) in answers.iter().zip(cells(&logits)) {
+        let wanted = &truth[number(row[0]) as usize];
+        for target in 0..2 {
+            let (mean, deviation) = (number(row[1 + target]), number(row[3 + target]));
+            let z = (number(wanted[2 + target]) - mean) / deviation;
+            within[target] += f64::from(u8::from(z.abs() < 1.0)) / 500.0;
+            scales[target].push(deviation / (number(raw[3 + target]) / 2.0).exp());
+            nll += (2.0 * number(raw[3 + target]) / 2.0 + z * z) / 2.0 / 1000.0;
+        }
+        let expected = 10.0 + 5.0 * number(wanted[0]);
+        assert!((0.5..2.0).contains(&(number(row[3]) / expected)), "{row:?}: a deviation of {expected}");
+        assert!((number(row[4]) / number(row[3]) / 1000.0 - 1.0).abs() < 0.5, "one noise in two units: {row:?}");
+    }
+    // Among 500 rows 68.3 % lie within one deviation, give or take 2.1 %; the fit is off by a few per cent beside that.
+    assert!(within.iter().all(|share| (share - 0.683).abs() < 0.1), "{within:?}");
+    // Every row's deviation is scaled by that of its target over the training rows, and by nothing else.
+    for (target, scales) in scales.iter().enumerate() {
+        let of: Vec<f64> = truth[..1500].iter().map(|row| number(row[2 + target])).collect();
+        let mean = of.iter().sum::<f64>() / 1500.0;
+        let deviation = (of.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1500.0).sqrt();
+        assert!(scales.iter().all(|scale| (scale / deviation - 1.0).abs() < 1e-5), "{deviation}: {:?}", &scales[..5]);
+    }
+    let eval = place.json("eval run");
+    assert!((eval[0]["loss"].as_f64().unwrap() - nll).abs() < 1e-4, "{nll}");
+    assert!(eval[0]["accuracy"].is_null());
+}
+
 #[test]
 fn a_regression_answers_in_the_units_of_its_targets() {
     let place = Place::with(
