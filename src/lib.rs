@@ -17,6 +17,7 @@ pub mod executor;
 pub mod gpu;
 pub mod work;
 
+pub mod calibration;
 pub mod model;
 pub mod optimizer;
 pub mod preflight;
