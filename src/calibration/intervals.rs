@@ -28,8 +28,8 @@ pub fn covered(targets: &[f64], low: &[f64], high: &[f64]) -> Result<f64> {
 }
 
 /// The mean log-likelihood of the targets under a normal distribution for each,
-/// `1/n sum_i -1/2 ln(2 pi s_i^2) - (target_i - mean_i)^2 / (2 s_i^2)`, in nats and for targets in their own unit: in another unit
-/// it is another number. Larger is better.
+/// `1/n sum_i -1/2 ln(2 pi s_i^2) - (target_i - mean_i)^2 / (2 s_i^2)`, in nats and for targets in their own unit: in another
+/// unit it is another number. Larger is better.
 ///
 /// # Errors
 /// [`Error::Data`] for no numbers, lists of different lengths, a NaN, or a deviation that is not above 0 and finite.

@@ -48,8 +48,8 @@ impl RiskCoverage {
         self.accuracy[rows.saturating_sub(referred).max(1) - 1]
     }
 
-    /// The area under the curve of risk, `1/n sum_k (1 - accuracy_k)` (Geifman, Uziel and El-Yaniv, ICLR 2019): smaller is better,
-    /// and what a score without information gets is the share of wrong rows.
+    /// The area under the curve of risk, `1/n sum_k (1 - accuracy_k)` (Geifman, Uziel and El-Yaniv, ICLR 2019): smaller is
+    /// better, and what a score without information gets is the share of wrong rows.
     pub fn area(&self) -> f64 {
         self.accuracy.iter().map(|accuracy| 1.0 - accuracy).sum::<f64>() / self.accuracy.len() as f64
     }

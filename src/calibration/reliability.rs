@@ -59,7 +59,7 @@ impl Reliability {
     /// The expected calibration error `sum_b n_b / n |accuracy_b - confidence_b|` (Guo et al. 2017, equation 3): from 0, where
     /// 80 % is right of what is said with 80 %, to 1.
     ///
-    /// It is biased upwards where bins have few rows, and depends on their number: compare only with equal bins over the same rows.
+    /// It is biased upwards where bins have few rows, and depends on their number: compare with equal bins and the same rows.
     pub fn ece(&self) -> f64 {
         let rows: usize = self.bins.iter().map(|bin| bin.count).sum();
         let filled = self.bins.iter().filter(|bin| bin.count > 0);

@@ -13,7 +13,7 @@ pub struct Logits {
 /// What [`Logits::fit_temperature`] has found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Temperature {
-    /// The temperature with the least negative log-likelihood. Above 1 the network was too sure of itself, below 1 not sure enough.
+    /// The temperature with the least negative log-likelihood. Above 1 the network was too sure, below 1 not sure enough.
     At(f64),
     /// Every row is classified rightly, so that the likelihood rises without end as T goes to 0, where every answer has
     /// probability 1. Such rows cannot say how often the network is wrong; more of them can, or others.
@@ -82,7 +82,7 @@ impl Logits {
         Probabilities::new(self.classes, values)
     }
 
-    /// The temperature T > 0 with the least mean negative log-likelihood of `softmax(z / T)` (Guo et al., ICML 2017, section 4.2).
+    /// The temperature T > 0 with the least mean negative log-likelihood of `softmax(z / T)` (Guo et al. 2017, section 4.2).
     ///
     /// In b = 1/T the likelihood is that of an exponential family, so that its negative logarithm is convex, with derivative
     /// `mean over rows of E_b[z] - z[label]` and second derivative `mean of Var_b[z]`. The root of the derivative is bracketed by
@@ -107,8 +107,8 @@ impl Logits {
         Ok(scaled.least_nll(labels).map_or(Temperature::Infinite, |b| Temperature::At(unit / b)))
     }
 
-    /// The b above 0 with the least negative log-likelihood of `softmax(b z)`, for logits from -1 to 1 of which some row is wrong;
-    /// none where 0 is better.
+    /// The b above 0 with the least negative log-likelihood of `softmax(b z)`, for logits from -1 to 1, some row wrong; none
+    /// where 0 is better.
     fn least_nll(&self, labels: &[u32]) -> Option<f64> {
         if self.slope(labels, 0.0).0 >= 0.0 {
             return None;

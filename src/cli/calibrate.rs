@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thinnet::Loss;
 use thinnet::calibration::Reliability;
 
-use super::data::Source;
+use super::data::{Apart, Source};
 use super::output::{CALIBRATION, Folder, IN_RUN, Listener};
 use super::{Cli, Failure};
 
@@ -42,7 +42,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
     place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
-    let (model, rows, valid) = args.source.judged_apart()?;
+    let Apart { model, rows, valid } = args.source.judged_apart()?;
     let report = match model.network().loss {
         Loss::MeanSquaredError if args.ood.is_some() => {
             let message = "--ood compares uncertainties, and a single pass of a regression has none; leave it out";

@@ -37,6 +37,14 @@ pub(super) struct Asked<T> {
     pub(super) what: String,
 }
 
+/// Weights, the rows to judge them by, and rows to fit something on.
+pub(super) struct Apart {
+    pub(super) model: Model,
+    pub(super) rows: Asked<Dataset>,
+    /// Validation rows, none of which is judged, or the reason why there are none.
+    pub(super) valid: Result<Dataset, String>,
+}
+
 impl Source {
     /// The weights, and the rows to judge them by.
     pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
@@ -46,8 +54,8 @@ impl Source {
         Ok((model, rows))
     }
 
-    /// The same with validation rows, none of which is judged, or the reason why there are none.
-    pub(super) fn judged_apart(&self) -> Result<(Model, Asked<Dataset>, Result<Dataset, String>), Failure> {
+    /// The same with validation rows.
+    pub(super) fn judged_apart(&self) -> Result<Apart, Failure> {
         let (model, config) = self.model()?;
         const NO_VALID: &str = "the run has no validation rows; give `valid` or `valid_fraction` in [data], and train again";
         let Some(path) = &self.data else {
@@ -61,11 +69,11 @@ impl Source {
                 }
                 (None, None) => return Err(self.has_no_rows()),
             };
-            return Ok((model, rows, valid));
+            return Ok(Apart { model, rows, valid });
         };
         let rows = self.labelled(path, &model, config.as_ref())?;
         let Some(config) = config else {
-            return Ok((model, rows, Err("weights alone have no validation rows; name their run".into())));
+            return Ok(Apart { model, rows, valid: Err("weights alone have no validation rows; name their run".into()) });
         };
         let same_file = same(path, &config.data.path) && file::test_within(path)? == Portion::All;
         // What is wrong with the run's own data does not hinder other data from being judged.
@@ -80,7 +88,7 @@ impl Source {
             }
             valid => valid,
         };
-        Ok((model, rows, valid))
+        Ok(Apart { model, rows, valid })
     }
 
     /// The rows of --data with their targets.

@@ -167,7 +167,8 @@ fn a_temperature_that_cannot_be_fitted_has_a_reason() {
 fn validation_rows_that_are_all_right_give_no_temperature() {
     let place = Place::with(
         "[data]\npath = \"animals.csv\"\nvalid = \"60..90\"\ntest = \"90..120\"\n[network]\n\
-         layers = [{ dense = 16, activation = \"relu\" }, { dense = 3 }]\n[train]\nepochs = 20\noptimizer = { adam = { lr = 0.05 } }\n",
+         layers = [{ dense = 16, activation = \"relu\" }, { dense = 3 }]\n[train]\nepochs = 20\n\
+         optimizer = { adam = { lr = 0.05 } }\n",
     );
     place.write("animals.csv", animals_csv(120));
     place.prints("train net.toml --out run");

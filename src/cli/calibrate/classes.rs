@@ -82,8 +82,8 @@ struct Judgement {
     bins: usize,
 }
 
-/// Every way of predicting. To add one, add its answers: the table, the pictures and the files have a column, a panel or a line for
-/// each way, with and without temperature.
+/// Every way of predicting. To add one, add its answers: the table, the pictures and the files have a column, a panel or a
+/// line for each way, with and without temperature.
 fn answers(model: &Model, device: &Device, rows: &Rows<'_>) -> Result<Vec<Answers>, Failure> {
     let single = |inputs: &Inputs| Logits::from_outputs(&model.logits(device, inputs)?);
     Ok(vec![Answers {
@@ -139,8 +139,8 @@ fn labels(model: &Model, rows: &Dataset) -> Result<Vec<u32>, Failure> {
     let outputs = model.network().outputs()?;
     if model.network().loss == Loss::BinaryCrossEntropy && outputs > 1 {
         let message = format!(
-            "the network's {outputs} outputs have a sigmoid each, so that its classes do not exclude each other; calibrate judges \
-             softmax_cross_entropy, or binary_cross_entropy with one output. thinnet eval has loss and accuracy"
+            "the network's {outputs} outputs have a sigmoid each, so that its classes do not exclude each other; calibrate \
+             judges softmax_cross_entropy, or binary_cross_entropy with one output. thinnet eval has loss and accuracy"
         );
         return Err(Failure::Usage(message));
     }
@@ -166,7 +166,8 @@ fn fit(logits: &Logits, labels: Result<&Vec<u32>, String>) -> Result<Result<f64,
     Ok(match logits.fit_temperature(labels)? {
         Temperature::At(temperature) => Ok(temperature),
         Temperature::Zero => Err(format!(
-            "all {} validation rows are right, so that no T is small enough: they do not say how often it is wrong; validate with more",
+            "all {} validation rows are right, so that no T is small enough: they do not say how often it is wrong; \
+             validate with more",
             labels.len()
         )),
         Temperature::Infinite => {

@@ -44,7 +44,7 @@ fn panels(title: &str, count: usize, draw: impl Fn(usize, &Panel<'_>) -> Drawn) 
 /// Between the two others in lightness.
 const GREEN: RGBColor = RGBColor(120, 190, 120);
 
-/// Bars of accuracy by confidence, the gap to what was said in one of two colours, the diagonal, and the rows of each bar above it.
+/// Bars of accuracy by confidence, the gap to what was said in two colours, the diagonal, and the rows of each bar above it.
 pub(super) fn reliability(own: &str, ways: &[Way], figures: &[Figures]) -> Result<String, Failure> {
     panels(&format!("What is right of what is said: {own}"), ways.len(), |i, panel| {
         let reliability = &figures[i].reliability;
@@ -61,7 +61,7 @@ pub(super) fn reliability(own: &str, ways: &[Way], figures: &[Figures]) -> Resul
             .bold_line_style(BLACK.mix(0.08))
             .y_labels(6)
             .y_label_formatter(&|y| if *y < 1.01 { format!("{y:.1}") } else { String::new() })
-            .x_desc("confidence: probability of the answer")
+            .x_desc("confidence: probability of the answer; above: rows")
             .y_desc("accuracy")
             .label_style(("sans-serif", 14))
             .axis_desc_style(("sans-serif", 16))
@@ -138,9 +138,10 @@ pub(super) fn histograms_svg(
     (own, other): (&str, &str),
     figures: &[Figures],
 ) -> Result<String, Failure> {
+    // One scale, so that panels can be compared.
+    let most = histograms.iter().flat_map(|histogram| &histogram.shares).map(|(a, b)| a.max(*b)).fold(0.0, f64::max);
     panels("Uncertainty about data like those learned from, and about others", histograms.len(), |i, panel| {
         let Histogram { way, width, shares } = &histograms[i];
-        let most = shares.iter().map(|(a, b)| a.max(*b)).fold(0.0, f64::max);
         let title = format!("{way}: AUROC {:.3}", figures[i].auroc[0].unwrap_or(f64::NAN));
         let mut chart = ChartBuilder::on(panel)
             .caption(title, ("sans-serif", 18))

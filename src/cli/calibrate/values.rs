@@ -54,7 +54,9 @@ pub(super) fn judge(
     let mut text =
         format!("Judged by {} {}, in the targets' own units.\n\n{}", rows.rows.rows(), rows.what, table(&columns).text());
     text += &match valid {
-        Ok(_) => "\nA single pass has no uncertainty of its own: its intervals are as wide for every row, by the error on the validation rows.\n".into(),
+        Ok(_) => "\nA single pass has no uncertainty of its own: its intervals are as wide for every row, by the error on the validation \
+                  rows.\n"
+            .into(),
         Err(why) => format!("\nThere are no intervals, whose width the validation rows would give: {why}.\n"),
     };
     let csv: String = lines(&columns)
@@ -75,8 +77,11 @@ pub(super) fn judge(
     Ok(Report { text, json: json.collect(), files: vec![("figures.csv", "way,target,figure,value\n".to_owned() + &csv)] })
 }
 
-/// Answers and targets, column by column, as the source has them.
-fn in_units(model: &Model, device: &Device, rows: &Dataset) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>), Failure> {
+/// Numbers, target by target.
+type Columns = Vec<Vec<f64>>;
+
+/// Answers and targets, in the source's units.
+fn in_units(model: &Model, device: &Device, rows: &Dataset) -> Result<(Columns, Columns), Failure> {
     let answers: Outputs = model.predict(device, rows.inputs())?;
     let Targets::Values { columns, values } = rows.targets() else {
         return Err(Failure::Usage("the targets are classes; calibrate judges a regression by numbers".into()));
@@ -91,7 +96,7 @@ fn in_units(model: &Model, device: &Device, rows: &Dataset) -> Result<(Vec<Vec<f
 }
 
 /// The columns of a table, in f64 and undone.
-fn apart(values: &[f32], columns: usize, standardization: Option<&Standardization>) -> Vec<Vec<f64>> {
+fn apart(values: &[f32], columns: usize, standardization: Option<&Standardization>) -> Columns {
     let scale = |c: usize| standardization.map_or((0.0, 1.0), |s| (s.mean[c], s.deviation[c]));
     let column = |c: usize| {
         let (mean, deviation) = scale(c);
