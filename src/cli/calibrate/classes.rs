@@ -75,8 +75,8 @@ struct Judgement {
     right: Vec<bool>,
     /// Ways without a temperature, and why.
     unfitted: Vec<(&'static str, String)>,
-    /// What the judged rows are.
-    own: String,
+    /// What the judged rows are, in full and in short.
+    own: [String; 2],
     /// What the foreign rows are, in full and in short.
     other: Option<[String; 2]>,
     bins: usize,
@@ -126,7 +126,9 @@ pub(super) fn judge(
     }
     let figures = ways.iter().map(|way| figures(way, &labels, bins)).collect::<Result<Vec<_>, Failure>>()?;
     let right = ways[0].said.right(&labels)?;
-    let own = format!("{} {}", rows.rows.rows(), rows.what);
+    // Pictures have no room for a path.
+    let short = rows.what.rsplit_once('/').map_or(rows.what.clone(), |(_, name)| format!("rows of {name}"));
+    let own = [&rows.what, &short].map(|what| format!("{} {what}", rows.rows.rows()));
     let other = foreign.zip(ood).map(|(foreign, path)| {
         let (count, name) = (foreign.rows.rows(), path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
         [format!("{count} {}", foreign.what), format!("{count} rows of {name}")]

@@ -32,7 +32,7 @@ fn panels(title: &str, count: usize, draw: impl Fn(usize, &Panel<'_>) -> Drawn) 
         let (columns, rows) = (count.min(2), count.div_ceil(2));
         let root = SVGBackend::with_string(&mut text, (560 * columns.max(1) as u32, 40 + 500 * rows as u32)).into_drawing_area();
         root.fill(&WHITE)?;
-        let parts = root.titled(title, ("sans-serif", 20))?.split_evenly((rows, columns));
+        let parts = root.titled(title, ("sans-serif", if count == 1 { 16 } else { 20 }))?.split_evenly((rows, columns));
         parts.iter().take(count).enumerate().try_for_each(|(i, panel)| draw(i, panel))?;
         root.present()?;
         Ok(())

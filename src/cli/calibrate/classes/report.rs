@@ -17,14 +17,14 @@ impl Judgement {
         let mut files = vec![
             ("figures.csv", self.figures_csv()),
             ("reliability.csv", self.reliability_csv()),
-            ("reliability.svg", pictures::reliability(&self.own, &self.ways, &self.figures)?),
+            ("reliability.svg", pictures::reliability(&self.own[1], &self.ways, &self.figures)?),
             ("risk-coverage.csv", self.referral_csv()),
             ("risk-coverage.svg", self.referral_svg()?),
         ];
         if let Some([_, other]) = &self.other {
             let histograms = pictures::histograms(&self.ways);
             files.push(("ood.csv", pictures::histograms_csv(&histograms)));
-            files.push(("ood.svg", pictures::histograms_svg(&histograms, (&self.own, other), &self.figures)?));
+            files.push(("ood.svg", pictures::histograms_svg(&histograms, (&self.own[1], other), &self.figures)?));
         }
         Ok(Report { text: self.text(), json: self.json(), files })
     }
@@ -85,14 +85,14 @@ impl Judgement {
         };
         let table =
             Table { columns: self.ways.iter().map(Way::title).collect(), rows: self.lines().into_iter().map(row).collect() };
-        let mut text = format!("Judged by {}.\n\n{}", self.own, table.text());
+        let mut text = format!("Judged by {}.\n\n{}", self.own[0], table.text());
         for (way, why) in &self.unfitted {
             text += &format!("\nNo temperature was fitted to the {way}: {why}.\n");
         }
         if let Some([other, _]) = &self.other {
             text += &format!(
                 "\nAUROC: how often one of the {other} has a larger score than one of the {}; 0.5 is a coin's, 1 is always.\n",
-                self.own
+                self.own[0]
             );
         }
         text
@@ -178,7 +178,7 @@ impl Judgement {
                 band: Vec::new(),
             });
         }
-        let title = format!("What remains when the least certain are referred: {}", self.own);
+        let title = format!("What remains when the least certain are referred: {}", self.own[1]);
         plot::svg(&Picture { title: &title, x: "referred, %", y: "accuracy of the others, %", curves })
     }
 }
