@@ -8,14 +8,15 @@
 //                    KIND 0  z                                       columns = outputs
 //                    KIND 1  softmax(z), its entropy                 columns = outputs + 1, then the first largest class
 //                    KIND 2  sigmoid(z), the sum of their entropies  columns = outputs + 1
-//                    KIND 3  mu, exp(s), z = (mu, s)                 columns = outputs
+//                    KIND 3  mu, exp(max(s, -20)), z = (mu, s)       columns = outputs
 //   merge_draws:   state[input, column, :] += over the draws of the batch, with x a column of values and c that of the first draw of all
 //                    0  c, so that the sums stay small     1  sum of x - c     2  sum of (x - c)^2
 //                    3  sum over pairs of draws, 2j and 2j + 1, of (x + x' - 2c)^2
 //                    4  draws in which the column won: KIND 1 the first largest class, KIND 2 above 1/2
+//                    5  x - c of the last draw, whose pair may begin the next batch
 //   keep_draws:    draws[step.accumulated + d, input, :] = values[r, columns]
 //
-// y: [rows, outputs], rows y_row words apart; values: [rows, width]; state: [inputs, columns, 5]; draws: [draws, inputs, columns].
+// y: [rows, outputs], rows y_row words apart; values: [rows, width]; state: [inputs, columns, 6]; draws: [draws, inputs, columns].
 // Entropies are in nats. One member: draws are rows, not members.
 // Dispatch: one invocation per row (draw_rows, draw_outputs), per input and column (merge_draws), per row and column (keep_draws).
 
@@ -104,7 +105,7 @@ fn draw_outputs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     } else if (KIND == 3u) {
         for (var c = 0u; c < p.outputs / 2u; c++) {
             values[at + c] = y[z + c];
-            values[at + p.outputs / 2u + c] = exp(clamp(y[z + p.outputs / 2u + c], -LOG_VARIANCE, LOG_VARIANCE));
+            values[at + p.outputs / 2u + c] = exp(max(y[z + p.outputs / 2u + c], LEAST_LOG_VARIANCE));
         }
     } else {
         for (var c = 0u; c < p.outputs; c++) {
@@ -113,8 +114,8 @@ fn draw_outputs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-const LOG_VARIANCE = 30.0;
-const FIELDS = 5u;
+const LEAST_LOG_VARIANCE = -20.0;  // src/network/loss.rs
+const FIELDS = 6u;
 
 // Whether a column of a row of `drawn` won among the classes.
 fn won(row: u32, column: u32, p: Params, value: f32) -> bool {
@@ -130,7 +131,7 @@ fn merge_draws(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     let inputs = step.batch_rows;
     let valid = step.rows;
     let position = step.position;
-    let began = step.accumulated > 0u;
+    let accumulated = step.accumulated;
     let i = linear_index(group, groups, local);
     if (i >= inputs * p.columns) {
         return;
@@ -139,15 +140,16 @@ fn merge_draws(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     let column = i - input * p.columns;
     let at = ((position + input) * p.columns + column) * FIELDS;
     var center = drawn[input * p.width + column];
-    if (began) {
+    var before = 0.0;
+    if (accumulated > 0u) {
         center = state[at];
+        before = state[at + 5u];
     }
     var sum = 0.0;
     var squares = 0.0;
     var pairs = 0.0;
     var wins = 0.0;
-    var before = 0.0;
-    var odd = false;
+    var odd = accumulated % 2u == 1u;
     for (var r = input; r < valid; r += inputs) {
         let value = drawn[r * p.width + column];
         let difference = value - center;
@@ -162,7 +164,7 @@ fn merge_draws(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
             wins += 1.0;
         }
     }
-    if (began) {
+    if (accumulated > 0u) {
         sum += state[at + 1u];
         squares += state[at + 2u];
         pairs += state[at + 3u];
@@ -173,6 +175,7 @@ fn merge_draws(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     state[at + 2u] = squares;
     state[at + 3u] = pairs;
     state[at + 4u] = wins;
+    state[at + 5u] = before;
 }
 
 @compute @workgroup_size(WORKGROUP)

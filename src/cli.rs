@@ -9,6 +9,7 @@ use thinnet::plan::Caps;
 use thinnet::{Device, Error};
 
 mod bench;
+mod calibrate;
 mod data;
 mod demo;
 mod devices;
@@ -64,6 +65,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Calibrate(calibrate::Args),
     Sweep(sweep::Args),
     /// List every adapter, with the limits that matter.
     Devices,
@@ -83,6 +85,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Train(args) => train::run(args, &cli),
         Command::Eval(args) => eval::run(args, &cli),
         Command::Predict(args) => predict::run(args, &cli),
+        Command::Calibrate(args) => calibrate::run(args, &cli),
         Command::Sweep(args) => sweep::run(args, &cli),
         Command::Devices => devices::run(&cli),
         Command::Bench(args) => bench::run(args, &cli),

@@ -18,6 +18,7 @@ pub mod executor;
 pub mod gpu;
 pub mod work;
 
+pub mod calibration;
 pub mod model;
 pub mod monte_carlo;
 pub mod optimizer;

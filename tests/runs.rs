@@ -8,6 +8,8 @@ use serde_json::Value;
 
 /// Regression, class names and the numbers of a prediction.
 mod answers;
+/// How far a run's certainty can be trusted.
+mod calibrated;
 /// Weights that thinnet did not write.
 mod foreign;
 /// Network files made for some data.

@@ -83,6 +83,9 @@ mod refusals;
 
 // What a user touches.
 
+/// Figures of certainty: against sums by hand, brute force and grids.
+mod calibration;
+
 /// Data sets: digits, ranges, noisy labels.
 mod data;
 

@@ -1,5 +1,6 @@
-//! Trained weights and the rows that they are asked about: what `eval` and `predict` have in common.
+//! Trained weights and the rows that they are asked about: what `eval`, `predict` and `calibrate` have in common.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -36,20 +37,76 @@ pub(super) struct Asked<T> {
     pub(super) what: String,
 }
 
+/// Weights, the rows to judge them by, and rows to fit something on.
+pub(super) struct Apart {
+    pub(super) model: Model,
+    pub(super) rows: Asked<Dataset>,
+    /// Validation rows, none of which is judged, or the reason why there are none.
+    pub(super) valid: Result<Dataset, String>,
+}
+
 impl Source {
     /// The weights, and the rows to judge them by.
     pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
         let (model, config) = self.model()?;
         let Some(path) = &self.data else { return self.of_run(model, config) };
+        let rows = self.labelled(path, &model, config.as_ref())?;
+        Ok((model, rows))
+    }
+
+    /// The same with validation rows.
+    pub(super) fn judged_apart(&self) -> Result<Apart, Failure> {
+        let (model, config) = self.model()?;
+        const NO_VALID: &str = "the run has no validation rows; give `valid` or `valid_fraction` in [data], and train again";
+        let Some(path) = &self.data else {
+            let Sets { valid, test, .. } = self.sets_of_run(&model, config)?;
+            let (rows, valid) = match (test, valid) {
+                (Some(test), valid) => (Asked { rows: test, what: "test rows".into() }, valid.ok_or(NO_VALID.into())),
+                (None, Some(valid)) => {
+                    let why =
+                        "the run has no test rows, so that its validation rows are judged; give `test` in [data], or --data";
+                    (Asked { rows: valid, what: "validation rows".into() }, Err(why.into()))
+                }
+                (None, None) => return Err(self.has_no_rows()),
+            };
+            return Ok(Apart { model, rows, valid });
+        };
+        let rows = self.labelled(path, &model, config.as_ref())?;
+        let Some(config) = config else {
+            return Ok(Apart { model, rows, valid: Err("weights alone have no validation rows; name their run".into()) });
+        };
+        let same_file = same(path, &config.data.path) && file::test_within(path)? == Portion::All;
+        // What is wrong with the run's own data does not hinder other data from being judged.
+        let valid = match self.sets_of_run(&model, Some(config)) {
+            Ok(Sets { valid, .. }) => valid.ok_or_else(|| NO_VALID.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        let judged: BTreeSet<u32> = rows.rows.inputs().samples().iter().copied().collect();
+        let valid = match valid {
+            Ok(valid) if same_file && valid.inputs().samples().iter().any(|row| judged.contains(row)) => {
+                Err("validation rows of the run are among those judged; choose others with --rows".into())
+            }
+            valid => valid,
+        };
+        Ok(Apart { model, rows, valid })
+    }
+
+    /// The rows of --data with their targets.
+    fn labelled(&self, path: &Path, model: &Model, config: Option<&Config>) -> Result<Asked<Dataset>, Failure> {
         let (target, portion) = (self.target(config), file::test_within(path)?);
         let task = Task::from(model.network().loss);
         let rows = file::load_for(path, &portion, target.as_ref(), model.preprocessing(), task)?;
-        fits(&model, rows.inputs(), path)?;
+        fits(model, rows.inputs(), path)?;
         let rows = match self.within(rows.rows(), path)? {
             Some(range) => rows.slice(range)?,
             None => rows,
         };
-        Ok((model, Asked { rows, what: what(path, &portion) }))
+        Ok(Asked { rows, what: what(path, &portion) })
+    }
+
+    /// The folder of the run, if it is one.
+    pub(super) fn run_folder(&self) -> Option<&Path> {
+        self.model.is_dir().then_some(&self.model)
     }
 
     /// The weights, and the rows to answer for, which may have no targets.
@@ -59,7 +116,7 @@ impl Source {
             let (model, Asked { rows, what }) = self.of_run(model, config)?;
             return Ok((model, Asked { rows: rows.inputs().clone(), what }));
         };
-        let (target, portion) = (self.target(config), file::test_within(path)?);
+        let (target, portion) = (self.target(config.as_ref()), file::test_within(path)?);
         let rows = file::inputs_for(path, &portion, target.as_ref(), model.preprocessing())?;
         fits(&model, &rows, path)?;
         let rows = match self.within(rows.rows(), path)? {
@@ -82,15 +139,30 @@ impl Source {
     }
 
     /// The column of --target, or the one of the run.
-    fn target(&self, config: Option<Config>) -> Option<Target> {
+    fn target(&self, config: Option<&Config>) -> Option<Target> {
         match self.target.is_empty() {
-            true => config.and_then(|config| config.data.target),
+            true => config.and_then(|config| config.data.target.clone()),
             false => Some(self.target.clone().into()),
         }
     }
 
     /// The test rows of a run, or its validation rows.
     fn of_run(&self, model: Model, config: Option<Config>) -> Result<(Model, Asked<Dataset>), Failure> {
+        let Sets { valid, test, .. } = self.sets_of_run(&model, config)?;
+        match (test, valid) {
+            (Some(rows), _) => Ok((model, Asked { rows, what: "test rows".into() })),
+            (None, Some(rows)) => Ok((model, Asked { rows, what: "validation rows".into() })),
+            (None, None) => Err(self.has_no_rows()),
+        }
+    }
+
+    fn has_no_rows(&self) -> Failure {
+        let problem = "the run has neither test nor validation rows; say with --data what to ask it about".into();
+        Error::File { path: self.model.clone(), problem }.into()
+    }
+
+    /// The sets of the run, which must be those of its training.
+    fn sets_of_run(&self, model: &Model, config: Option<Config>) -> Result<Sets, Failure> {
         let Some(config) = config else {
             let message = format!("{} is weights alone; say with --data what to ask them about", self.model.display());
             return Err(Failure::Usage(message));
@@ -102,15 +174,7 @@ impl Source {
                            the weights; name the data to ask about with --data, or train again";
             return Err(Error::File { path: config.data.path, problem: problem.into() }.into());
         }
-        let Sets { valid, test, .. } = sets;
-        match (test, valid) {
-            (Some(rows), _) => Ok((model, Asked { rows, what: "test rows".into() })),
-            (None, Some(rows)) => Ok((model, Asked { rows, what: "validation rows".into() })),
-            (None, None) => {
-                let problem = "the run has neither test nor validation rows; say with --data what to ask it about".into();
-                Err(Error::File { path: self.model.clone(), problem }.into())
-            }
-        }
+        Ok(sets)
     }
 
     fn model(&self) -> Result<(Model, Option<Config>), Failure> {
@@ -159,6 +223,19 @@ impl Source {
         }
         Ok((model, Some(config)))
     }
+}
+
+/// All rows of a path, of its test part where it has one, for a network that has not learned from such data: without labels.
+pub(super) fn foreign_rows(model: &Model, path: &Path) -> Result<Asked<Inputs>, Failure> {
+    let portion = file::test_within(path)?;
+    let rows = file::inputs_for(path, &portion, None, model.preprocessing())?;
+    fits(model, &rows, path)?;
+    Ok(Asked { rows, what: what(path, &portion) })
+}
+
+/// Whether two paths are one place.
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 /// What the rows of a portion are.

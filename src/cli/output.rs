@@ -13,6 +13,14 @@ fn failed(path: &Path, problem: String) -> Failure {
     Failure::Other(format!("{}: {problem}", path.display()))
 }
 
+/// A field as CSV has it: quoted where it must be.
+pub(super) fn field(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.into(),
+    }
+}
+
 /// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let mut beside = path.as_os_str().to_owned();
@@ -40,8 +48,33 @@ pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
     }
 }
 
+/// What a training or a sweep writes into its folder, with [`CALIBRATION`] in a folder of its own.
+const RUN: &[&str] = &[
+    "config.toml",
+    "curves.svg",
+    "history.csv",
+    "model.safetensors",
+    "profile.json",
+    "rates.csv",
+    "rates.svg",
+    "sweep.csv",
+    "timing.csv",
+];
+
+/// What `calibrate` writes into its folder.
+pub(super) const CALIBRATION: &[&str] =
+    &["figures.csv", "ood.csv", "ood.svg", "reliability.csv", "reliability.svg", "risk-coverage.csv", "risk-coverage.svg"];
+
+/// The folder of a calibration inside of its run.
+pub(super) const IN_RUN: &str = "calibration";
+
 /// Refuses a folder that is there already, unless it may be replaced and holds nothing but a run.
 pub(super) fn refuse_folder(path: &Path, force: bool) -> Result<(), Failure> {
+    refuse_folder_of(path, force, RUN)
+}
+
+/// The same for a folder that may hold nothing but these files.
+pub(super) fn refuse_folder_of(path: &Path, force: bool, ours: &[&str]) -> Result<(), Failure> {
     let name = path.display();
     if path.file_name().is_none() {
         return Err(Failure::Usage(format!("{name} is no name for a new folder; choose one with --out, such as runs/NAME")));
@@ -53,32 +86,26 @@ pub(super) fn refuse_folder(path: &Path, force: bool) -> Result<(), Failure> {
         let remedy = "choose another place with --out, or replace it with --force";
         return Err(Failure::Usage(format!("{name} exists already; {remedy}")));
     }
-    // --force is for what this program wrote: whatever else is there was put there by somebody.
-    const OURS: [&str; 9] = [
-        "config.toml",
-        "curves.svg",
-        "history.csv",
-        "model.safetensors",
-        "profile.json",
-        "rates.csv",
-        "rates.svg",
-        "sweep.csv",
-        "timing.csv",
-    ];
-    let foreign = match std::fs::read_dir(path) {
-        _ if path.is_symlink() => Some("a link".to_owned()),
-        Err(_) => Some("no folder".to_owned()),
-        Ok(entries) => {
-            let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-            names.find(|name| !OURS.contains(&name.as_str())).map(|name| format!("a folder with {name} in it"))
-        }
-    };
-    match foreign {
-        Some(what) => Err(Failure::Usage(format!(
-            "{name} is {what}, and --force replaces runs only; move it away, or choose another place with --out"
+    let what = if ours == RUN { "runs" } else { "what this command wrote" };
+    match foreign(path, ours) {
+        Some(found) => Err(Failure::Usage(format!(
+            "{name} is {found}, and --force replaces {what} only; move it away, or choose another place with --out"
         ))),
         None => Ok(()),
     }
+}
+
+/// What makes a place another than a folder of these files: --force is for what this program wrote, and whatever else is there
+/// was put there by somebody.
+fn foreign(path: &Path, ours: &[&str]) -> Option<String> {
+    if path.is_symlink() {
+        return Some("a link".into());
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return Some("no folder".into()) };
+    let is_ours =
+        |name: &str| ours.contains(&name) || (ours == RUN && name == IN_RUN && foreign(&path.join(name), CALIBRATION).is_none());
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    names.find(|name| !is_ours(name)).map(|name| format!("a folder with {name} in it"))
 }
 
 /// A folder that is filled beside its place and moved there when it is complete. What was there before stays until then; what is
@@ -89,6 +116,8 @@ pub(super) struct Folder {
     place: PathBuf,
     beside: PathBuf,
     force: bool,
+    /// The files that --force may replace.
+    ours: &'static [&'static str],
     /// Parents that were not there before, innermost first.
     parents: Vec<PathBuf>,
 }
@@ -96,14 +125,19 @@ pub(super) struct Folder {
 impl Folder {
     /// Plans a folder, after trying whether it can be made: better found out before a long training than after.
     pub(super) fn plan(place: &Path, force: bool) -> Result<Self, Failure> {
-        refuse_folder(place, force)?;
+        Self::plan_of(place, force, RUN)
+    }
+
+    /// The same for a folder of other files than those of a run.
+    pub(super) fn plan_of(place: &Path, force: bool, ours: &'static [&'static str]) -> Result<Self, Failure> {
+        refuse_folder_of(place, force, ours)?;
         // Without a slash at the end, which would put what is beside the place inside of it.
         let place = &place.components().collect::<PathBuf>();
         let mut beside = place.as_os_str().to_owned();
         beside.push(format!(".part-{}", std::process::id()));
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
-        let folder = Self { place: place.into(), beside: beside.into(), force, parents };
+        let folder = Self { place: place.into(), beside: beside.into(), force, ours, parents };
         folder.begin()?;
         folder.remove();
         Ok(folder)
@@ -139,7 +173,7 @@ impl Folder {
         let old = PathBuf::from(old);
         let replaces = taken(&self.place);
         // Another training may have been faster.
-        if let Err(error) = refuse_folder(&self.place, self.force) {
+        if let Err(error) = refuse_folder_of(&self.place, self.force, self.ours) {
             let kept = self.beside.display().to_string();
             std::mem::forget(self); // it is not removed
             return Err(Failure::Usage(format!("{error}; what was to be there is in {kept}")));
@@ -161,7 +195,7 @@ impl Folder {
         }
         if replaces {
             return std::fs::remove_dir_all(&old)
-                .map_err(|e| failed(&old, format!("is the replaced run and cannot be removed: {e}")));
+                .map_err(|e| failed(&old, format!("is the replaced folder and cannot be removed: {e}")));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thinnet::{Loss, Model, Outputs};
 
 use super::data::{Asked, Source};
-use super::output::{refuse_existing, write_whole};
+use super::output::{field, refuse_existing, write_whole};
 use super::{Cli, Failure};
 
 /// Answer for every row of some data.
@@ -69,14 +69,6 @@ fn class_name(model: &Model, class: usize, columns: usize) -> String {
     match names.len() == columns.max(2) {
         true => names[class].clone(),
         false => class.to_string(),
-    }
-}
-
-/// A field as CSV has it: quoted where it must be.
-fn field(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.into(),
     }
 }
 

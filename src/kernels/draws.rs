@@ -2,7 +2,7 @@
 
 use super::{Constants, EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, exp_error, gamma, kernel, linear_grid, params};
 use crate::memory::{Memory, Tensor};
-use crate::network::Loss;
+use crate::network::{LEAST_LOG_VARIANCE, Loss};
 use crate::step::Step;
 
 const SOURCE: &str = concat!(
@@ -17,7 +17,7 @@ params! {
 }
 
 /// Words of `state` for each column of each input.
-pub const FIELDS: usize = 5;
+pub const FIELDS: usize = 6;
 
 /// What is made of the network's output before it is added up over draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Readout {
     Softmax,
     /// Probabilities of independent outputs, and the sum of their entropies.
     Sigmoid,
+    /// Means and variances of numbers with a noise of their own.
+    Gaussian,
 }
 
 impl Readout {
@@ -37,22 +39,24 @@ impl Readout {
             Loss::SoftmaxCrossEntropy => Self::Softmax,
             Loss::BinaryCrossEntropy => Self::Sigmoid,
             Loss::MeanSquaredError => Self::Values,
+            Loss::GaussianNll => Self::Gaussian,
         }
     }
 
     /// Columns that are added up.
     pub fn columns(self, outputs: u32) -> u32 {
         match self {
-            Self::Values => outputs,
+            Self::Values | Self::Gaussian => outputs,
             Self::Softmax | Self::Sigmoid => outputs + 1,
         }
     }
 
-    /// How many of these columns are answers, the rest being entropies.
+    /// How many of these columns are answers, the rest being an entropy or variances.
     pub fn answers(self, columns: usize) -> usize {
         match self {
             Self::Values => columns,
             Self::Softmax | Self::Sigmoid => columns - 1,
+            Self::Gaussian => columns / 2,
         }
     }
 
@@ -66,13 +70,14 @@ impl Readout {
             Self::Values => 0,
             Self::Softmax => 1,
             Self::Sigmoid => 2,
+            Self::Gaussian => 3,
         };
         vec![("KIND", kind)]
     }
 }
 
 fn every_kind() -> Vec<Constants> {
-    [Readout::Values, Readout::Softmax, Readout::Sigmoid].map(Readout::constants).to_vec()
+    [Readout::Values, Readout::Softmax, Readout::Sigmoid, Readout::Gaussian].map(Readout::constants).to_vec()
 }
 
 fn any_kind() -> Vec<Constants> {
@@ -180,6 +185,17 @@ fn sigmoid(z: &[f32]) -> Vec<Number> {
     numbers
 }
 
+/// Means and variances.
+fn gaussian(z: &[f32]) -> Vec<Number> {
+    let (means, logs) = z.split_at(z.len() / 2);
+    let variance = |&log: &f32| {
+        let log = f64::from(log.max(LEAST_LOG_VARIANCE));
+        let variance = libm::exp(log);
+        (variance, variance * exp_error(log) + EPS * variance + FLUSH)
+    };
+    means.iter().map(|&mean| (f64::from(mean), 0.0)).chain(logs.iter().map(variance)).collect()
+}
+
 impl DrawOutputs {
     /// What is written in each row.
     fn numbers(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Number> {
@@ -190,6 +206,7 @@ impl DrawOutputs {
                 Readout::Values => z.iter().map(|&z| (f64::from(z), 0.0)).collect(),
                 Readout::Softmax => softmax(z),
                 Readout::Sigmoid => sigmoid(z),
+                Readout::Gaussian => gaussian(z),
             }
         };
         (0..step.rows as usize).flat_map(row).collect()
@@ -217,12 +234,15 @@ impl Kernel for DrawOutputs {
 }
 
 /// The sums of one column of one input after a batch, with their errors.
-fn merged(values: &[f32], wins: f64, before: Option<&[f32]>) -> [Number; FIELDS] {
+fn merged(values: &[f32], wins: f64, accumulated: u32, before: Option<&[f32]>) -> [Number; FIELDS] {
     let center = before.map_or(values[0], |state| state[0]);
     let differences: Vec<f64> = values.iter().map(|&value| f64::from(value) - f64::from(center)).collect();
     let squares = differences.iter().map(|d| d * d).sum::<f64>();
     let sizes = differences.iter().map(|d| d.abs()).sum::<f64>();
-    let (pairs, _) = differences.as_chunks::<2>();
+    // A draw whose pair is in the batch before is paired with what is left of that.
+    let left = before.filter(|_| accumulated % 2 == 1).map(|state| f64::from(state[5]));
+    let paired: Vec<f64> = left.into_iter().chain(differences.iter().copied()).collect();
+    let (pairs, _) = paired.as_chunks::<2>();
     let pair_squares: f64 = pairs.iter().map(|[a, b]| (a + b) * (a + b)).sum();
     let pair_sizes: f64 = pairs.iter().map(|[a, b]| (a.abs() + b.abs()) * (a.abs() + b.abs())).sum();
     let old = |field: usize| before.map_or(0.0, |state| f64::from(state[field]));
@@ -238,6 +258,7 @@ fn merged(values: &[f32], wins: f64, before: Option<&[f32]>) -> [Number; FIELDS]
         sum(squares, squares, 2),
         sum(pair_squares, pair_sizes, 3),
         (old(4) + wins, 0.0),
+        differences.last().map_or((0.0, 0.0), |&last| (last, 2.0 * EPS * last.abs() + FLUSH)),
     ]
 }
 
@@ -250,12 +271,13 @@ impl MergeDraws {
             let rows = || drawn[..step.rows as usize * width as usize].chunks(width as usize).skip(input).step_by(inputs);
             let values: Vec<f32> = rows().map(|row| row[column]).collect();
             let wins = match self.readout {
-                Readout::Values => 0,
+                Readout::Values | Readout::Gaussian => 0,
                 Readout::Softmax => rows().filter(|row| row[outputs as usize + 1] == column as f32).count(),
                 Readout::Sigmoid => values.iter().filter(|&&value| value > 0.5).count(),
             };
             let at = ((step.position as usize + input) * columns as usize + column) * FIELDS;
-            f(at, merged(&values, wins as f64, (step.accumulated > 0).then(|| &state[at..][..FIELDS])));
+            let before = (step.accumulated > 0).then(|| &state[at..][..FIELDS]);
+            f(at, merged(&values, wins as f64, step.accumulated, before));
         }
     }
 }

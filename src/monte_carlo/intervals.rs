@@ -3,45 +3,49 @@
 use super::Predictive;
 use crate::{Error, Outputs, Result};
 
-/// A mixture of normal distributions of one variance, one for each draw.
+/// A mixture of normal distributions, one for each draw; without a variance they are points.
 pub(super) struct Mixture {
-    means: Vec<f64>,
-    variance: f64,
+    /// Mean and variance of each, in the order of the means.
+    parts: Vec<(f64, f64)>,
 }
 
 impl Mixture {
-    /// Around every draw; without a variance these are points.
-    pub(super) fn draws(means: impl Iterator<Item = f64>, variance: f64) -> Self {
-        let mut means: Vec<f64> = means.collect();
-        means.sort_by(f64::total_cmp);
-        Self { means, variance }
-    }
-
-    /// One normal distribution.
-    pub(super) fn normal(mean: f64, variance: f64) -> Self {
-        Self { means: vec![mean], variance }
+    pub(super) fn new(parts: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let mut parts: Vec<(f64, f64)> = parts.into_iter().collect();
+        parts.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { parts }
     }
 
     /// The value below which a share `q` lies: of points by linear interpolation between them (Hyndman and Fan 1996, type 7), otherwise
-    /// where `mean_t Phi((x - mean_t) / deviation) = q`, by bisection down to neighbouring numbers.
+    /// where `mean_t Phi((x - mean_t) / deviation_t) = q`, by bisection down to neighbouring numbers.
     fn quantile(&self, q: f64) -> f64 {
-        let (first, last) = (self.means[0], self.means[self.means.len() - 1]);
-        if self.variance == 0.0 {
-            let at = q * (self.means.len() - 1) as f64;
-            let below = self.means[at.floor() as usize];
-            return below + (self.means[at.ceil() as usize] - below) * at.fract();
+        let n = self.parts.len();
+        let (first, last) = (self.parts[0].0, self.parts[n - 1].0);
+        let widest = self.parts.iter().map(|part| part.1).fold(0.0, f64::max).sqrt();
+        if widest == 0.0 {
+            let at = q * (n - 1) as f64;
+            let below = self.parts[at.floor() as usize].0;
+            return below + (self.parts[at.ceil() as usize].0 - below) * at.fract();
         }
-        let deviation = self.variance.sqrt();
         // Phi(-39) is 0 in f64.
-        let (mut low, mut high) = (first - 39.0 * deviation, last + 39.0 * deviation);
+        let (mut low, mut high) = (first - 39.0 * widest, last + 39.0 * widest);
         loop {
             let middle = low + (high - low) / 2.0;
             if middle <= low || middle >= high {
                 return middle;
             }
-            let below = self.means.iter().map(|mean| normal_below((middle - mean) / deviation)).sum::<f64>();
-            if below / (self.means.len() as f64) < q { low = middle } else { high = middle }
+            let below: f64 = self.parts.iter().map(|(mean, variance)| normal_below((middle - mean) / variance.sqrt())).sum();
+            if below / (n as f64) < q { low = middle } else { high = middle }
         }
+    }
+
+    /// The logarithm of the density at a value, by log-sum-exp.
+    fn log_density(&self, value: f64) -> f64 {
+        let tau = 2.0 * std::f64::consts::PI;
+        let log = |&(mean, variance): &(f64, f64)| -0.5 * ((value - mean) * (value - mean) / variance + (tau * variance).ln());
+        let largest = self.parts.iter().map(log).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = self.parts.iter().map(|part| (log(part) - largest).exp()).sum();
+        largest + (sum / self.parts.len() as f64).ln()
     }
 }
 
@@ -51,8 +55,8 @@ fn normal_below(z: f64) -> f64 {
 }
 
 impl Predictive {
-    /// The standard deviation of the number to come, `[rows, outputs]`: `sqrt(std^2 + 1 / tau)` (Gal and Ghahramani, section 4);
-    /// [`Predictive::std`] where no noise is known.
+    /// The standard deviation of the number to come, `[rows, outputs]`: `sqrt(std^2 + noise)`, the noise being 1 / tau (Gal and
+    /// Ghahramani, section 4) or what the network says of it (Kendall and Gal 2017, equation 9); [`Predictive::std`] where none is known.
     pub fn total_std(&self) -> Outputs {
         let row = |row: usize| {
             let noise = self.noise(row).unwrap_or_else(|| vec![0.0; self.outputs()]);
@@ -112,14 +116,8 @@ impl Predictive {
                 "single draws have no density; say how precise observations are, 1 / variance",
             );
         }
-        let density = |row: usize, output: usize| {
-            let mixture = self.mixture(row, output);
-            let target = f64::from(targets[row * self.outputs() + output]);
-            let powers = mixture.means.iter().map(|mean| -(target - mean) * (target - mean) / (2.0 * mixture.variance));
-            let largest = powers.clone().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = powers.map(|power| (power - largest).exp()).sum();
-            largest + (sum / mixture.means.len() as f64).ln() - 0.5 * (2.0 * std::f64::consts::PI * mixture.variance).ln()
-        };
+        let target = |row: usize, output: usize| f64::from(targets[row * self.outputs() + output]);
+        let density = |row: usize, output: usize| self.mixture(row, output).log_density(target(row, output));
         let rows = (0..self.rows()).map(|row| (0..self.outputs()).map(|output| density(row, output)).sum::<f64>());
         Ok(rows.sum::<f64>() / self.rows() as f64)
     }
@@ -131,14 +129,14 @@ mod tests {
 
     #[test]
     fn quantiles_of_points_interpolate_and_those_of_a_normal_are_known() {
-        let points = Mixture::draws([3.0, 1.0, 2.0, 10.0].into_iter(), 0.0);
+        let points = Mixture::new([3.0, 1.0, 2.0, 10.0].map(|mean| (mean, 0.0)));
         assert_eq!([0.0, 0.5, 1.0].map(|q| points.quantile(q)), [1.0, 2.5, 10.0]);
-        let normal = Mixture::normal(5.0, 4.0);
+        let normal = Mixture::new([(5.0, 4.0)]);
         // Phi^-1(0.975) = 1.959964 (any table).
         assert!((normal.quantile(0.975) - (5.0 + 2.0 * 1.959_963_984_540_054)).abs() < 1e-9);
         assert!((normal.quantile(0.5) - 5.0).abs() < 1e-12);
         // Two normal distributions far apart: half of the mass is below the gap, a quarter below the first mean.
-        let two = Mixture::draws([0.0, 100.0].into_iter(), 1.0);
+        let two = Mixture::new([(0.0, 1.0), (100.0, 1.0)]);
         assert!(two.quantile(0.25).abs() < 1e-9 && (two.quantile(0.75) - 100.0).abs() < 1e-9);
         assert!((normal_below(0.0) - 0.5).abs() < 1e-15 && normal_below(-39.0) == 0.0);
     }

@@ -61,7 +61,7 @@ impl Sums {
     fn moments(&self) -> impl Iterator<Item = Moments> {
         let n = f64::from(self.draws);
         self.state.as_chunks::<FIELDS>().0.iter().map(move |fields| {
-            let [center, sum, squares, pairs, won] = fields.map(f64::from);
+            let [center, sum, squares, pairs, won, _] = fields.map(f64::from);
             let spread = |squares: f64, sum: f64, n: f64| ((squares - sum * sum / n) / (n - 1.0)).max(0.0);
             let variance = spread(squares, sum, n);
             let error = match self.pairs {
@@ -171,7 +171,7 @@ impl Predictive {
             match self.readout {
                 Readout::Softmax => answers.map(|moments| term(moments.mean)).sum(),
                 Readout::Sigmoid => answers.map(|moments| term(moments.mean) + term(1.0 - moments.mean)).sum(),
-                Readout::Values => 0.0,
+                Readout::Values | Readout::Gaussian => 0.0,
             }
         })
     }
@@ -196,7 +196,7 @@ impl Predictive {
             match self.readout {
                 Readout::Softmax => 1.0 - won.fold(0.0, f64::max),
                 Readout::Sigmoid => won.map(|won| won.min(1.0 - won)).sum::<f64>() / self.outputs as f64,
-                Readout::Values => 0.0,
+                Readout::Values | Readout::Gaussian => 0.0,
             }
         })
     }
@@ -211,9 +211,13 @@ impl Predictive {
         Some(Outputs::of(self.outputs, rows.copied().collect()))
     }
 
-    /// The variance of the observation noise of each output of a row of a regression: 1 / tau; `None` where nothing is known of it.
-    pub(super) fn noise(&self, _row: usize) -> Option<Vec<f64>> {
-        self.precision.map(|tau| vec![1.0 / tau; self.outputs])
+    /// The variance of the observation noise of each output of a row of a regression: what the network says of it on average, or
+    /// 1 / tau; `None` where nothing is known of it.
+    pub(super) fn noise(&self, row: usize) -> Option<Vec<f64>> {
+        match self.readout {
+            Readout::Gaussian => Some(self.moments(row)[self.outputs..].iter().map(|moments| moments.mean).collect()),
+            _ => self.precision.map(|tau| vec![1.0 / tau; self.outputs]),
+        }
     }
 
     /// The distribution of one number of a regression: the draws one by one where they were stored, otherwise a normal one.
@@ -223,12 +227,18 @@ impl Predictive {
         match block {
             Some(block) => {
                 let at = (row - block.first) * block.columns + output;
-                let means = block.values.iter().skip(at).step_by(block.rows * block.columns);
-                Mixture::draws(means.map(|&mean| f64::from(mean)), noise)
+                let draws = block.values[at..].iter().step_by(block.rows * block.columns).map(|&mean| f64::from(mean));
+                match self.readout {
+                    Readout::Gaussian => {
+                        let variances = block.values[at + self.outputs..].iter().step_by(block.rows * block.columns);
+                        Mixture::new(draws.zip(variances.map(|&variance| f64::from(variance))))
+                    }
+                    _ => Mixture::new(draws.map(|mean| (mean, noise))),
+                }
             }
             None => {
                 let moments = self.moments(row)[output];
-                Mixture::normal(moments.mean, moments.variance + noise)
+                Mixture::new([(moments.mean, moments.variance + noise)])
             }
         }
     }
@@ -260,14 +270,23 @@ impl Predictive {
             }
         }
         self.precision = self.precision.map(|tau| tau / (units.deviation[0] * units.deviation[0]));
+        // A column is a number, or the variance of one.
+        let columns = self.columns;
+        let unit = |i: usize| match i % columns {
+            column if column < outputs => (units.mean[column], units.deviation[column]),
+            column => (0.0, units.deviation[column - outputs] * units.deviation[column - outputs]),
+        };
         for (i, moments) in self.moments.iter_mut().enumerate() {
-            let (mean, deviation) = (units.mean[i % outputs], units.deviation[i % outputs]);
-            moments.mean = moments.mean * deviation + mean;
-            moments.variance *= deviation * deviation;
-            moments.error *= deviation;
+            let (mean, factor) = unit(i);
+            moments.mean = moments.mean * factor + mean;
+            moments.variance *= factor * factor;
+            moments.error *= factor;
         }
         for block in self.kept.iter_mut().flatten() {
-            units.invert(&mut block.values);
+            for (i, value) in block.values.iter_mut().enumerate() {
+                let (mean, factor) = unit(i);
+                *value = (f64::from(*value) * factor + mean) as f32;
+            }
         }
         Ok(self)
     }

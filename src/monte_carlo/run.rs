@@ -87,8 +87,7 @@ impl<'a> Ensemble<'a> {
     fn tile(&self, inputs: u32) -> Result<[u32; 2]> {
         let widest = self.rest.network().shapes()?.iter().map(|shape| shape.0[0]).max().unwrap_or(1);
         let rows = self.options.batch.unwrap_or((ACTIVATION_WORDS / widest).clamp(256, 1 << 16));
-        let pairs = if self.rule == MaskRule::Antithetic { 2 } else { 1 };
-        let inputs = inputs.min(rows / pairs).max(1);
+        let inputs = inputs.min(rows);
         let most = match self.options.until_se {
             // The kept units of a draw are listed in its step, so that a step has one draw.
             _ if thin::is_thinned(&self.planned[0]) => 1,
@@ -96,7 +95,7 @@ impl<'a> Ensemble<'a> {
             Some(_) => self.options.draws.min(FIRST_CHECK),
             None => self.options.draws,
         };
-        Ok([inputs, (rows / inputs).clamp(pairs, most.max(pairs)) / pairs * pairs])
+        Ok([inputs, (rows / inputs).clamp(1, most)])
     }
 
     /// How many inputs fit the device at once, with `kept` stored draws each.
@@ -225,7 +224,7 @@ impl<'a> Ensemble<'a> {
     /// How many draws are stored one by one.
     fn kept(&self) -> Result<u32> {
         let bytes = 4 * u64::from(self.options.draws) * u64::from(self.inputs.rows()) * u64::from(self.outputs()?);
-        let for_quantiles = self.readout() == Readout::Values && bytes <= KEPT_BYTES;
+        let for_quantiles = matches!(self.readout(), Readout::Values | Readout::Gaussian) && bytes <= KEPT_BYTES;
         Ok(if self.options.keep_draws || for_quantiles { self.options.draws } else { 0 })
     }
 
@@ -264,9 +263,9 @@ impl<'a> Ensemble<'a> {
         let draws = self.options.draws;
         match self.options.until_se {
             None => draws,
-            // A quarter more each time, in whole batches.
+            // A quarter more each time, in whole batches and pairs.
             Some(_) => {
-                let next = (drawn + (drawn / 4).max(FIRST_CHECK)).next_multiple_of(chunk.tile[1]);
+                let next = (drawn + (drawn / 4).max(FIRST_CHECK)).next_multiple_of(2 * chunk.tile[1]);
                 next.min(draws)
             }
         }

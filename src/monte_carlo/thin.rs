@@ -30,9 +30,11 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32) -> R
     }
     if options.one_network && inputs >= INPUTS && can_thin(network) {
         let thinned = changed(network, |dropout, units| {
-            if dropout.mode != DropoutMode::Units {
-                dropout.mode = DropoutMode::Units;
-                dropout.keep = room(dropout.keep, units);
+            // A site whose draws may keep nearly all units stays whole.
+            if dropout.mode != DropoutMode::Units
+                && let Some(keep) = room(dropout.keep, units)
+            {
+                (dropout.mode, dropout.keep) = (DropoutMode::Units, keep);
             }
         });
         if products(&thinned) * 4 <= products(network) * 3 {
@@ -79,12 +81,12 @@ fn can_thin(network: &Network) -> bool {
 }
 
 /// As many of n units as a draw keeps, and four deviations more, as a keep_prob that keeps exactly as many. Whole workgroups of a
-/// matrix product: rounded up to 32.
-fn room(keep: KeepProb, n: u32) -> KeepProb {
+/// matrix product: rounded up to 32. `None` where that is all of them.
+fn room(keep: KeepProb, n: u32) -> Option<KeepProb> {
     let (p, units) = (keep.get(), f64::from(n));
     let most = (p * units + 4.0 * (p * (1.0 - p) * units).sqrt()).ceil() as u32;
-    let most = most.max(1).next_multiple_of(32).min(n);
-    KeepProb::new(f64::from(most) / units).expect("at most n of n units")
+    let most = most.max(1).next_multiple_of(32);
+    (most < n).then(|| KeepProb::new(f64::from(most) / units).expect("fewer than n of n units"))
 }
 
 /// Products of a row.

@@ -63,7 +63,7 @@ fn params(readout: Readout, outputs: u32, inputs: u32) -> DrawsParams {
     DrawsParams { outputs, y_row: outputs.next_multiple_of(4) + 4, columns, width, inputs, ..DrawsParams::default() }
 }
 
-const READOUTS: [Readout; 3] = [Readout::Values, Readout::Softmax, Readout::Sigmoid];
+const READOUTS: [Readout; 4] = [Readout::Values, Readout::Softmax, Readout::Sigmoid, Readout::Gaussian];
 
 /// What the network says: moderate, and so far apart that a class is certain.
 fn answers(rows: u32, params: DrawsParams) -> Slot<'static> {
@@ -80,7 +80,8 @@ fn answers(rows: u32, params: DrawsParams) -> Slot<'static> {
 }
 
 pub(super) fn draw_outputs(case: &mut Case) {
-    for (readout, outputs) in READOUTS.into_iter().flat_map(|readout| [1, 2, 5, 10, 33].map(|outputs| (readout, outputs))) {
+    let outputs = |readout| if readout == Readout::Gaussian { [2, 4, 6, 10, 34] } else { [1, 2, 5, 10, 33] };
+    for (readout, outputs) in READOUTS.into_iter().flat_map(|readout| outputs(readout).map(|outputs| (readout, outputs))) {
         for tile in TILES {
             let (rows, params) = (tile[0] * tile[1], params(readout, outputs, tile[0]));
             let values = Slot::out("values", (rows + 2) * params.width, rows * params.width);
@@ -109,7 +110,7 @@ fn drawn(rows: u32, readout: Readout, params: DrawsParams) -> Slot<'static> {
 
 pub(super) fn merge_draws(case: &mut Case) {
     for (readout, outputs) in READOUTS.into_iter().flat_map(|readout| [1, 3, 10].map(|outputs| (readout, outputs))) {
-        for (tile, accumulated) in TILES.into_iter().flat_map(|tile| [(tile, 0), (tile, 12)]) {
+        for (tile, accumulated) in TILES.into_iter().flat_map(|tile| [(tile, 0), (tile, 12), (tile, 7)]) {
             let (rows, position, params) = (tile[0] * tile[1], 3, params(readout, outputs, tile[0]));
             let all = (position + tile[0]) * params.columns * FIELDS as u32;
             // Sums of the draws before; of the first draws nothing may be read.

@@ -133,12 +133,12 @@ fn scores(model: &Model, options: &MonteCarlo, seeds: u64, (mean, deviation): &(
 fn draws_converge_to_the_average_at_one_over_the_root_of_their_number() {
     let model = small(0.5, |dropout| dropout);
     let exact = enumerated(&model, 9);
-    for (draws, seeds) in [(64, 20), (1024, 20), (16_384, 20)] {
+    for (draws, seeds) in [(64, 20), (1024, 20), (16_384, 10)] {
         let options = MonteCarlo { draws, ..MonteCarlo::default() };
         let rms = scores(&model, &options, seeds, &exact);
         assert!((0.77..1.19).contains(&rms), "{draws} draws: {rms}");
     }
-    let wrong = scores(&small(0.51, |dropout| dropout), &MonteCarlo { draws: 16_384, ..MonteCarlo::default() }, 20, &exact);
+    let wrong = scores(&small(0.51, |dropout| dropout), &MonteCarlo { draws: 16_384, ..MonteCarlo::default() }, 10, &exact);
     assert!(wrong > 1.19, "a keep_prob that is off by 2 % goes unseen: {wrong}");
 }
 
@@ -158,9 +158,9 @@ fn antithetic_latin_hypercube_and_exact_k_draws_converge_to_their_means() {
         println!("{sampling:?}: worth {:.2} times as many independent draws at 64, {:.2} at 4096", factors[0], factors[1]);
     }
     let exact_k_mean = enumerated(&small(0.5, exact_k), 9);
-    let options = MonteCarlo { draws: 4096, one_network: true, sampling: Sampling::ExactK, ..MonteCarlo::default() };
-    // All rows share their networks: 20 seeds, 2 free classes, and rows that go together count about 60.
-    let rms = scores(&model, &options, 20, &exact_k_mean);
-    assert!((0.5..1.6).contains(&rms), "{rms}");
-    assert!(scores(&model, &options, 3, &exact) > 1.6, "exact-k draws have a mean of their own");
+    let options = MonteCarlo { draws: 1000, one_network: true, sampling: Sampling::ExactK, ..MonteCarlo::default() };
+    // All rows share their networks: 8 seeds, 2 free classes, and rows that go together count about 24.
+    let rms = scores(&model, &options, 8, &exact_k_mean);
+    assert!((0.5..1.7).contains(&rms), "{rms}");
+    assert!(scores(&model, &options, 3, &exact) > 1.7, "exact-k draws have a mean of their own");
 }

@@ -3,6 +3,8 @@
 use thinnet::monte_carlo::{MonteCarlo, Sampling};
 use thinnet::{Activation, Dense, Device, Dropout, Layer, Loss, Model, Network, Outputs};
 
+use thinnet::rng::{self, Coordinates, Stream};
+
 use super::{all_samplings, inputs, loud, small};
 use crate::common::device;
 
@@ -90,6 +92,48 @@ fn batches_and_what_is_computed_once_change_no_more_than_rounding() {
     let all = wide().monte_carlo(device(), &rows, &options).unwrap();
     let part = wide().monte_carlo(device(), &rows.slice(30..50).unwrap(), &late).unwrap();
     assert_eq!(bits(&all.draw(9).unwrap())[90..], bits(&part.draw(9).unwrap()));
+}
+
+/// A network whose first site has room for 160 of its 256 units in a thinned layer, which one draw in 50,000 does not fit.
+fn roomy() -> Model {
+    let network = Network::new(20)
+        .dense(Dense::new(256).activation(Activation::Relu))
+        .dropout(Dropout::keep(0.5).unwrap())
+        .dense(Dense::new(64).activation(Activation::Sigmoid))
+        .dropout(Dropout::keep(0.3).unwrap())
+        .dense(Dense::new(3));
+    loud(&network, 0.3)
+}
+
+#[test]
+fn thinned_layers_give_the_draws_of_whole_ones() {
+    let (rows, few) = (inputs(600, 20), inputs(600, 20).slice(0..100).unwrap());
+    for sampling in [Sampling::Independent, Sampling::Antithetic, Sampling::LatinHypercube] {
+        let options = MonteCarlo { draws: 20, one_network: true, keep_draws: true, sampling, ..MonteCarlo::default() };
+        let thinned = roomy().monte_carlo(device(), &rows, &options).unwrap();
+        let whole = roomy().monte_carlo(device(), &few, &options).unwrap();
+        for draw in 0..20 {
+            let (thinned, whole) = (thinned.draw(draw).unwrap(), whole.draw(draw).unwrap());
+            let worst = thinned.values().iter().zip(whole.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{sampling:?}, draw {draw}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn a_draw_that_thinned_layers_have_no_room_for_runs_on_whole_ones() {
+    let options = MonteCarlo { draws: 400_000, one_network: true, ..MonteCarlo::default() };
+    let kept = |draw: u32| {
+        let at = Coordinates { stream: Stream::MonteCarloMask, site: 0, pass: draw, sample: 0 };
+        (0..64).flat_map(|quad| at.quad(quad, rng::key(0))).filter(|&word| word < 1 << 31).count()
+    };
+    let draw = (0..options.draws).find(|&draw| kept(draw) > 160).expect("one in 50,000");
+    let replayed = roomy().replay(device(), &inputs(600, 20), &options, draw).unwrap();
+    let thinned = roomy().thinned(&options, draw, 0).unwrap();
+    assert_eq!(thinned.weights()[1].len(), kept(draw));
+    let answers = thinned.predict(device(), &inputs(600, 20)).unwrap();
+    let worst = replayed.values().iter().zip(answers.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-5, "{worst}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The figures of a call against f64 computations from all of its draws.
 
+use thinnet::data::Standardization;
 use thinnet::monte_carlo::{MonteCarlo, Predictive, Sampling};
 use thinnet::{Activation, Dense, Dropout, Loss, Model, Network};
 
@@ -129,6 +130,56 @@ fn a_regression_has_quantiles_likelihoods_and_no_classes() {
     close("log likelihood", noisy.log_likelihood(&targets).unwrap(), likelihood, 1e-5);
     assert!(exact.log_likelihood(&targets).unwrap_err().to_string().contains("precision"));
     assert!(noisy.log_likelihood(&targets[1..]).is_err() && exact.quantile(1.0).is_err() && exact.interval(0.0).is_err());
+}
+
+#[test]
+fn a_network_that_knows_its_noise_needs_no_precision() {
+    let network = Network::new(5)
+        .dense(Dense::new(16).activation(Activation::Relu))
+        .dropout(Dropout::keep(0.8).unwrap())
+        .dense(Dense::new(4))
+        .loss(Loss::GaussianNll);
+    let (model, options) = (loud(&network, 0.5), MonteCarlo { draws: 100, ..MonteCarlo::default() });
+    let drawn = model.monte_carlo(device(), &inputs(3, 5), &options).unwrap();
+    assert_eq!((drawn.outputs(), drawn.is_probability(), drawn.is_exact()), (2, false, true));
+    // Each thinned network says mean and deviation; the variances of both kinds add up.
+    let thinned = |row: u32, draw: u32| model.thinned(&options, draw, row).unwrap().predict(device(), &inputs(3, 5)).unwrap();
+    let (mut likelihood, targets) = (0.0, [0.3f32, -0.2, 0.1, 0.4, 0.0, 1.0]);
+    for row in 0..3 {
+        let parts: Vec<Vec<f64>> =
+            (0..100).map(|draw| thinned(row, draw).row(row as usize).iter().map(|&v| f64::from(v)).collect()).collect();
+        for output in 0..2 {
+            let m = mean(parts.iter().map(|part| part[output]));
+            let spread = parts.iter().map(|part| (part[output] - m).powi(2)).sum::<f64>() / 99.0;
+            let noise = mean(parts.iter().map(|part| part[2 + output].powi(2)));
+            let row = row as usize;
+            close("mean", drawn.mean().row(row)[output].into(), m, 1e-5);
+            close("total std", drawn.total_std().row(row)[output].into(), (spread + noise).sqrt(), 1e-5);
+            let target = f64::from(targets[2 * row + output]);
+            let density = |part: &Vec<f64>| {
+                let z = (target - part[output]) / part[2 + output];
+                (-0.5 * z * z).exp() / (part[2 + output] * (2.0 * std::f64::consts::PI).sqrt())
+            };
+            likelihood += mean(parts.iter().map(density)).ln() / 3.0;
+        }
+    }
+    close("log likelihood", drawn.log_likelihood(&targets).unwrap(), likelihood, 1e-4);
+}
+
+#[test]
+fn units_of_the_targets_move_means_and_scale_deviations() {
+    let units = Standardization { mean: vec![100.0, -3.0], deviation: vec![20.0, 0.5] };
+    let options = MonteCarlo { draws: 50, ..MonteCarlo::default() };
+    let drawn = regression().monte_carlo(device(), &inputs(4, 5), &options).unwrap();
+    let scaled = drawn.clone().in_units(&units).unwrap();
+    for (row, output) in (0..4).flat_map(|row| [(row, 0), (row, 1)]) {
+        let (mean, deviation) = (units.mean[output], units.deviation[output]);
+        let at = |outputs: thinnet::Outputs| f64::from(outputs.row(row)[output]);
+        close("mean", at(scaled.mean()), at(drawn.mean()) * deviation + mean, 1e-4);
+        close("std", at(scaled.std()), at(drawn.std()) * deviation, 1e-4);
+        close("quantile", at(scaled.quantile(0.9).unwrap()), at(drawn.quantile(0.9).unwrap()) * deviation + mean, 1e-4);
+    }
+    assert!(drawn.in_units(&Standardization { mean: vec![0.0], deviation: vec![1.0] }).is_err());
 }
 
 /// erfc by its integral, Simpson's rule on 4000 intervals.

@@ -1,0 +1,107 @@
+//! `thinnet calibrate`: how far the certainty of trained weights can be trusted.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use thinnet::Loss;
+use thinnet::calibration::Reliability;
+
+use super::data::{Apart, Source};
+use super::output::{CALIBRATION, Folder, IN_RUN, Listener};
+use super::{Cli, Failure};
+
+mod classes;
+mod pictures;
+mod values;
+
+/// Judge how far to trust what trained weights say of their own certainty.
+///
+/// On the test rows: accuracy, negative log-likelihood, Brier score, calibration error, what is gained by referring uncertain
+/// rows, and with --ood whether foreign data are noticed; side by side for the network as it is and with a temperature fitted on
+/// the validation rows. For a regression: the error, and whether intervals hold what they say.
+///
+/// Writes figures.csv and, for classes, reliability, risk-coverage and, with --ood, ood, each as .svg and .csv.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// Data that the network was not made for, of the same width: its test part, if it has one. Labels are not needed.
+    #[arg(long, value_name = "PATH")]
+    ood: Option<PathBuf>,
+    /// Bins of the calibration error and its diagram.
+    #[arg(long, default_value_t = Reliability::BINS as u32, value_parser = clap::value_parser!(u32).range(1..=100))]
+    bins: u32,
+    /// Folder of the pictures and tables; `calibration` in the folder of the run unless given.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace what this command wrote there before.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
+    let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
+    place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
+    let Apart { model, rows, valid } = args.source.judged_apart()?;
+    let report = match model.network().loss {
+        Loss::MeanSquaredError if args.ood.is_some() => {
+            let message = "--ood compares uncertainties, and a single pass of a regression has none; leave it out";
+            return Err(Failure::Usage(message.into()));
+        }
+        Loss::MeanSquaredError => values::judge(&model, &cli.device()?, &rows, valid)?,
+        _ => classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, (args.ood.as_deref(), args.bins as usize))?,
+    };
+    let mut out = Listener(std::io::stdout().lock());
+    match cli.json {
+        true => report.json.iter().try_for_each(|row| writeln!(out, "{row}"))?,
+        false => write!(out, "{}", report.text)?,
+    }
+    let Some(place) = place else {
+        if !cli.json {
+            writeln!(out, "\nNothing is written: these are weights without a run; name a folder with --out.")?;
+        }
+        return Ok(());
+    };
+    let folder = Folder::plan_of(&place, args.force, CALIBRATION)?;
+    folder.begin()?;
+    report.files.iter().try_for_each(|(name, content)| folder.write(name, content))?;
+    folder.complete()?;
+    if !cli.json {
+        let names: Vec<&str> = report.files.iter().map(|(name, _)| *name).collect();
+        writeln!(out, "\nWritten to {}: {}", Path::display(&place), names.join(", "))?;
+    }
+    Ok(())
+}
+
+/// What is printed and written.
+struct Report {
+    text: String,
+    json: Vec<serde_json::Value>,
+    files: Vec<(&'static str, String)>,
+}
+
+/// Figures by name, one column for each way of predicting.
+struct Table {
+    columns: Vec<String>,
+    rows: Vec<(String, Vec<String>)>,
+}
+
+impl Table {
+    fn text(&self) -> String {
+        let name = self.rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
+        let width = |i: usize| {
+            let cells = self.rows.iter().map(|row| row.1[i].chars().count());
+            cells.chain([self.columns[i].chars().count()]).max().unwrap_or(0) + 2
+        };
+        let line = |label: &str, cells: &[String]| {
+            let cells: String = cells.iter().enumerate().map(|(i, cell)| format!("{cell:>0$}", width(i))).collect();
+            format!("{label:name$}{cells}\n")
+        };
+        line("", &self.columns) + &self.rows.iter().map(|(label, cells)| line(label, cells)).collect::<String>()
+    }
+}
+
+/// A number as CSV has it, nothing where there is none.
+fn number(value: Option<f64>) -> String {
+    value.filter(|value| value.is_finite()).map_or(String::new(), |value| value.to_string())
+}
