@@ -15,10 +15,8 @@ fn main() -> thinnet::Result<()> {
     let device = Device::open()?;
     let digits = data::digits();
     let (train, test) = (digits.slice(0..1400)?, digits.slice(1400..1797)?);
-    let network = Network::new(64)
-        .dense(Dense::new(12).activation(Activation::Relu))
-        .dropout(Dropout::keep(0.5)?)
-        .dense(Dense::new(10));
+    let network =
+        Network::new(64).dense(Dense::new(12).activation(Activation::Relu)).dropout(Dropout::keep(0.5)?).dense(Dense::new(10));
     let options = TrainOptions { optimizer: Optimizer::adam(0.01), ..TrainOptions::default() };
     let mut trainer = Trainer::new(&device, &network, &train, options)?;
     trainer.fit(40)?;

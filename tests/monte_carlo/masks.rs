@@ -112,3 +112,26 @@ fn every_mask_comes_once() {
         assert_eq!(units, expected);
     }
 }
+
+/// The test vectors of the README: seed 42, keep 0.5, site 0, sample 0, units 0..16 of draws 0 to 3, of 8 in the hypercube.
+#[test]
+fn masks_of_draws_are_those_of_the_contract() {
+    let site = SiteStep::new(KeepProb::new(0.5).unwrap(), 0);
+    let hypercube = SiteStep { threshold: 0, keep_all: 4, pass: 8, ..site.clone() };
+    let at = rng::stream_and_site(Stream::MonteCarloMask, 0);
+    let masks = |rule: MaskRule, site: &SiteStep| {
+        [0, 1, 2, 3].map(|draw| {
+            let units = (0..4).flat_map(|quad| rule.kept(site, rng::key(42), at, [0, draw], quad));
+            units.map(|kept| if kept { '1' } else { '0' }).collect::<String>()
+        })
+    };
+    assert_eq!(masks(MaskRule::Draw, &site), ["0011010000110111", "0001101000011000", "0011000010011101", "0011011111000001"]);
+    assert_eq!(
+        masks(MaskRule::Antithetic, &site),
+        ["0011010000110111", "1100101111001000", "0011000010011101", "1100111101100010"]
+    );
+    assert_eq!(
+        masks(MaskRule::LatinHypercube, &hypercube),
+        ["1000111001000110", "0001011101000010", "0111100110101001", "0011101101010100"]
+    );
+}
