@@ -158,10 +158,10 @@ impl<'a> Ensemble<'a> {
     }
 
     /// The member of a step and its plan, the first that has room for the draw.
-    fn member(&self, plans: &Plans, draw: u32) -> (usize, MemberStep) {
+    fn member(&self, sites: &[Vec<PlannedSite>], draw: u32) -> (usize, MemberStep) {
         let member = |(plan, network): (usize, &Network)| {
             let mut first_bit = 0;
-            let sites = plans.plans[plan].sites.iter().map(|site| {
+            let sites = sites[plan].iter().map(|site| {
                 let step = self.site(network, site, draw, first_bit);
                 first_bit += site.layout.units;
                 step
@@ -172,13 +172,12 @@ impl<'a> Ensemble<'a> {
         self.planned.iter().enumerate().find_map(member).expect("the last plan has whole layers or room for exactly k units")
     }
 
-    /// Some draws of a chunk, draw after draw.
+    /// Some draws of a chunk, draw after draw: one by one, as the units of each may be listed.
     fn work<'b>(&'b self, chunk: &Chunk, draws: Range<u32>, first: u32) -> impl Iterator<Item = Work> + use<'b, 'a> {
         let ([inputs, together], all, end) = (chunk.tile, chunk.inputs, draws.end);
-        let members = draws.step_by(together as usize).map(|draw| (draw, self.member(chunk.executor.plans(), draw)));
-        let members: Vec<_> = members.collect();
-        members.into_iter().flat_map(move |(draw, (plan, member))| {
-            let draws = together.min(end - draw);
+        let sites: Vec<_> = chunk.executor.plans().plans.iter().map(|plan| plan.sites.clone()).collect();
+        draws.step_by(together as usize).flat_map(move |draw| {
+            let ((plan, member), draws) = (self.member(&sites, draw), together.min(end - draw));
             (0..all).step_by(inputs as usize).map(move |position| {
                 let inputs = inputs.min(all - position);
                 let step = Step::new(inputs * draws, vec![member.clone()]);
