@@ -4,6 +4,8 @@ use std::io::Write;
 
 use crate::runs::{Place, SMALL};
 
+/// Options of Monte-Carlo draws, alone and together.
+mod draws;
 /// Network files that are wrong by themselves or together with their data.
 mod networks;
 /// Sources of rows that are not what they should be.

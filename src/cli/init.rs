@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
     if let Some(out) = &args.out {
-        super::output::refuse_existing(out, args.force)?;
+        super::output::refuse_existing(out, "--out", args.force)?;
     }
     let text = text(args)?;
     match &args.out {

@@ -36,13 +36,13 @@ fn taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Refuses a file that is there already, unless it may be replaced.
-pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
+/// Refuses a file that is there already, unless it may be replaced; `option` names the place.
+pub(super) fn refuse_existing(path: &Path, option: &str, force: bool) -> Result<(), Failure> {
     let name = path.display();
     match taken(path) {
-        true if path.is_dir() => Err(Failure::Usage(format!("{name} is a folder; name a file with --out"))),
+        true if path.is_dir() => Err(Failure::Usage(format!("{name} is a folder; name a file with {option}"))),
         true if !force => {
-            Err(Failure::Usage(format!("{name} exists already; choose another place with --out, or replace it with --force")))
+            Err(Failure::Usage(format!("{name} exists already; choose another place with {option}, or replace it with --force")))
         }
         _ => Ok(()),
     }
@@ -245,7 +245,7 @@ impl Bar {
     }
 
     /// `done` of `count`.
-    pub(super) fn at(&self, done: u32, count: u32) {
+    pub(super) fn at(&self, done: impl Into<u64>, count: impl Into<u64>) {
         self.0.set_length(count.into());
         self.0.set_position(done.into());
     }

@@ -1,7 +1,7 @@
 use super::{Place, SMALL, animals_csv, cells, line_csv, number};
 
 /// Shape and values of an npy file of f32.
-fn npy(bytes: &[u8]) -> (String, Vec<f32>) {
+pub(super) fn npy(bytes: &[u8]) -> (String, Vec<f32>) {
     assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
     let length = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     assert_eq!(length % 64, 0);
