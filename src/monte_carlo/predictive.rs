@@ -100,7 +100,7 @@ impl Predictive {
         match self.moments[first * self.columns..].iter().position(|moments| !moments.mean.is_finite()) {
             None => Ok(()),
             Some(at) => Err(Error::Data(format!(
-                "the network's answer to row {} is no finite number in some draw; its weights or that row are too large",
+                "the network's answer to row {} of these inputs is no finite number in some draw; its weights or that row are too large",
                 first + at / self.columns
             ))),
         }
