@@ -10,6 +10,8 @@ use serde_json::Value;
 mod answers;
 /// How far a run's certainty can be trusted.
 mod calibrated;
+/// The same with Monte-Carlo dropout beside a single pass.
+mod drawn;
 /// Weights that thinnet did not write.
 mod foreign;
 /// Network files made for some data.
