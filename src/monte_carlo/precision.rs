@@ -28,7 +28,7 @@ impl Predictive {
     /// 1 / mean_i min_t d_it^2, for the derivative by log tau is `sum_i (1 - tau E_i[d_it^2]) / 2`, the mean over draws weighed by their
     /// densities. So that range is tried at 64 points, and a golden-section search between the neighbours of the best makes log tau exact
     /// to about 1e-7, which is where f64 no longer tells likelihoods apart. Fit on rows that the network has not learned from and is not
-    /// judged by afterwards (Gal and Ghahramani, section 5, choose tau on validation rows, too).
+    /// judged by afterwards (Gal and Ghahramani, section 5.2, choose tau on validation rows, too).
     ///
     /// # Errors
     /// Probabilities; a network trained with a loss of its own for the noise; targets of another number, or not finite.
