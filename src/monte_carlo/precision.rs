@@ -79,7 +79,7 @@ fn most_likely(said: &[(Mixture, f64)]) -> Precision {
         .fold((0.0, 0.0f64), |(near, far), (nearest, farthest)| (near + nearest / said.len() as f64, far.max(farthest)));
     let points = said.iter().all(|(mixture, _)| mixture.has_no_variance());
     let low = if points { nearest } else { NARROWEST * farthest };
-    if !(low > 0.0) {
+    if low <= 0.0 {
         return Precision::Infinite;
     }
     // The log-likelihood by the logarithm of the noise's variance.
