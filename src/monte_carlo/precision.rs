@@ -150,22 +150,23 @@ mod tests {
 
     #[test]
     fn no_other_precision_is_more_likely_also_where_there_are_several_maxima() {
-        // Draws near some targets, all of them far from others: narrow noise for the first, wide noise for the second.
-        let narrow = |far: usize| {
+        // A draw of 64 close to the target and the others at distance 1: narrow noise for the one or wide noise for the others. But for
+        // the same constant the logarithms of their likelihoods are about -ln(64 near) and 0, so that each wins once.
+        let torn = |near: f64| (0..3).map(|_| (points(&[&[near][..], &[1.0; 63]].concat()), 0.0)).collect::<Vec<_>>();
+        let broad = |far: usize| {
             let target = |i: usize| if i < far { 40.0 } else { 0.01 * (i as f64 - 7.5) };
             (0..16).map(|i| (points(&[-3.0, 0.0, 0.5, 6.0]), target(i))).collect::<Vec<_>>()
         };
-        let mut rises = Vec::new();
-        for said in
-            [narrow(0), narrow(1), narrow(2), narrow(15), (0..16).map(|i| (points(&[0.0, 30.0]), f64::from(i) - 4.5)).collect()]
-        {
+        let mut maxima = Vec::new();
+        for said in [torn(0.01), torn(0.02), broad(0), broad(1), broad(15)] {
             let best = found(&said);
             let all: Vec<f64> = (-400..800).map(|i| likelihood(&said, (0.02 * f64::from(i)).exp())).collect();
             let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             assert!(likelihood(&said, best) >= most - 1e-9 * most.abs(), "{best}: {} {most}", likelihood(&said, best));
-            rises.push(all.windows(3).filter(|at| at[1] > at[0] && at[1] > at[2]).count());
+            maxima.push(all.windows(3).filter(|at| at[1] > at[0] && at[1] > at[2]).count());
         }
-        assert!(rises.iter().any(|&maxima| maxima > 1), "some likelihood has several maxima: {rises:?}");
+        assert_eq!(maxima, [2, 2, 1, 1, 1]);
+        assert!(found(&torn(0.01)) > 1e3 && found(&torn(0.02)) < 10.0, "the higher of two maxima");
     }
 
     #[test]
