@@ -15,11 +15,13 @@ use crate::{Device, Error, Loss, Model, Outputs, Result};
 
 mod average;
 mod intervals;
+mod precision;
 mod predictive;
 mod run;
 mod thin;
 mod thinned;
 
+pub use precision::Precision;
 pub use predictive::Predictive;
 
 use run::Ensemble;

@@ -325,10 +325,10 @@ fn the_readmes_example_is_a_configuration() {
 fn the_example_of_a_regression_is_what_its_comments_say() {
     let config = Config::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/diabetes.toml")).unwrap();
     assert_eq!((config.network.loss, config.data.path.as_path()), (Loss::MeanSquaredError, Path::new("diabetes.csv")));
-    assert_eq!(config.data.test, Some(Rows(354..442)));
+    assert_eq!((config.data.valid, config.data.test), (Some(Rows(300..354)), Some(Rows(354..442))));
     assert_eq!(config.network.network(10).unwrap().outputs().unwrap(), 1);
-    for (keep, decay) in [(0.9, config.train.weight_decay), (0.95, 3.0e-3)] {
-        let prior = Prior { length_scale: 1.0, dropout: Dropout::keep(keep).unwrap(), rows: 354, targets: 1 };
+    for (keep, decay) in [(0.9, config.train.weight_decay), (0.95, 3.5e-3)] {
+        let prior = Prior { length_scale: 1.0, dropout: Dropout::keep(keep).unwrap(), rows: 300, targets: 1 };
         assert!((weight_decay_of(&prior, 2.0).unwrap() - decay).abs() < 0.05e-3);
     }
 }

@@ -8,6 +8,7 @@ use crate::common::{device, numbers};
 
 mod exact;
 mod masks;
+mod precision;
 mod replays;
 mod statistics;
 

@@ -16,6 +16,8 @@ mod drawn;
 mod foreign;
 /// Network files made for some data.
 mod init;
+/// A run's certainty with Monte-Carlo dropout beside a single pass.
+mod judged;
 /// What is kept with the weights.
 mod kept;
 /// The time of every kernel before a training.

@@ -11,16 +11,18 @@ use super::output::{CALIBRATION, Folder, IN_RUN, Listener};
 use super::{Cli, Failure};
 
 mod classes;
+mod draws;
 mod pictures;
 mod values;
 
 /// Judge how far to trust what trained weights say of their own certainty.
 ///
 /// On the test rows: accuracy, negative log-likelihood, Brier score, calibration error, what is gained by referring uncertain
-/// rows, and with --ood whether foreign data are noticed; side by side for the network as it is and with a temperature fitted on
-/// the validation rows. For a regression: the error, and whether intervals hold what they say.
+/// rows, and with --ood whether foreign data are noticed; side by side for a single pass and for Monte-Carlo dropout, each as it
+/// is and with a temperature fitted on the validation rows. For a regression: the error, and whether intervals hold what they say.
 ///
-/// Writes figures.csv and, for classes, reliability, risk-coverage and, with --ood, ood, each as .svg and .csv.
+/// Writes figures.csv and, for classes, reliability, risk-coverage and, with --ood, ood, for a regression intervals, each as .svg
+/// and .csv.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -28,6 +30,13 @@ pub(crate) struct Args {
     /// Data that the network was not made for, of the same width: its test part, if it has one. Labels are not needed.
     #[arg(long, value_name = "PATH")]
     ood: Option<PathBuf>,
+    /// Monte-Carlo draws of each row; 0 for a single pass only.
+    #[arg(long, default_value_t = 100, value_parser = draws, value_name = "N")]
+    draws: u32,
+    /// Precision 1 / variance of a regression's observation noise for Monte-Carlo intervals, in the units of the network's output,
+    /// which is standardised where the targets were. Fitted on the validation rows unless given.
+    #[arg(long, value_name = "TAU", value_parser = precision)]
+    precision: Option<f64>,
     /// Bins of the calibration error and its diagram.
     #[arg(long, default_value_t = Reliability::BINS as u32, value_parser = clap::value_parser!(u32).range(1..=100))]
     bins: u32,
@@ -39,17 +48,48 @@ pub(crate) struct Args {
     force: bool,
 }
 
+/// No draws, or enough for a spread.
+fn draws(text: &str) -> Result<u32, String> {
+    match super::number(text)? {
+        1 => Err("a spread takes at least 2 draws; 0 asks for a single pass only".into()),
+        draws => Ok(draws),
+    }
+}
+
+fn precision(text: &str) -> Result<f64, String> {
+    let tau: f64 = text.parse().map_err(|_| format!("{text:?} is no number, such as 2.5"))?;
+    match tau > 0.0 && tau.is_finite() {
+        true => Ok(tau),
+        false => Err("a precision, 1 / variance, is a number above 0".into()),
+    }
+}
+
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
     place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
     let Apart { model, rows, valid } = args.source.judged_apart()?;
     let report = match model.network().loss {
-        Loss::MeanSquaredError if args.ood.is_some() => {
-            let message = "--ood compares uncertainties, and a single pass of a regression has none; leave it out";
+        Loss::MeanSquaredError | Loss::GaussianNll if args.ood.is_some() => {
+            let message = "--ood compares the uncertainties of classes, and this is a regression; leave it out";
             return Err(Failure::Usage(message.into()));
         }
-        Loss::MeanSquaredError => values::judge(&model, &cli.device()?, &rows, valid)?,
-        _ => classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, (args.ood.as_deref(), args.bins as usize))?,
+        Loss::GaussianNll if args.precision.is_some() => {
+            let message =
+                "--precision is the noise of a network that does not know it; with the loss gaussian_nll it does, leave it out";
+            return Err(Failure::Usage(message.into()));
+        }
+        Loss::MeanSquaredError | Loss::GaussianNll => {
+            values::judge(&model, &cli.device()?, &rows, valid, (args.draws, args.precision))?
+        }
+        _ if args.precision.is_some() => {
+            return Err(Failure::Usage(
+                "--precision is that of a regression, and this network tells classes apart; leave it out".into(),
+            ));
+        }
+        _ => {
+            let asked = classes::Asking { ood: args.ood.as_deref(), bins: args.bins as usize, draws: args.draws };
+            classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, &asked)?
+        }
     };
     let mut out = Listener(std::io::stdout().lock());
     match cli.json {

@@ -62,8 +62,17 @@ const RUN: &[&str] = &[
 ];
 
 /// What `calibrate` writes into its folder.
-pub(super) const CALIBRATION: &[&str] =
-    &["figures.csv", "ood.csv", "ood.svg", "reliability.csv", "reliability.svg", "risk-coverage.csv", "risk-coverage.svg"];
+pub(super) const CALIBRATION: &[&str] = &[
+    "figures.csv",
+    "intervals.csv",
+    "intervals.svg",
+    "ood.csv",
+    "ood.svg",
+    "reliability.csv",
+    "reliability.svg",
+    "risk-coverage.csv",
+    "risk-coverage.svg",
+];
 
 /// The folder of a calibration inside of its run.
 pub(super) const IN_RUN: &str = "calibration";

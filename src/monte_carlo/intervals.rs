@@ -39,13 +39,26 @@ impl Mixture {
         }
     }
 
-    /// The logarithm of the density at a value, by log-sum-exp.
-    fn log_density(&self, value: f64) -> f64 {
-        let tau = 2.0 * std::f64::consts::PI;
-        let log = |&(mean, variance): &(f64, f64)| -0.5 * ((value - mean) * (value - mean) / variance + (tau * variance).ln());
+    /// The logarithm of the density at a value with noise of some more variance, by log-sum-exp.
+    pub(super) fn log_density(&self, value: f64, noise: f64) -> f64 {
+        let turn = 2.0 * std::f64::consts::PI;
+        let log = |&(mean, variance): &(f64, f64)| {
+            let variance = variance + noise;
+            -0.5 * ((value - mean) * (value - mean) / variance + (turn * variance).ln())
+        };
         let largest = self.parts.iter().map(log).fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = self.parts.iter().map(|part| (log(part) - largest).exp()).sum();
         largest + (sum / self.parts.len() as f64).ln()
+    }
+
+    /// The smallest and the largest square of the distance between a value and a mean.
+    pub(super) fn squared_distances(&self, value: f64) -> (f64, f64) {
+        let squares = self.parts.iter().map(|(mean, _)| (value - mean) * (value - mean));
+        squares.fold((f64::INFINITY, 0.0), |(near, far), square| (near.min(square), f64::max(far, square)))
+    }
+
+    pub(super) fn has_no_variance(&self) -> bool {
+        self.parts.iter().all(|&(_, variance)| variance == 0.0)
     }
 }
 
@@ -117,7 +130,7 @@ impl Predictive {
             );
         }
         let target = |row: usize, output: usize| f64::from(targets[row * self.outputs() + output]);
-        let density = |row: usize, output: usize| self.mixture(row, output).log_density(target(row, output));
+        let density = |row: usize, output: usize| self.mixture(row, output).log_density(target(row, output), 0.0);
         let rows = (0..self.rows()).map(|row| (0..self.outputs()).map(|output| density(row, output)).sum::<f64>());
         Ok(rows.sum::<f64>() / self.rows() as f64)
     }

@@ -243,6 +243,39 @@ impl Predictive {
         }
     }
 
+    pub(super) fn readout(&self) -> Readout {
+        self.readout
+    }
+
+    /// The same with observation noise of another precision.
+    pub(super) fn noisy(self, precision: Option<f64>) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The answers of one output of a regression alone, with its noise.
+    ///
+    /// # Errors
+    /// Probabilities, which belong together; an output that there is not.
+    pub fn only(&self, output: usize) -> Result<Self> {
+        let outputs = self.outputs;
+        if self.is_probability() || output >= outputs {
+            let what = if self.is_probability() { "probabilities" } else { "outputs" };
+            return Err(Error::Data(format!(
+                "output {output} of {outputs} {what} cannot stand alone; choose one of a regression's"
+            )));
+        }
+        let own = |column: usize| column % outputs == output;
+        let moments =
+            self.moments.iter().enumerate().filter(|(i, _)| own(i % self.columns)).map(|(_, moments)| *moments).collect();
+        let alone = |block: &Block| {
+            let values =
+                block.values.iter().enumerate().filter(|(i, _)| own(i % block.columns)).map(|(_, &value)| value).collect();
+            Block { columns: block.columns / outputs, values, ..*block }
+        };
+        let kept = self.kept.as_ref().map(|blocks| blocks.iter().map(alone).collect());
+        Ok(Self { outputs: 1, columns: self.columns / outputs, draws: self.draws.clone(), moments, kept, ..*self })
+    }
+
     /// Whether single draws were stored, so that quantiles and likelihoods are those of the draws, not of a normal distribution.
     pub fn is_exact(&self) -> bool {
         self.kept.is_some()

@@ -87,7 +87,7 @@ fn the_variation_ratio_counts_votes() {
     assert!(classes.variation_ratio().iter().any(|&ratio| ratio > 0.0));
 }
 
-fn regression() -> Model {
+pub(super) fn regression() -> Model {
     let network = Network::new(5)
         .dense(Dense::new(16).activation(Activation::Relu))
         .dropout(Dropout::keep(0.8).unwrap())

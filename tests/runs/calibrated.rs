@@ -22,7 +22,7 @@ fn the_figures_are_those_of_the_answers() {
     let place = Place::with(SMALL);
     place.prints("train net.toml --out run");
     place.write("noise.csv", noise_csv(50));
-    let rows = place.json("calibrate run --ood noise.csv --bins 10");
+    let rows = place.json("calibrate run --draws 0 --ood noise.csv --bins 10");
     let [single, scaled] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!((of(single, "way"), of(scaled, "way")), (&Value::from("single pass"), &Value::from("single pass")));
     let temperature = of(scaled, "temperature").as_f64().unwrap();
@@ -71,7 +71,7 @@ fn a_calibration_is_a_folder_of_pictures_and_tables_in_its_run() {
     let place = Place::with(SMALL);
     place.prints("train net.toml --out run");
     place.write("noise.csv", noise_csv(50));
-    let text = place.prints("calibrate run --ood noise.csv");
+    let text = place.prints("calibrate run --draws 0 --ood noise.csv");
     for part in [
         "Judged by 100 test rows.",
         "single pass, T = ",
@@ -150,7 +150,7 @@ fn a_temperature_that_cannot_be_fitted_has_a_reason() {
     let why = |network: &str, arguments: &str| {
         place.write("net.toml", network);
         place.prints("train net.toml --out run --force");
-        let rows = place.json(&format!("calibrate run {arguments}"));
+        let rows = place.json(&format!("calibrate run --draws 0 {arguments}"));
         assert!(rows.len() == 2 && of(&rows[0], "temperature").is_null(), "{rows:?}");
         of(&rows[1], "no_temperature").as_str().unwrap().to_owned()
     };
@@ -174,6 +174,7 @@ fn validation_rows_that_are_all_right_give_no_temperature() {
     place.prints("train net.toml --out run");
     assert_eq!(place.json("eval run --data animals.csv --rows 60..90")[0]["accuracy"], 1.0, "the classes lie apart");
     let text = place.prints("calibrate run");
+    assert!(text.contains("No Monte-Carlo: the network drops nothing"), "{text}");
     assert!(text.contains("100.00 %") && text.contains("all 30 validation rows are right") && !text.contains("T ="), "{text}");
 }
 
@@ -215,11 +216,12 @@ fn a_regression_is_judged_in_its_own_units() {
     let rmse = (answers.iter().map(square).sum::<f64>() / 100.0).sqrt();
     let rows = place.json("calibrate run");
     let figure = |key: &str| of(&rows[0], key).as_f64().unwrap();
-    assert!((figure("rmse") / rmse - 1.0).abs() < 1e-4 && rows.len() == 1 && rows[0]["target"] == "price", "{rows:?} {rmse}");
+    assert!((figure("rmse") / rmse - 1.0).abs() < 1e-4 && rows.len() == 2 && rows[0]["target"] == "price", "{rows:?} {rmse}");
     assert!(figure("rmse_of_mean") > 100.0 && figure("deviation") > 0.0 && figure("log_likelihood").is_finite());
     let inside = |half: f64| answers.iter().filter(|row| square(row).sqrt() <= half * figure("deviation")).count() as f64 / 100.0;
     assert_eq!((figure("covered_50"), figure("covered_90")), (inside(0.674_489_75), inside(1.644_853_63)));
-    assert_eq!(place.names("run/calibration"), ["figures.csv"]);
+    assert!(of(&rows[1], "no_draws").as_str().unwrap().contains("drops nothing"), "{rows:?}");
+    assert_eq!(place.names("run/calibration"), ["figures.csv", "intervals.csv", "intervals.svg"]);
     let text = place.prints("calibrate run --force");
     assert!(text.contains("targets inside the 90 % interval") && text.contains("no uncertainty of its own"), "{text}");
     place.write("other.csv", "a,b\n1,2\n");

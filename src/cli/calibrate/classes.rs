@@ -3,13 +3,21 @@
 use std::path::Path;
 
 use thinnet::calibration::{Logits, Probabilities, Reliability, RiskCoverage, Temperature, auroc};
-use thinnet::{Dataset, Device, Inputs, Loss, Model, Targets};
+use thinnet::{Dataset, Device, Inputs, Loss, Model, MonteCarlo, Predictive, Targets};
 
 use super::super::Failure;
 use super::super::data::{Asked, foreign_rows};
 use super::Report;
+use super::draws::{self, Exactness, Undrawn};
 
 mod report;
+
+/// What was asked for.
+pub(super) struct Asking<'a> {
+    pub(super) ood: Option<&'a Path>,
+    pub(super) bins: usize,
+    pub(super) draws: u32,
+}
 
 /// A way of predicting: a column of the table.
 pub(super) struct Way {
@@ -73,6 +81,8 @@ struct Judgement {
     figures: Vec<Figures>,
     /// Whether each judged row is right, by the first way.
     right: Vec<bool>,
+    /// How exact the Monte-Carlo means are.
+    drawn: Result<Exactness, Undrawn>,
     /// Ways without a temperature, and why.
     unfitted: Vec<(&'static str, String)>,
     /// What the judged rows are, in full and in short.
@@ -82,17 +92,39 @@ struct Judgement {
     bins: usize,
 }
 
-/// Every way of predicting. To add one, add its answers: the table, the pictures and the files have a column, a panel or a
-/// line for each way, with and without temperature.
-fn answers(model: &Model, device: &Device, rows: &Rows<'_>) -> Result<Vec<Answers>, Failure> {
+/// The answers of a single pass.
+fn single_pass(model: &Model, device: &Device, rows: &Rows<'_>) -> Result<Answers, Failure> {
     let single = |inputs: &Inputs| Logits::from_outputs(&model.logits(device, inputs)?);
-    Ok(vec![Answers {
+    Ok(Answers {
         name: "single pass",
         judged: single(rows.judged)?,
         valid: rows.valid.map(single).transpose()?,
         other: rows.other.map(single).transpose()?,
         scores: Vec::new(),
-    }])
+    })
+}
+
+/// The mean answers of some draws, with what only draws can say.
+fn monte_carlo(model: &Model, device: &Device, rows: &Rows<'_>, draws: u32) -> Result<(Answers, Exactness), Failure> {
+    let options = MonteCarlo { draws, ..MonteCarlo::default() };
+    let mut first = 0;
+    let mut drawn = |what: &str, inputs: &Inputs| {
+        let predictive = draws::drawn(model, device, (what, inputs), &options, first);
+        first += inputs.rows();
+        predictive
+    };
+    let judged = drawn("judged rows", rows.judged)?;
+    let valid = rows.valid.map(|inputs| drawn("validation rows", inputs)).transpose()?;
+    let other = rows.other.map(|inputs| drawn("foreign rows", inputs)).transpose()?;
+    let logits = |drawn: &Predictive| -> thinnet::Result<Logits> {
+        Ok(Logits::from_probabilities(&Probabilities::from_outputs(&drawn.mean())?))
+    };
+    let score = |name, of: fn(&Predictive) -> Vec<f64>| Score { name, own: of(&judged), other: other.as_ref().map(of) };
+    let scores =
+        vec![score("mutual information", Predictive::mutual_information), score("variation ratio", Predictive::variation_ratio)];
+    let [valid, other] = [&valid, &other].map(|drawn| drawn.as_ref().map(logits).transpose());
+    let answers = Answers { name: draws::NAME, judged: logits(&judged)?, valid: valid?, other: other?, scores };
+    Ok((answers, Exactness::of(&judged)))
 }
 
 pub(super) fn judge(
@@ -100,18 +132,28 @@ pub(super) fn judge(
     device: &dyn Fn() -> Result<Device, Failure>,
     rows: &Asked<Dataset>,
     valid: Result<Dataset, String>,
-    (ood, bins): (Option<&Path>, usize),
+    asking: &Asking<'_>,
 ) -> Result<Report, Failure> {
     let labels = labels(model, &rows.rows)?;
     let valid_labels = valid.as_ref().map(|valid| self::labels(model, valid));
-    let foreign = ood.map(|path| foreign_rows(model, path)).transpose()?;
+    let foreign = asking.ood.map(|path| foreign_rows(model, path)).transpose()?;
     let inputs = Rows {
         judged: rows.rows.inputs(),
         valid: valid.as_ref().ok().map(Dataset::inputs),
         other: foreign.as_ref().map(|foreign| &foreign.rows),
     };
+    let device = device()?;
+    let mut answers = vec![single_pass(model, &device, &inputs)?];
+    let drawn = match draws::asked(model, asking.draws) {
+        Ok(draws) => {
+            let (drawn, exactness) = monte_carlo(model, &device, &inputs, draws)?;
+            answers.push(drawn);
+            Ok(exactness)
+        }
+        Err(why) => Err(why),
+    };
     let (mut ways, mut unfitted) = (Vec::new(), Vec::new());
-    for answers in answers(model, &device()?, &inputs)? {
+    for answers in answers {
         let fitted = match (&valid_labels, &answers.valid) {
             (Ok(labels), Some(logits)) => fit(logits, labels.as_ref().map_err(ToString::to_string))?,
             (Err(why), _) => Err((*why).clone()),
@@ -124,16 +166,16 @@ pub(super) fn judge(
             Err(why) => unfitted.push((name, why)),
         }
     }
-    let figures = ways.iter().map(|way| figures(way, &labels, bins)).collect::<Result<Vec<_>, Failure>>()?;
+    let figures = ways.iter().map(|way| figures(way, &labels, asking.bins)).collect::<Result<Vec<_>, Failure>>()?;
     let right = ways[0].said.right(&labels)?;
     // Pictures have no room for a path.
     let short = rows.what.rsplit_once('/').map_or(rows.what.clone(), |(_, name)| format!("rows of {name}"));
     let own = [&rows.what, &short].map(|what| format!("{} {what}", rows.rows.rows()));
-    let other = foreign.zip(ood).map(|(foreign, path)| {
+    let other = foreign.zip(asking.ood).map(|(foreign, path)| {
         let (count, name) = (foreign.rows.rows(), path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
         [format!("{count} {}", foreign.what), format!("{count} rows of {name}")]
     });
-    Judgement { ways, figures, right, unfitted, own, other, bins }.report()
+    Judgement { ways, figures, right, drawn, unfitted, own, other, bins: asking.bins }.report()
 }
 
 /// The class of each row. One output tells two classes apart, also where they are given as the numbers 0 and 1.

@@ -12,8 +12,8 @@ use super::super::plot::{BLUE, ORANGE};
 use super::classes::{Figures, Way};
 use super::number;
 
-type Drawn = Result<(), Box<dyn std::error::Error>>;
-type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
+pub(super) type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// How many rows a bar has, in at most four characters.
 fn short(count: usize) -> String {
@@ -26,7 +26,7 @@ fn short(count: usize) -> String {
 }
 
 /// A picture of panels, two in a row, under a title.
-fn panels(title: &str, count: usize, draw: impl Fn(usize, &Panel<'_>) -> Drawn) -> Result<String, Failure> {
+pub(super) fn panels(title: &str, count: usize, draw: impl Fn(usize, &Panel<'_>) -> Drawn) -> Result<String, Failure> {
     let mut text = String::new();
     let mut all = || -> Drawn {
         let (columns, rows) = (count.min(2), count.div_ceil(2));
@@ -95,54 +95,61 @@ pub(super) fn reliability(own: &str, ways: &[Way], figures: &[Figures]) -> Resul
     })
 }
 
-/// How the entropies of two data sets are spread.
+/// How an uncertainty of two data sets is spread.
 pub(super) struct Histogram {
     way: String,
+    score: &'static str,
+    auroc: f64,
     /// The bins' width; they begin at 0.
     width: f64,
     /// Share of the judged rows and of the foreign ones in each bin.
     shares: Vec<(f64, f64)>,
 }
 
-/// Bins of a histogram, from 0 to the largest entropy there can be.
+/// Bins of a histogram: of an entropy from 0 to the largest there can be, of a mutual information to the largest that there is.
 const BINS: usize = 25;
 
-/// The first score of each way, the entropy, where there are foreign rows.
-pub(super) fn histograms(ways: &[Way]) -> Vec<Histogram> {
-    let of_way = |way: &Way| {
-        let (score, width) = (&way.scores[0], libm::log(way.said.classes() as f64) / BINS as f64);
+/// The entropy of each way and its mutual information, if it has one, where there are foreign rows.
+pub(super) fn histograms(ways: &[Way], figures: &[Figures]) -> Vec<Histogram> {
+    let of_score = |(way, figures): (&Way, &Figures), at: usize| {
+        let score = &way.scores[at];
+        let other = score.other.as_ref()?;
+        let largest = match score.name {
+            "entropy" => libm::log(way.said.classes() as f64),
+            "mutual information" => score.own.iter().chain(other).copied().fold(f64::MIN_POSITIVE, f64::max),
+            _ => return None,
+        };
+        let width = largest / BINS as f64;
         let shares = |values: &[f64]| {
             let mut shares = vec![0.0; BINS];
             values.iter().for_each(|v| shares[((v / width) as usize).min(BINS - 1)] += 1.0 / values.len() as f64);
             shares
         };
-        let other = score.other.as_ref()?;
-        Some(Histogram { way: way.title(), width, shares: shares(&score.own).into_iter().zip(shares(other)).collect() })
+        let auroc = figures.auroc[at].unwrap_or(f64::NAN);
+        let shares = shares(&score.own).into_iter().zip(shares(other)).collect();
+        Some(Histogram { way: way.title(), score: score.name, auroc, width, shares })
     };
-    ways.iter().filter_map(of_way).collect()
+    let of_way = |pair: (&Way, &Figures)| (0..pair.0.scores.len()).filter_map(|at| of_score(pair, at)).collect::<Vec<_>>();
+    ways.iter().zip(figures).flat_map(of_way).collect()
 }
 
 pub(super) fn histograms_csv(histograms: &[Histogram]) -> String {
-    let mut csv = String::from("way,low,high,own,other\n");
-    for Histogram { way, width, shares } in histograms {
+    let mut csv = String::from("way,score,low,high,own,other\n");
+    for Histogram { way, score, width, shares, .. } in histograms {
         for (i, (own, other)) in shares.iter().enumerate() {
             let [low, high] = [i, i + 1].map(|edge| edge as f64 * width);
-            csv += &format!("{},{low},{high},{},{}\n", field(way), number(Some(*own)), number(Some(*other)));
+            csv += &format!("{},{score},{low},{high},{},{}\n", field(way), number(Some(*own)), number(Some(*other)));
         }
     }
     csv
 }
 
-pub(super) fn histograms_svg(
-    histograms: &[Histogram],
-    (own, other): (&str, &str),
-    figures: &[Figures],
-) -> Result<String, Failure> {
+pub(super) fn histograms_svg(histograms: &[Histogram], (own, other): (&str, &str)) -> Result<String, Failure> {
     // One scale, so that panels can be compared.
     let most = histograms.iter().flat_map(|histogram| &histogram.shares).map(|(a, b)| a.max(*b)).fold(0.0, f64::max);
     panels("Uncertainty about data like those learned from, and about others", histograms.len(), |i, panel| {
-        let Histogram { way, width, shares } = &histograms[i];
-        let title = format!("{way}: AUROC {:.3}", figures[i].auroc[0].unwrap_or(f64::NAN));
+        let Histogram { way, score, auroc, width, shares } = &histograms[i];
+        let title = format!("{way}: AUROC {auroc:.3}");
         let mut chart = ChartBuilder::on(panel)
             .caption(title, ("sans-serif", 18))
             .margin(14)
@@ -154,9 +161,9 @@ pub(super) fn histograms_svg(
             .light_line_style(WHITE)
             .bold_line_style(BLACK.mix(0.08))
             .disable_x_mesh()
-            .x_label_formatter(&|x| format!("{x:.1}"))
+            .x_label_formatter(&|x| format!("{}", (x * 1000.0).round() / 1000.0))
             .y_label_formatter(&|y| format!("{}", (y * 1000.0).round() / 1000.0))
-            .x_desc("entropy, nats")
+            .x_desc(format!("{score}, nats"))
             .y_desc("share of the rows, %")
             .label_style(("sans-serif", 14))
             .axis_desc_style(("sans-serif", 16))

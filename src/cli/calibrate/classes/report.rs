@@ -6,7 +6,7 @@ use thinnet::calibration::RiskCoverage;
 use super::super::super::Failure;
 use super::super::super::output::field;
 use super::super::super::plot::{self, Curve, Picture};
-use super::super::{Report, Table, number, pictures};
+use super::super::{Report, Table, draws, number, pictures};
 use super::{Figures, Judgement, Way};
 
 /// The share of rows that the table refers.
@@ -22,9 +22,9 @@ impl Judgement {
             ("risk-coverage.svg", self.referral_svg()?),
         ];
         if let Some([_, other]) = &self.other {
-            let histograms = pictures::histograms(&self.ways);
+            let histograms = pictures::histograms(&self.ways, &self.figures);
             files.push(("ood.csv", pictures::histograms_csv(&histograms)));
-            files.push(("ood.svg", pictures::histograms_svg(&histograms, (&self.own[1], other), &self.figures)?));
+            files.push(("ood.svg", pictures::histograms_svg(&histograms, (&self.own[1], other))?));
         }
         Ok(Report { text: self.text(), json: self.json(), files })
     }
@@ -86,6 +86,11 @@ impl Judgement {
         let table =
             Table { columns: self.ways.iter().map(Way::title).collect(), rows: self.lines().into_iter().map(row).collect() };
         let mut text = format!("Judged by {}.\n\n{}", self.own[0], table.text());
+        text += &match &self.drawn {
+            Ok(exactness) => format!("\n{}", exactness.text("a mean probability")),
+            Err(Some(why)) => format!("\nNo Monte-Carlo: {why}.\n"),
+            Err(None) => String::new(),
+        };
         for (way, why) in &self.unfitted {
             text += &format!("\nNo temperature was fitted to the {way}: {why}.\n");
         }
@@ -109,11 +114,14 @@ impl Judgement {
                 });
                 scores.insert(score.name.into(), value);
             }
+            let drawn = self.drawn.as_ref().ok().filter(|_| way.name == draws::NAME);
             rows.push(json!({
-                "way": way.name, "temperature": way.temperature, "rows": self.right.len(), "accuracy": figures.accuracy,
+                "way": way.name, "draws": drawn.map(|drawn| drawn.draws), "largest_standard_error": drawn.map(|drawn| drawn.largest),
+                "mean_standard_error": drawn.map(|drawn| drawn.mean), "temperature": way.temperature, "rows": self.right.len(), "accuracy": figures.accuracy,
                 "nll": figures.nll, "brier": figures.brier, "ece": figures.reliability.ece(), "bins": self.bins, "scores": scores,
             }));
         }
+        rows.extend(self.drawn.as_ref().err().and_then(Option::as_ref).map(|why| json!({ "way": draws::NAME, "no_draws": why })));
         rows.extend(self.unfitted.iter().map(|(way, why)| json!({ "way": way, "no_temperature": why })));
         rows
     }
@@ -155,11 +163,16 @@ impl Judgement {
     }
 
     fn referral_svg(&self) -> Result<String, Failure> {
-        // A temperature hardly changes an order: of such a way the entropy is enough.
-        let shown = |way: &Way| if way.temperature.is_some() { 1 } else { way.scores.len() };
+        // A temperature hardly changes an order, nor do the two scores of a single pass: beside those of draws they have no room.
+        let all = self.drawn.is_err();
+        let shown = move |way: &Way, at: usize| match way.temperature {
+            Some(_) => all && at == 0,
+            None => all || at != 1,
+        };
         let of_way = |(way, figures)| {
             let (way, figures): (&Way, &Figures) = (way, figures);
-            figures.referral.iter().enumerate().take(shown(way)).map(move |(at, curve)| (way, at, curve))
+            let curves = figures.referral.iter().enumerate().filter(move |(at, _)| shown(way, *at));
+            curves.map(move |(at, curve)| (way, at, curve))
         };
         let scores: Vec<(&Way, usize, &RiskCoverage)> = self.pairs().flat_map(of_way).collect();
         // All wrong rows first: no score can be better.
@@ -173,7 +186,7 @@ impl Judgement {
                 name: format!("{}: {}", way.title(), way.scores[*at].name),
                 color: plot::ordered(i, scores.len()),
                 // Scores of one way often lie on each other.
-                dashed: *at == 1,
+                dashed: *at % 2 == 1,
                 points: by_percent(curve),
                 band: Vec::new(),
             });
