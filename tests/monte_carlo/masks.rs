@@ -103,8 +103,8 @@ fn few_strata_are_equally_likely_in_every_draw() {
         }
         let (n, share) = (f64::from(samples * UNITS), 1.0 / f64::from(draws));
         for (s, pair) in kept_at.windows(2).enumerate() {
-            for draw in 0..draws as usize {
-                let rate = f64::from(pair[1][draw] - pair[0][draw]) / n;
+            for (draw, (below, kept)) in pair[0].iter().zip(&pair[1]).enumerate() {
+                let rate = f64::from(kept - below) / n;
                 let far = (rate - share).abs() / (share * (1.0 - share) / n).sqrt();
                 assert!(far < 5.0, "stratum {s} of {draws} in draw {draw}: {far} deviations");
             }
