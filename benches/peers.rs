@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "each of the programs in benches uses a part of what measures")]
 
+#[path = "common/draws.rs"]
+mod draws;
 #[path = "../src/cli/bench/measure.rs"]
 mod measure;
 #[path = "../src/cli/bench/probe.rs"]
@@ -13,11 +15,13 @@ mod serve;
 #[path = "../src/cli/bench/work.rs"]
 mod work;
 
+use draws::Drawing;
 use measure::Timed;
+use thinnet::monte_carlo::MonteCarlo;
 use thinnet::{Device, Error, Result};
 use work::{Case, Drops};
 
-const WORKS: [&str; 10] = [
+const WORKS: [&str; 12] = [
     "mlp",
     "mlp-dropout",
     "mlp-units",
@@ -28,6 +32,8 @@ const WORKS: [&str; 10] = [
     "matmul-128x1024x1024",
     "dropout",
     "copy",
+    "draws",
+    "draws-one",
 ];
 
 fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
@@ -43,6 +49,10 @@ fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
             Some(gpu) => probe::copy(gpu, if test { 1 << 10 } else { 1 << 22 }),
             None => Err(Error::NoAdapter("a copy needs an adapter; `cpu` is none".into())),
         },
+        ("draws" | "draws-one", _) => {
+            let options = MonteCarlo { one_network: work == "draws-one", ..MonteCarlo::default() };
+            if test { Drawing::tiny() } else { Drawing::mlp() }.timed(device, options)
+        }
         (_, Some(extents)) => work::product(device, if test { [4, 8, 12] } else { extents.map(|extent| extent as u32) }),
         _ => Err(Error::Data(serve::unknown(work))),
     }

@@ -64,10 +64,10 @@ mutant() {
 
 # The forward pass.
 mutant scale-1 killed 'dropout:: ops::' src/network/dropout.rs '(4_294_967_296.0 / t as f64) as f32' '1.0 + 0.0 * t as f32'
-mutant inverted-mask killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'words < vec4' 'words >= vec4'
+mutant inverted-mask killed 'dropout:: kernels::' shaders/lib/dropout.wgsl '== 1u) | (words < vec4' '== 1u) | (words >= vec4'
 mutant keep-all-ignored killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'vec4<bool>(site.keep_all == 1u)' 'vec4<bool>(false)'
-mutant counter-without-site killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'site.pass_number, stream_and_site' 'site.pass_number, 0u'
-mutant counter-without-pass killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'sample, site.pass_number,' 'sample, 0u,'
+mutant counter-without-site killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'at.x, draw, stream_and_site' 'at.x, draw, 0u'
+mutant counter-without-pass killed 'dropout:: kernels::' shaders/lib/dropout.wgsl 'vec4<u32>(unit_quad, at.x, draw,' 'vec4<u32>(unit_quad, at.x, 0u,'
 mutant rows-rounded-down killed 'division a_row_is_found' src/kernels/dropout.rs '.div_ceil(u64::from(n)) as u32' '.wrapping_div(u64::from(n)) as u32'
 mutant ragged-rows-in-the-quad-kernel killed 'dropout:: ops::' src/ops.rs 'if self.units.is_multiple_of(4) { quads }' 'if self.units > 4 { quads }'
 mutant one-member-for-all killed 'kernels::' shaders/lib/step.wgsl 'select(group.z, 0u, MEMBERS == 1u)' '0u'
@@ -106,9 +106,9 @@ mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum =
 mutant dy-ignored killed 'kernels:: gradients::' shaders/lib/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
 mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'drop_units(dy[member * (p.in_stride / 4u) + i], keep, site.scale)' \
     'drop_units(dy[member * (p.in_stride / 4u) + i], keeps(i, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, member), site.scale)'
-mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(4 * self.row_quads(units), Stream::TrainingMask, self.plan.sites[index].site)' \
-    '..DropoutParams::new(4 * self.row_quads(units), Stream::TrainingMask, self.plan.sites[index].site + u32::from(self.turn == 0))'
-mutant dropout-left-out-of-backward killed 'gradients::' src/plan/backward.rs 'self.push(DropoutBackward { params, site: index, samples, dy, dx });
+mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site)' \
+    '..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site + u32::from(self.turn == 0))'
+mutant dropout-left-out-of-backward killed 'gradients::' src/plan/backward.rs 'self.push(DropoutBackward { params, site: self.site_mask(index), samples, dy, dx });
                     dy = dx;' 'let _ = (params, samples, dx);'
 
 # Activations, losses on targets, optimizers and norms.
@@ -143,7 +143,8 @@ mutant exact-k-by-the-unit-alone killed 'units::' src/rng.rs 'u64::from(word) <<
 mutant units-of-the-epoch killed 'units::' src/step.rs 'pass: draw.update, sample: 0' 'pass: draw.epoch, sample: 0'
 mutant units-scaled-by-the-rate killed 'units::' src/network/dropout.rs 'k => (f64::from(n) / f64::from(k)) as f32' '_ => self.keep.scale()'
 mutant list-of-the-first-member killed 'units:: step_table::' src/step.rs '4 * i * list_words(kept)' '0 * i * list_words(kept)'
-mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl ' & vec4<bool>(row != DROPPED)' ''
+mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl 'let kept = (column != vec4<u32>(DROPPED)) & (columns < vec4<u32>(p.columns)) & vec4<bool>(row != DROPPED);' \
+    'let kept = (column != vec4<u32>(DROPPED)) & (columns < vec4<u32>(p.columns));'
 mutant padding-of-the-compact-matrix killed 'kernels::' shaders/units.wgsl 'select(vec4<u32>(), words, inside)' 'words'
 mutant reference-units-of-the-epoch killed 'reference::' src/reference.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
 mutant units-counted-from-each-epoch killed 'trainer::' src/trainer/schedule.rs 'epoch.wrapping_mul(self.updates_per_epoch())' '(epoch * 0)'
@@ -169,8 +170,9 @@ mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/tra
 mutant clip-by-the-first-part killed 'wiring::' src/plan/train.rs 'part(partials, i * PARTIALS, PARTIALS)' 'part(partials, 0 * i, PARTIALS)'
 mutant parts-without-the-rest killed 'wiring::' src/plan/train.rs 'whole.len.div_ceil(chunk)' 'whole.len / chunk'
 mutant parts-as-if-for-one-member killed 'wiring::' src/plan/train.rs 'u64::from(self.plan.options.members - 1)' 'u64::from(self.plan.options.members - self.plan.options.members)'
-mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs 'if !training && dropout.eval_scale() != 1.0 =>' 'if false && !training =>'
-mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs 'if !training && dropout.eval_scale()' 'if dropout.eval_scale()'
+mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs 'if !drawn && dropout.eval_scale() != 1.0 =>' 'if false && !drawn =>'
+mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs '(Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {' '(Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
+                    pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));'
 mutant vanilla-scaled-in-training killed 'gradients:: learning::' src/network/dropout.rs 'DropoutMode::Vanilla => 1.0,' 'DropoutMode::Vanilla => self.keep.scale(),'
 mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/backward.rs 'GeluBackward { params, dy, x: y, dx }' 'GeluBackward { params, dy, x: dy, dx }'
 mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/batch.rs '_ => u64::from(self.network.targets()?).next_multiple_of(4),' '_ => u64::from(self.network.targets()?),'
@@ -179,9 +181,50 @@ mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/pl
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
-mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let training = matches!(self.plan.options.mode, Mode::Train(_));' 'let training = true;'
+mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let drawn = self.plan.options.mode != Mode::Eval;' 'let drawn = true;'
 mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'units: 0, epoch: step.epoch,' 'units: 0, epoch: 0,'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[member].xy;' 'let key = step.keys[0].xy;'
+
+# Monte-Carlo draws. Each is the slip that the sentence above it says; the tests of kernels would see many of them as differences
+# from the twins, so the filter is what a user would notice, wherever that is enough.
+# Both draws of a pair have the same words: pairs of equal masks, which nearly double the variance of a mean instead of lowering it.
+mutant antithetic-words-not-complemented killed 'kernels::' shaders/lib/dropout.wgsl 'words ^= vec4<u32>(0u - (at.y & 1u));' 'words ^= vec4<u32>(at.y & 0u);'
+mutant twin-of-antithetic-words-not-complemented killed 'monte_carlo::masks' src/mask_rule.rs 'site.keeps(word ^ flip)' 'site.keeps(word ^ flip & 0)'
+# The Feistel walk alone does not make all places equally likely where there are few draws: the mean is biased.
+mutant stratum-without-rotation killed 'monte_carlo::masks' src/mask_rule.rs 'let sum = x + turn;' 'let sum = x + 0 * turn;'
+# The units of a quad, or all of them, go through the strata together: nothing but their joint distribution shows it.
+mutant one-permutation-for-a-quad killed 'monte_carlo::masks' src/mask_rule.rs 'seeds[i])) << 32' 'seeds[i & 0])) << 32'
+mutant one-permutation-for-all-samples killed 'monte_carlo::masks' src/mask_rule.rs '([quad, sample, 0, at], key)' '([quad, 0, 0, at], key)'
+# Strata of T - 1 draws instead of T: every unit is kept a little too seldom.
+mutant strata-of-one-draw-less killed 'monte_carlo::' src/monte_carlo.rs 'dropout.keep.threshold() * u64::from(self.draws)' 'dropout.keep.threshold() * u64::from(self.draws - 1)'
+# The draw of a row is that of the row next to it, or of the next batch's first.
+mutant draw-of-the-next-row killed 'monte_carlo::replays' shaders/lib/dropout.wgsl 'samples[base + 2u * row + 1u]' 'samples[base + 2u * (row ^ 1u) + 1u]'
+mutant draw-of-the-batch killed 'monte_carlo::replays' shaders/draws.wgsl '= epoch + r / inputs;' '= epoch + r / inputs * 0u;'
+mutant replay-of-the-next-draw killed 'monte_carlo::replays' src/monte_carlo/run.rs 'draw..draw + 1, draw, ' 'draw + 1..draw + 2, draw + 1, '
+# One network for all inputs, but each input has a mask of its own.
+mutant one-network-with-samples-of-its-own killed 'monte_carlo::' shaders/draws.wgsl 'select(ids[input], 0u, p.one_mask == 1u)' 'select(ids[input], 0u, p.one_mask == 2u)'
+# What is added up: the batches before are forgotten, or a pair that two batches share.
+mutant merge-forgets-the-sums-before killed 'monte_carlo::' shaders/draws.wgsl 'sum += state[at + 1u];' ''
+mutant merge-forgets-the-wins-before killed 'monte_carlo::' shaders/draws.wgsl 'wins += state[at + 4u];' ''
+mutant pairs-begin-anew-in-every-batch killed 'monte_carlo::' shaders/draws.wgsl 'var odd = accumulated % 2u == 1u;' 'var odd = false;'
+mutant pairs-without-what-is-left killed 'monte_carlo::' shaders/draws.wgsl 'before = state[at + 5u];' ''
+mutant sums-around-zero killed 'monte_carlo::' shaders/draws.wgsl 'var center = drawn[input * p.width + column];' 'var center = 0.0;'
+mutant kept-draws-in-the-first-place killed 'monte_carlo::' shaders/draws.wgsl 'let draw = accumulated + r / inputs;' 'let draw = accumulated * 0u + r / inputs;'
+mutant entropy-without-its-log-sum killed 'monte_carlo::' shaders/draws.wgsl 'log(sum) + below;' 'below;'
+mutant error-of-pairs-as-of-singles killed 'monte_carlo::' src/monte_carlo/run.rs 'let pairs = self.rule == MaskRule::Antithetic;' 'let pairs = false;'
+mutant stops-before-the-error-is-reached killed 'monte_carlo::' src/monte_carlo/run.rs 'sums.largest_standard_error() <= se)' 'sums.largest_standard_error() <= 2.0 * se)'
+# The dropout layer belongs to what is computed once, and drops nothing there.
+mutant prefix-one-layer-too-long killed 'monte_carlo::' src/monte_carlo.rs 'network.layers.iter().position(drops) else' 'network.layers.iter().position(drops).map(|cut| cut + 1) else'
+# Vanilla draws are not scaled, exactly k of n units by n / k instead of 1 / keep_prob.
+mutant vanilla-scaled-in-draws killed 'monte_carlo::' src/monte_carlo.rs '_ => dropout.train_scale(units),' '_ => dropout.keep.scale(),'
+mutant exact-k-scaled-by-the-rate killed 'monte_carlo::' src/monte_carlo.rs 'Dropout { mode: DropoutMode::Units, ..*dropout }.train_scale(units)' 'dropout.train_scale(units)'
+# Thinned layers: a draw that keeps more than there is room for loses a unit, or the spare room is filled with unit 0.
+mutant units-without-room-are-lost killed 'monte_carlo::' src/monte_carlo/run.rs 'if kept.len() > room {
+                return None;
+            }' 'kept.truncate(room);'
+mutant spare-room-is-unit-zero killed 'monte_carlo::' src/monte_carlo/run.rs 'kept.resize(room, DROPPED);' 'kept.resize(room, 0);'
+mutant thinned-from-the-first-input-on survived 'monte_carlo::' src/monte_carlo/thin.rs 'const INPUTS: u32 = 512;' 'const INPUTS: u32 = 1;'
+mutant masks-weigh-the-same killed 'monte_carlo::exact' src/monte_carlo/average.rs 'keep.powi(kept as i32) * (1.0 - keep).powi((units - kept) as i32)' '0.5f64.powi(units as i32) * (keep + 1.0 - keep)'
 
 # The harness.
 mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'

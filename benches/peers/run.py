@@ -39,9 +39,11 @@ MEANING = {
     "digits-dropout": "the same, dropout .5 after hidden layers",
     "dropout": "standalone dropout of 2^22 numbers, keep .5",
     "copy": "copy of 2^22 numbers",
+    "draws": "Monte-Carlo draw of 1000 inputs, 784-1024-1024-10, dropout .2 and .5, in calls of 100 (burn: 10)",
+    "draws-one": "one thinned network for all inputs of a draw, for the others the line above",
 }
 # What a program without per-batch units is compared with.
-ALIKE = {"mlp-units": "mlp-dropout"}
+ALIKE = {"mlp-units": "mlp-dropout", "draws-one": "draws"}
 
 
 def say(text):
@@ -232,7 +234,7 @@ def markdown(peers, times, about):
             cells.append("-" if ratio == "-" else f"{milliseconds(by_name[name])}, x {ratio}")
         lines.append(f"| {MEANING.get(work, work)} | " + " | ".join(cells) + " |")
     lines += ["", "x: the program's time by thinnet's, above 1 where thinnet is faster; in brackets the 95 % interval of the median."]
-    pairs = [("mlp", "mlp-dropout"), ("mlp-dropout", "mlp-units"), ("digits", "digits-dropout"), ("copy", "dropout")]
+    pairs = [("mlp", "mlp-dropout"), ("mlp-dropout", "mlp-units"), ("digits", "digits-dropout"), ("copy", "dropout"), ("draws", "draws-one")]
     pairs = [(a, b) for a, b in pairs if a in times and b in times]
     if pairs:
         lines += ["", "| by how much dropout is longer | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
@@ -247,7 +249,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=20, help="20 unless given; intervals need 6")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement, 0.5 unless given")
     parser.add_argument("--pause", type=float, default=0.25, help="seconds between measurements, 0.25 unless given")
-    parser.add_argument("--works", default=",".join(WORKS), help="a list with commas; matmul-MxKxN takes any extents")
+    parser.add_argument("--works", default=",".join(WORKS), 
+                        help="a list with commas; matmul-MxKxN takes any extents; draws,draws-one only if asked for: seconds each")
     parser.add_argument("--json", metavar="FILE", help="every measured time as JSON")
     parser.add_argument("--thinnet-bin", metavar="PATH", help="the built bench `peers` instead of building it")
     for name in ("burn", "candle"):

@@ -58,7 +58,10 @@ pub(crate) fn matmul(work: &str) -> Option<[usize; 3]> {
     extents?.try_into().ok()
 }
 
-/// What is asked for, but not known: `mlp`, `digits`, each also with `-dropout`, `matmul-MxKxN`, `dropout` and `copy` should be.
+/// What is asked for, but not known: `mlp`, `digits`, each also with `-dropout`, `matmul-MxKxN`, `dropout`, `copy` and `draws`
+/// should be.
 pub(crate) fn unknown(work: &str) -> String {
-    format!("there is no work {work:?}; there is mlp, mlp-dropout, digits, digits-dropout, matmul-512x512x512 ..., dropout, copy")
+    format!(
+        "there is no work {work:?}; there is mlp, mlp-dropout, digits, digits-dropout, matmul-512x512x512 ..., dropout, copy, draws"
+    )
 }

@@ -74,6 +74,18 @@ fn a_thinned_network_answers_as_its_draw_does() {
     }
 }
 
+/// Among the draws of a hypercube each of 70 units is kept half of the time, not only on average. Strata of one draw less would keep
+/// 1225 of 1260.
+#[test]
+fn a_latin_hypercube_spends_its_strata_on_the_draws_of_the_call() {
+    let options = MonteCarlo { draws: 36, sampling: Sampling::LatinHypercube, ..MonteCarlo::default() };
+    let kept =
+        |options: &MonteCarlo| (0..36).map(|draw| wide().thinned(options, draw, 4).unwrap().weights()[1].len()).sum::<usize>();
+    assert_eq!(kept(&options), 36 / 2 * 70);
+    // Independent draws keep so many on average: with a deviation of 25, another number.
+    assert_ne!(kept(&MonteCarlo { sampling: Sampling::Independent, ..options }), 36 / 2 * 70);
+}
+
 #[test]
 fn batches_and_what_is_computed_once_change_no_more_than_rounding() {
     let rows = inputs(50, 20);
@@ -171,10 +183,13 @@ fn dropout_of_the_input_of_the_output_and_of_nothing_else_is_drawn_too() {
 
 #[test]
 fn per_batch_units_are_drawn_as_they_are_trained() {
-    let model = small(0.5, |dropout| Dropout { mode: thinnet::DropoutMode::Units, ..dropout });
-    let options = MonteCarlo { one_network: true, ..MonteCarlo::default() };
-    let asked = MonteCarlo { sampling: Sampling::ExactK, ..options.clone() };
-    let [own, asked] = [(&model, &options), (&small(0.5, |dropout| dropout), &asked)]
-        .map(|(model, options)| bits(&model.monte_carlo(device(), &inputs(3, 5), options).unwrap().mean()));
-    assert_eq!(own, asked);
+    // 2 of 6 units at 0.3: their factor is 3, not 1 / 0.3.
+    for keep in [0.5, 0.3] {
+        let model = small(keep, |dropout| Dropout { mode: thinnet::DropoutMode::Units, ..dropout });
+        let options = MonteCarlo { one_network: true, ..MonteCarlo::default() };
+        let asked = MonteCarlo { sampling: Sampling::ExactK, ..options.clone() };
+        let [own, asked] = [(&model, &options), (&small(keep, |dropout| dropout), &asked)]
+            .map(|(model, options)| bits(&model.monte_carlo(device(), &inputs(3, 5), options).unwrap().mean()));
+        assert_eq!(own, asked, "{keep}");
+    }
 }

@@ -24,6 +24,8 @@ type Case = (usize, [usize; 2], usize, usize, [f64; 2]);
 
 const MLP: Case = (784, [1024, 1024], 128, 2, [0.2, 0.5]);
 const DIGITS: Case = (64, [128, 64], 32, 16, [0.0, 0.5]);
+/// Draws of a call of Monte-Carlo dropout: a tenth of the others', since each takes as much longer.
+const DRAWS: u32 = 10;
 
 #[derive(Module, Debug)]
 struct Net {
@@ -76,6 +78,32 @@ fn training(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
     })
 }
 
+/// Calls of Monte-Carlo dropout: draws of 1000 inputs, their mean and variance. burn drops on a device with gradients only; each
+/// answer leaves it, so that no graph is kept of a draw.
+fn draws(case: Case, device: &Device) -> Result<Timed<'static>> {
+    let with_gradients = device.clone().autodiff();
+    let net = Net::new(case, true, &with_gradients);
+    let x: Tensor<2> = Tensor::random([1000, case.0], Distribution::Default, &with_gradients);
+    let device = device.clone();
+    let call = move || {
+        let draw = |_| activation::softmax(net.forward(x.clone()), 1).inner();
+        let answers: Tensor<3> = Tensor::stack((0..DRAWS).map(draw).collect(), 0);
+        (answers.clone().mean_dim(0), answers.var(0))
+    };
+    let apart: f32 = call().1.max_dim(2).min().into_scalar();
+    if apart <= 0.0 {
+        return Err("the draws of an input are all the same: nothing was dropped".into());
+    }
+    Ok(Timed::new(DRAWS, move |calls| {
+        for _ in 0..calls {
+            let result = black_box(call());
+            device.flush().map_err(|error| format!("{error:?}"))?;
+            drop(result);
+        }
+        device.sync().map_err(|error| format!("{error:?}").into())
+    }))
+}
+
 /// Does it so many times, and waits for the device.
 fn once(device: &Device, mut f: impl FnMut() -> Tensor<2> + 'static) -> Timed<'static> {
     let device = device.clone();
@@ -97,6 +125,7 @@ fn timed(device: &Device, work: &str) -> Result<Timed<'static>> {
         ("mlp-dropout", _) => training(MLP, true, device),
         ("digits", _) => training(DIGITS, false, device),
         ("digits-dropout", _) => training(DIGITS, true, device),
+        ("draws", _) => draws(MLP, device)?,
         ("dropout", _) => {
             // A dropout layer of burn drops on a device with gradients only.
             let device = device.clone().autodiff();

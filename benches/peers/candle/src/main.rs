@@ -9,7 +9,7 @@ mod serve;
 
 use std::hint::black_box;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{Linear, Module, VarBuilder, VarMap, loss, ops};
 use measure::Timed;
 
@@ -20,6 +20,8 @@ type Case = (usize, [usize; 2], usize, usize, [f32; 2]);
 
 const MLP: Case = (784, [1024, 1024], 128, 2, [0.2, 0.5]);
 const DIGITS: Case = (64, [128, 64], 32, 16, [0.0, 0.5]);
+/// Draws of a call of Monte-Carlo dropout.
+const DRAWS: u32 = 100;
 
 fn logits(layers: &[Linear], x: &Tensor, drop: [f32; 2]) -> candle_core::Result<Tensor> {
     let dropped = |x: Tensor, p: f32| if p > 0.0 { ops::dropout(&x, p) } else { Ok(x) };
@@ -58,6 +60,37 @@ fn training((inputs, [first, second], batch, batches, drop): Case, dropout: bool
     }))
 }
 
+/// Calls of Monte-Carlo dropout: draws of 1000 inputs, their mean and variance.
+fn draws((inputs, [first, second], _, _, drop): Case) -> Result<Timed<'static>> {
+    let device = Device::Cpu;
+    let map = VarMap::new();
+    let builder = VarBuilder::from_varmap(&map, DType::F32, &device);
+    // Detached, so that no graph is kept of a draw.
+    let linear = |from, to, name: &str| {
+        let layer = candle_nn::linear(from, to, builder.pp(name))?;
+        candle_core::Result::Ok(Linear::new(layer.weight().detach(), layer.bias().map(Tensor::detach)))
+    };
+    let layers = [linear(inputs, first, "0")?, linear(first, second, "1")?, linear(second, 10, "2")?];
+    let x = Tensor::rand(0f32, 1f32, (1000, inputs), &device)?;
+    let call = move || {
+        let draw = |_| ops::softmax(&logits(&layers, &x, drop)?, D::Minus1);
+        let answers = Tensor::stack(&(0..DRAWS).map(draw).collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+        candle_core::Result::Ok((answers.mean(0)?, answers.var(0)?))
+    };
+    if call()?.1.max(D::Minus1)?.min(0)?.to_scalar::<f32>()? <= 0.0 {
+        return Err("the draws of an input are all the same: nothing was dropped".into());
+    }
+    Ok(Timed::new(DRAWS, move |calls| {
+        (0..calls)
+            .try_for_each(|_| {
+                call().map(|answers| {
+                    black_box(answers);
+                })
+            })
+            .map_err(Into::into)
+    }))
+}
+
 fn timed(work: &str) -> Result<Timed<'static>> {
     let device = Device::Cpu;
     let elements = || Tensor::randn(0f32, 1f32, (2048, 2048), &device);
@@ -74,6 +107,7 @@ fn timed(work: &str) -> Result<Timed<'static>> {
         ("mlp-dropout", _) => training(MLP, true)?,
         ("digits", _) => training(DIGITS, false)?,
         ("digits-dropout", _) => training(DIGITS, true)?,
+        ("draws", _) => draws(MLP)?,
         ("dropout", _) => {
             let x = elements()?;
             once(Box::new(move || ops::dropout(&x, 0.5)))
