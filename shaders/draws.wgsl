@@ -86,7 +86,7 @@ fn draw_outputs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
         var below = 0.0;
         for (var c = 0u; c < p.outputs; c++) {
             let shifted = y[z + c] - largest;
-            let probability = exp(shifted) / sum;
+            let probability = keep_nan_of(shifted, exp(shifted) / sum);
             values[at + c] = probability;
             below -= probability * shifted;
         }
@@ -98,14 +98,15 @@ fn draw_outputs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
             let value = y[z + c];
             let power = exp(-abs(value));
             let smaller = power / (1.0 + power);
-            values[at + c] = select(smaller, 1.0 / (1.0 + power), value >= 0.0);
+            values[at + c] = keep_nan_of(value, select(smaller, 1.0 / (1.0 + power), value >= 0.0));
             entropy += log(1.0 + power) + abs(value) * smaller;
         }
         values[at + p.outputs] = entropy;
     } else if (KIND == 3u) {
         for (var c = 0u; c < p.outputs / 2u; c++) {
             values[at + c] = y[z + c];
-            values[at + p.outputs / 2u + c] = exp(max(y[z + p.outputs / 2u + c], LEAST_LOG_VARIANCE));
+            let log_variance = y[z + p.outputs / 2u + c];
+            values[at + p.outputs / 2u + c] = keep_nan_of(log_variance, exp(max(log_variance, LEAST_LOG_VARIANCE)));
         }
     } else {
         for (var c = 0u; c < p.outputs; c++) {

@@ -40,6 +40,11 @@ fn bounded(s: f32) -> f32 {
     return select(s, LOWEST, s < LOWEST);
 }
 
+// e^-v.
+fn inverse_variance(s: f32) -> f32 {
+    return keep_nan_of(s, exp(-bounded(s)));
+}
+
 fn target_of(row: u32, p: Params, member: u32) -> u32 {
     return rows[member * p.rows_stride + row] * p.targets_row;
 }
@@ -51,8 +56,8 @@ fn row_loss(row: u32, p: Params, member: u32) {
     var sum = 0.0;
     for (var c = 0u; c < count; c++) {
         let difference = logits[z + c] - targets[t + c];
-        let v = bounded(logits[z + count + c]);
-        sum += 0.5 * (v + difference * difference * exp(-v));
+        let s = logits[z + count + c];
+        sum += 0.5 * (bounded(s) + difference * difference * inverse_variance(s));
     }
     loss[member * p.loss_stride + row] = sum / f32(count);
     correct[member * p.correct_stride + row] = 0u;
@@ -74,7 +79,7 @@ fn gaussian_nll(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     for (var c = 0u; c < count; c++) {
         let difference = logits[z + c] - targets[t + c];
         let s = logits[z + count + c];
-        let inverse = exp(-bounded(s));
+        let inverse = inverse_variance(s);
         dlogits[dz + c] = difference * inverse / terms;
         dlogits[dz + count + c] = select(0.5 * (1.0 - difference * difference * inverse) / terms, 0.0, s < LOWEST);
     }

@@ -10,6 +10,7 @@ use crate::step::Step;
 const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
+    include_str!("../../shaders/lib/nan.wgsl"),
     include_str!("../../shaders/gaussian.wgsl")
 );
 

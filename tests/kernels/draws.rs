@@ -4,7 +4,7 @@ use thinnet::kernels::draws::{DrawOutputs, DrawRows, DrawsParams, FIELDS, KeepDr
 use thinnet::mask_rule::MaskRule;
 use thinnet::step::Step;
 
-use super::{Case, Slot, seed};
+use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{numbers, step, words};
 
 /// Draws of the Latin hypercube of the cases.
@@ -139,6 +139,21 @@ pub(super) fn keep_draws(case: &mut Case) {
                 drawn,
                 draws,
             });
+        }
+    }
+}
+
+/// What the call refuses must reach it: `exp` of a NaN may be a number on a device.
+#[test]
+fn a_nan_among_the_outputs_is_in_what_is_drawn() {
+    for readout in READOUTS {
+        let params = params(readout, 4, 1);
+        for place in 0..4 {
+            let mut z = [0.5f32, -1.0, 2.0, 0.25, 0.0, 0.0, 0.0, 0.0];
+            z[place] = f32::NAN;
+            let slots = [Slot::own("y", 8, move |_| bits(z)), Slot::out("values", params.width, params.width)];
+            let [_, values] = on_device(&of([1, 1], 0, 0), slots, |[y, values]| DrawOutputs { params, readout, y, values });
+            assert!(f32::from_bits(values[place]).is_nan(), "{readout:?}: output {place} is {:?}", f32::from_bits(values[place]));
         }
     }
 }
