@@ -47,7 +47,8 @@ pub struct MonteCarlo {
     pub first_sample: u32,
     /// Which masks the draws have.
     pub sampling: Sampling,
-    /// Stop drawing when no standard error of a mean is above this.
+    /// Stop drawing when no standard error of a mean is above this; not before each unit is likely to have been kept and dropped, 3 draws
+    /// divided by the rarer of the two.
     pub until_se: Option<f64>,
     /// Whether to return what every single draw says, `draws * inputs * outputs` numbers.
     pub keep_draws: bool,
@@ -85,10 +86,11 @@ pub enum Sampling {
     /// nearly monotone function of the masks; more where it is not. An even number of draws.
     Antithetic,
     /// Each unit is kept keep_prob T times among T draws, but for a rest below 1. The standard errors are those of independent draws,
-    /// an estimate that is too large where it helps; it cannot stop early, as T is known beforehand.
+    /// an estimate that is too large where it helps; it cannot stop early, as T is known beforehand. Neither it nor antithetic draws
+    /// serve networks with per-batch units, whose sets are drawn whole.
     LatinHypercube,
     /// Another distribution: thinned networks of exactly k = [`Dropout::kept_count`] units at every site, scaled by n / k, one
-    /// network for each draw. Needs `one_network`.
+    /// network for each draw. Needs `one_network`, and each dropout layer in front of a dense layer, behind one or first.
     ExactK,
 }
 
@@ -178,8 +180,8 @@ impl MonteCarlo {
             _ => {}
         }
         match self.precision {
-            Some(tau) if !(tau > 0.0 && tau.is_finite()) => {
-                return bad("precision", tau, "a precision, 1 / variance, is a number above 0");
+            Some(tau) if !(tau > 0.0 && tau.is_finite() && (1.0 / tau).is_finite()) => {
+                return bad("precision", tau, "a precision, 1 / variance, is a number above 0 whose inverse is one too");
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! Monte-Carlo draws, checked by networks whose masks can all be tried, and by draws that are looked at one by one.
 
-use thinnet::data::Inputs;
+use thinnet::data::{Inputs, Standardization};
 use thinnet::monte_carlo::{MonteCarlo, Sampling};
 use thinnet::{Activation, Dense, Dropout, Loss, Model, Network};
 
@@ -78,6 +78,15 @@ fn what_contradicts_itself_is_refused() {
     let units = small(0.5, |dropout| Dropout { mode: thinnet::DropoutMode::Units, ..dropout });
     let error = units.monte_carlo(device(), &inputs(2, 5), &options()).unwrap_err().to_string();
     assert!(error.contains("per-batch unit dropout"), "{error}");
+    for sampling in [Sampling::Antithetic, Sampling::LatinHypercube] {
+        let options = MonteCarlo { one_network: true, sampling, ..options() };
+        let error = units.monte_carlo(device(), &inputs(2, 5), &options).unwrap_err().to_string();
+        assert!(error.contains("drawn whole"), "{error}");
+    }
+    let last = Network::new(5).dense(Dense::new(4)).dropout(Dropout::keep(0.5).unwrap());
+    let exact_k = MonteCarlo { one_network: true, sampling: Sampling::ExactK, ..options() };
+    let error = loud(&last, 1.0).monte_carlo(device(), &inputs(2, 5), &exact_k).unwrap_err().to_string();
+    assert!(error.contains("in front of a dense layer"), "{error}");
     let wide = Network::new(5).dense(Dense::new(17)).dropout(Dropout::keep(0.5).unwrap()).dense(Dense::new(3));
     assert!(loud(&wide, 1.0).average_over_masks(device(), &inputs(1, 5)).unwrap_err().to_string().contains("17"));
     assert!(model.monte_carlo(device(), &inputs(2, 4), &options()).is_err(), "inputs of another width");
@@ -90,6 +99,31 @@ fn an_answer_that_is_no_number_is_named() {
     let rows = Inputs::from_f32(2, vec![0.0, 0.0, 1.0, 1.0]).unwrap();
     let error = model.monte_carlo(device(), &rows, &MonteCarlo::default()).unwrap_err().to_string();
     assert!(error.contains("row 1"), "{error}");
+}
+
+#[test]
+fn draws_that_are_alike_so_far_are_not_taken_for_sure() {
+    // One unit in a thousand is dropped: 64 draws of 8 units are most often alike.
+    let network = Network::new(5).dense(Dense::new(8)).dropout(Dropout::keep(0.999).unwrap()).dense(Dense::new(1));
+    let model = loud(&network.loss(Loss::MeanSquaredError), 1.0);
+    let options = MonteCarlo { draws: 100_000, until_se: Some(1e-2), ..MonteCarlo::default() };
+    let drawn = model.monte_carlo(device(), &inputs(1, 5), &options).unwrap();
+    assert!(drawn.draws() >= 3000 && drawn.largest_standard_error() > 0.0, "{} draws", drawn.draws());
+}
+
+#[test]
+fn a_spread_that_is_no_number_is_named_and_a_wide_noise_ends() {
+    let network = Network::new(2).dropout(Dropout::keep(0.5).unwrap()).dense(Dense::new(1)).loss(Loss::MeanSquaredError);
+    let model = Model::new(network, vec![vec![1.0, 1.0], vec![0.0]]).unwrap();
+    let rows = Inputs::from_f32(2, vec![1.0, 0.0, 1e25, 1.0]).unwrap();
+    let error = model.monte_carlo(device(), &rows, &MonteCarlo::default()).unwrap_err().to_string();
+    assert!(error.contains("row 1"), "{error}");
+    let options = MonteCarlo { precision: Some(1e-307), ..MonteCarlo::default() };
+    let drawn = model.monte_carlo(device(), &rows.slice(0..1).unwrap(), &options).unwrap();
+    let units = Standardization { mean: vec![0.0], deviation: vec![1e3] };
+    assert!(drawn.in_units(&units).unwrap().quantile(0.9).is_ok(), "it ends");
+    let none = MonteCarlo { precision: Some(1e-309), ..MonteCarlo::default() };
+    assert!(model.monte_carlo(device(), &rows, &none).unwrap_err().to_string().contains("precision"));
 }
 
 #[test]

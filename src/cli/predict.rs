@@ -91,7 +91,14 @@ impl Args {
             return Err(Failure::Usage(message.into()));
         }
         if let Some(keep) = &self.draws.keep_draws {
-            if self.out.as_ref() == Some(keep) {
+            let place = |path: &Path| {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                (folder.canonicalize().ok(), path.file_name().map(ToOwned::to_owned))
+            };
+            if place(keep).0.is_none() {
+                return Err(Failure::Usage(format!("--keep-draws {}: its folder does not exist; make it first", keep.display())));
+            }
+            if self.out.as_deref().map(place) == Some(place(keep)) {
                 let name = keep.display();
                 return Err(Failure::Usage(format!("{name} cannot hold both --out and --keep-draws; name another file for one")));
             }

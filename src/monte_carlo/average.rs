@@ -12,7 +12,8 @@ const MOST_UNITS: u32 = 16;
 
 impl Model {
     /// What all thinned networks say on average, each weighed by its probability: the mean that [`Model::monte_carlo`] estimates,
-    /// without its error. `[rows, outputs]`: class probabilities, or the numbers of a regression.
+    /// without its error. `[rows, outputs]`: class probabilities, or the numbers of a regression, for one with a noise of its own the
+    /// means.
     ///
     /// ```text
     /// mean over masks m of f(x, m), P(m) = product over units of keep_prob or 1 - keep_prob
@@ -33,7 +34,7 @@ impl Model {
         let options = MonteCarlo { draws: 1 << units, ..options };
         let ensemble = Ensemble::new(self, device, inputs, &options)?.every_mask();
         let layers = &ensemble.rest.network().layers;
-        let columns = self.network().outputs()? as usize;
+        let columns = ensemble.answers()?;
         let mut sums = vec![0.0; inputs.rows() as usize * columns];
         ensemble.every_draw(|draw, row, values| {
             let probability = probability(&sites, layers, draw);

@@ -31,7 +31,8 @@ impl Mixture {
         let (mut low, mut high) = (first - 39.0 * widest, last + 39.0 * widest);
         loop {
             let middle = low + (high - low) / 2.0;
-            if middle <= low || middle >= high {
+            // Also where the noise is so wide that the ends are no numbers.
+            if !(low < middle && middle < high) {
                 return middle;
             }
             let below: f64 = self.parts.iter().map(|(mean, variance)| normal_below((middle - mean) / variance.sqrt())).sum();

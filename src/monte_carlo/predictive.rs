@@ -97,10 +97,12 @@ impl Predictive {
         if let Some(blocks) = &mut self.kept {
             blocks.push(Block { first, rows, columns, values: kept.values });
         }
-        match self.moments[first * self.columns..].iter().position(|moments| !moments.mean.is_finite()) {
+        let finite = |moments: &Moments| moments.mean.is_finite() && moments.variance.is_finite() && moments.error.is_finite();
+        match self.moments[first * self.columns..].iter().position(|moments| !finite(moments)) {
             None => Ok(()),
             Some(at) => Err(Error::Data(format!(
-                "the network's answer to row {} of these inputs is no finite number in some draw; its weights or that row are too large",
+                "the network's answer to row {} of these inputs, or its square, is no finite number in some draw; its weights or that row are too \
+                 large",
                 first + at / self.columns
             ))),
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::predictive::{Kept, Predictive, Sums};
-use super::{MonteCarlo, halves, thin};
+use super::{MOST_DRAWS, MonteCarlo, bad, halves, thin};
 use crate::data::Inputs;
 use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
@@ -22,11 +22,19 @@ use crate::{Device, Error, Model, Outputs, Result};
 /// Words of the widest activation of a batch: 16 MiB, enough rows to fill a device and no more memory than a training has.
 const ACTIVATION_WORDS: u32 = 1 << 22;
 
+/// The most rows of a batch, however narrow the network: more keep no device busier, and draws of some inputs are to take the same
+/// memory however many there are.
+const BATCH: u32 = 4096;
+
 /// Bytes of the single draws of a regression that are stored without being asked for: its quantiles are exact then.
 const KEPT_BYTES: u64 = 64 << 20;
 
 /// Draws before a call that may stop early looks at its errors; fewer say little of them.
 const FIRST_CHECK: u32 = 32;
+
+/// What happens in a share q of draws happens at least once in 3 / q of them in 95 of 100 cases (the rule of three, Hanley and
+/// Lippman-Hand 1983).
+const RULE_OF_THREE: f64 = 3.0;
 
 /// The draws of a model for some inputs.
 pub(super) struct Ensemble<'a> {
@@ -83,10 +91,15 @@ impl<'a> Ensemble<'a> {
         self.rest.network().outputs()
     }
 
+    /// How many answers each draw gives for an input.
+    pub(super) fn answers(&self) -> Result<usize> {
+        Ok(self.readout().answers(self.readout().columns(self.outputs()?) as usize))
+    }
+
     /// Inputs and draws of a batch: as many rows as the widest layer leaves room for, all inputs before a second draw.
     fn tile(&self, inputs: u32) -> Result<[u32; 2]> {
         let widest = self.rest.network().shapes()?.iter().map(|shape| shape.0[0]).max().unwrap_or(1);
-        let rows = self.options.batch.unwrap_or((ACTIVATION_WORDS / widest).clamp(256, 1 << 16));
+        let rows = self.options.batch.unwrap_or((ACTIVATION_WORDS / widest).clamp(256, BATCH));
         let inputs = inputs.min(rows);
         let most = match self.options.until_se {
             // The kept units of a draw are listed in its step, so that a step has one draw.
@@ -227,8 +240,23 @@ impl<'a> Ensemble<'a> {
         Ok(if self.options.keep_draws || for_quantiles { self.options.draws } else { 0 })
     }
 
+    /// # Errors
+    /// More single draws of one input than a tensor of the device holds.
+    fn check_kept(&self, kept: u32) -> Result<()> {
+        let most = self.device.caps().max_binding / 4 / u64::from(self.readout().columns(self.outputs()?));
+        match u64::from(kept) > most {
+            true => bad(
+                "draws",
+                kept,
+                format!("at most {most} single draws of an input can be stored on this device; draw fewer, or do not store them"),
+            ),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn predictive(&self, mut observe: impl FnMut(u64, u64)) -> Result<Predictive> {
         let (rows, draws, kept) = (self.inputs.rows(), self.options.draws, self.kept()?);
+        self.check_kept(kept)?;
         let total = u64::from(rows) * u64::from(draws);
         let mut done = 0;
         let mut predictive = Predictive::none(self.readout(), self.outputs()?, self.options.precision, kept > 0);
@@ -264,10 +292,19 @@ impl<'a> Ensemble<'a> {
             None => draws,
             // A quarter more each time, in whole batches and pairs.
             Some(_) => {
-                let next = (drawn + (drawn / 4).max(FIRST_CHECK)).next_multiple_of(2 * chunk.tile[1]);
-                next.min(draws)
+                let next = (drawn + (drawn / 4).max(FIRST_CHECK)).max(self.first_check());
+                next.next_multiple_of(2 * chunk.tile[1]).min(draws)
             }
         }
+    }
+
+    /// Draws in which every unit is likely to have been both kept and dropped: before that the draws may be alike without being sure.
+    fn first_check(&self) -> u32 {
+        let rare = self.rest.network().layers.iter().filter_map(|layer| match layer {
+            Layer::Dropout(dropout) => Some(dropout.keep.get().min(1.0 - dropout.keep.get())).filter(|&share| share > 0.0),
+            Layer::Dense(_) => None,
+        });
+        (RULE_OF_THREE / rare.fold(0.5, f64::min)).ceil().clamp(FIRST_CHECK.into(), MOST_DRAWS.into()) as u32
     }
 
     /// What one draw says, with the kernels and the shapes of the whole call.
@@ -331,8 +368,9 @@ mod tests {
     fn more_draws_take_no_more_memory() {
         let network = Network::new(20).dropout(Dropout::keep(0.8).unwrap()).dense(Dense::new(4096)).dense(Dense::new(3));
         let draws = |draws| MonteCarlo { draws, ..MonteCarlo::default() };
-        for rows in [1000, 100] {
-            assert_eq!(words(&network, rows, &draws(100)), words(&network, rows, &draws(100_000)), "{rows} rows");
+        let narrow = Network::new(20).dropout(Dropout::keep(0.8).unwrap()).dense(Dense::new(60)).dense(Dense::new(3));
+        for (network, rows) in [(&network, 1000), (&network, 100), (&narrow, 1000), (&narrow, 41)] {
+            assert_eq!(words(network, rows, &draws(100)), words(network, rows, &draws(100_000)), "{rows} rows");
         }
         // A few rows take a batch of all their draws, up to the rows of a batch.
         let few = [100, 1000, 100_000].map(|n| words(&network, 1, &draws(n)));

@@ -8,8 +8,8 @@ use super::{MonteCarlo, Sampling, bad, drops};
 use crate::Result;
 use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network};
 
-/// Inputs of a draw from which on thinned layers pay: gathering the weights of a draw costs as much as the products of some hundred
-/// rows. Measured on lavapipe; see README.md.
+/// Inputs of a draw from which on thinned layers are used: gathering the weights of a draw costs as much as the products of some
+/// hundred rows. THINMEASURE
 const INPUTS: u32 = 512;
 
 /// The networks to plan for a model's draws.
@@ -18,6 +18,14 @@ const INPUTS: u32 = 512;
 /// Per-batch unit dropout where each input has masks of its own.
 pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32) -> Result<Vec<Network>> {
     if options.sampling == Sampling::ExactK {
+        if !can_thin(network) {
+            return bad(
+                "sampling",
+                "ExactK",
+                "exactly k units are kept by making layers smaller, so that each dropout layer must stand in front of a dense layer, and \
+                 behind one or first; this network has another, so draw independent masks",
+            );
+        }
         return Ok(vec![changed(network, |dropout, _| dropout.mode = DropoutMode::Units)]);
     }
     let units = network.layers.iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units));
@@ -25,8 +33,14 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32) -> R
         return bad(
             "one_network",
             false,
-            "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network",
+            "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network (--one-network)",
         );
+    }
+    if units && options.sampling != Sampling::Independent {
+        let sampling = format!("{:?}", options.sampling);
+        let problem =
+            "the network's sets of exactly k units are drawn whole, without complements or shares; draw them independently";
+        return bad("sampling", sampling, problem);
     }
     if options.one_network && inputs >= INPUTS && can_thin(network) {
         let thinned = changed(network, |dropout, units| {

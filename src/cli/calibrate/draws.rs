@@ -2,7 +2,7 @@
 
 use thinnet::data::Inputs;
 use thinnet::monte_carlo::MonteCarlo;
-use thinnet::{Device, Dropout, Layer, Model, Predictive};
+use thinnet::{Device, Dropout, DropoutMode, Layer, Model, Predictive};
 
 use super::super::Failure;
 use super::super::output::Bar;
@@ -14,7 +14,7 @@ pub(super) type Undrawn = Option<&'static str>;
 
 /// How many draws of each row there will be.
 pub(super) fn asked(model: &Model, draws: u32) -> Result<u32, Undrawn> {
-    let drops = |dropout: &Dropout| dropout.keep.get() < 1.0;
+    let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32;
     match model.network().layers.iter().any(|layer| matches!(layer, Layer::Dropout(dropout) if drops(dropout))) {
         _ if draws == 0 => Err(None),
         true => Ok(draws),
@@ -31,7 +31,10 @@ pub(super) fn drawn(
     first: u32,
 ) -> Result<Predictive, Failure> {
     let bar = Bar::counting("draws", what);
-    let options = MonteCarlo { first_sample: first, ..options.clone() };
+    // Networks trained with sets of units for a whole batch are drawn one for all rows.
+    let units = |layer: &Layer| matches!(layer, Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units);
+    let one_network = model.network().layers.iter().any(units);
+    let options = MonteCarlo { first_sample: first, one_network, ..options.clone() };
     let rows = u64::from(inputs.rows());
     let drawn = model.monte_carlo_with(device, inputs, &options, |done, _| bar.at((done / rows) as u32, options.draws));
     bar.finish();
