@@ -73,7 +73,7 @@ impl<'a> Ensemble<'a> {
         };
         let first = options.first_sample;
         let inputs = inputs.clone().with_samples((first..=first + (inputs.rows() - 1)).collect())?;
-        let planned = thin::planned(halves.rest.network(), options, inputs.rows())?;
+        let planned = thin::planned(halves.rest.network(), options, inputs.rows(), device.caps().software)?;
         Ok(Self { device, options, rest: halves.rest, inputs, rule: options.sampling.rule(), planned })
     }
 
