@@ -223,7 +223,7 @@ mutant units-without-room-are-lost killed 'monte_carlo::' src/monte_carlo/run.rs
                 return None;
             }' 'kept.truncate(room);'
 mutant spare-room-is-unit-zero killed 'monte_carlo::' src/monte_carlo/run.rs 'kept.resize(room, DROPPED);' 'kept.resize(room, 0);'
-mutant thinned-from-the-first-input-on survived 'monte_carlo::' src/monte_carlo/thin.rs 'const INPUTS: u32 = 512;' 'const INPUTS: u32 = 1;'
+mutant thinned-from-the-first-input-on survived 'monte_carlo::' src/monte_carlo/thin.rs 'const INPUTS: u32 = 128;' 'const INPUTS: u32 = 1;'
 mutant masks-weigh-the-same killed 'monte_carlo::exact' src/monte_carlo/average.rs 'keep.powi(kept as i32) * (1.0 - keep).powi((units - kept) as i32)' '0.5f64.powi(units as i32) * (keep + 1.0 - keep)'
 
 # The harness.
