@@ -316,7 +316,7 @@ fn softmax(row: &mut [f32]) {
 }
 
 /// `0..rows` in parts of at most `most`.
-fn ranges(rows: u32, most: u32) -> impl Iterator<Item = std::ops::Range<u32>> {
+pub(crate) fn ranges(rows: u32, most: u32) -> impl Iterator<Item = std::ops::Range<u32>> {
     (0..rows.div_ceil(most)).map(move |i| i * most..rows.min((i + 1).saturating_mul(most)))
 }
 

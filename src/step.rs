@@ -99,17 +99,17 @@ impl SiteStep {
             DropoutMode::Inverted | DropoutMode::Vanilla => Self { scale, ..Self::new(dropout.keep, draw.epoch) },
             DropoutMode::Units => {
                 let at = Coordinates { stream: Stream::BatchMask, site: draw.site, pass: draw.update, sample: 0 };
-                Self::exact_k(dropout, draw.units, at, draw.key)
+                let kept = rng::exact_k(at, draw.units, dropout.kept_count(draw.units), draw.key);
+                Self::listed(kept, draw.units, scale, draw.update)
             }
         }
     }
 
-    /// The values of a dropout layer of `units` units that keeps exactly [`Dropout::kept_count`] of them: those drawn at `at`.
-    pub fn exact_k(dropout: &Dropout, units: u32, at: Coordinates, key: [u32; 2]) -> Self {
-        let kept = rng::exact_k(at, units, dropout.kept_count(units), key);
+    /// The values of a site that keeps the listed ones of its units for the whole batch.
+    pub(crate) fn listed(kept: Vec<u32>, units: u32, scale: f32, pass: u32) -> Self {
         // What is kept of the units is all of the matrices that a thinned plan works on.
         let keep_all = u32::from(!kept.is_empty());
-        Self { threshold: 0, keep_all, scale: dropout.train_scale(units), pass: at.pass, units, kept }
+        Self { threshold: 0, keep_all, scale, pass, units, kept }
     }
 
     /// Whether a unit with this word is kept.

@@ -1,10 +1,9 @@
 //! The exact average over all masks of a small network: what Monte-Carlo draws converge to.
 
 use super::run::Ensemble;
-use super::{MonteCarlo, bad};
+use super::{MonteCarlo, bad, drops};
 use crate::data::Inputs;
-use crate::network::{DropoutMode, Layer};
-use crate::plan::PlannedSite;
+use crate::network::{Dropout, DropoutMode, Layer, Network};
 use crate::{Device, Model, Outputs, Result};
 
 /// The most units that are dropped from: 2^16 masks.
@@ -25,19 +24,17 @@ impl Model {
     /// # Errors
     /// More than 16 such units; otherwise as [`Model::monte_carlo`].
     pub fn average_over_masks(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
-        let options = MonteCarlo { one_network: true, ..MonteCarlo::default() };
-        let sites = Ensemble::new(self, device, inputs, &options)?.every_mask().sites()?;
-        let units: u32 = sites.iter().map(|site| site.layout.units).sum();
+        let units: u32 = sites(self.network())?.iter().map(|(_, units)| units).sum();
         if units > MOST_UNITS {
             return bad("units", units, format!("all masks of at most {MOST_UNITS} units are tried; use monte_carlo for more"));
         }
-        let options = MonteCarlo { draws: 1 << units, ..options };
+        let options = MonteCarlo { one_network: true, draws: 1 << units, ..MonteCarlo::default() };
         let ensemble = Ensemble::new(self, device, inputs, &options)?.every_mask();
-        let layers = &ensemble.rest.network().layers;
+        let sites = sites(ensemble.rest.network())?;
         let columns = ensemble.answers()?;
         let mut sums = vec![0.0; inputs.rows() as usize * columns];
         ensemble.every_draw(|draw, row, values| {
-            let probability = probability(&sites, layers, draw);
+            let probability = probability(&sites, draw);
             for (sum, &value) in sums[row * columns..].iter_mut().zip(values) {
                 *sum += probability * f64::from(value);
             }
@@ -46,12 +43,21 @@ impl Model {
     }
 }
 
+/// The dropout layers that drop something, with their units.
+fn sites(network: &Network) -> Result<Vec<(Dropout, u32)>> {
+    let sites = network.layers.iter().zip(network.shapes()?).filter(|(layer, _)| drops(layer));
+    Ok(sites
+        .filter_map(|(layer, shape)| match layer {
+            Layer::Dropout(dropout) => Some((*dropout, shape.0[0])),
+            Layer::Dense(_) => None,
+        })
+        .collect())
+}
+
 /// The probability of a mask, whose bits are the units of one site after the other.
-fn probability(sites: &[PlannedSite], layers: &[Layer], mask: u32) -> f64 {
+fn probability(sites: &[(Dropout, u32)], mask: u32) -> f64 {
     let mut first = 0;
-    let of_site = |site: &PlannedSite| {
-        let Layer::Dropout(dropout) = &layers[site.layer] else { unreachable!("a site is a dropout layer") };
-        let units = site.layout.units;
+    let of_site = |&(dropout, units): &(Dropout, u32)| {
         let kept = (mask >> first & ((1u64 << units) - 1) as u32).count_ones();
         first += units;
         match dropout.mode {

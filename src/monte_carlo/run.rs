@@ -10,7 +10,7 @@ use crate::data::Inputs;
 use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
 use crate::mask_rule::MaskRule;
-use crate::model::{source, upload_data, upload_weights};
+use crate::model::{ranges, source, upload_data, upload_weights};
 use crate::network::{DropoutMode, Layer, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Draws, Mode, Options, PlannedSite, Plans};
@@ -160,9 +160,8 @@ impl<'a> Ensemble<'a> {
             if kept.len() > room {
                 return None;
             }
-            let keep_all = u32::from(room > 0);
             kept.resize(room, DROPPED);
-            return Some(SiteStep { threshold: 0, keep_all, scale, pass: draw, units, kept });
+            return Some(SiteStep::listed(kept, units, scale, draw));
         }
         Some(match self.rule {
             MaskRule::EveryMask => SiteStep { threshold: 0, keep_all: 0, pass: first_bit, ..plain },
@@ -335,17 +334,6 @@ impl<'a> Ensemble<'a> {
         }
         Ok(())
     }
-
-    /// The sites of the last plan in their order, with their layers.
-    pub(super) fn sites(&self) -> Result<Vec<PlannedSite>> {
-        let chunk = self.chunk(0..1, 0)?;
-        Ok(chunk.executor.plans().plans[self.planned.len() - 1].sites.clone())
-    }
-}
-
-/// `0..rows` in parts of at most `most`.
-fn ranges(rows: u32, most: u32) -> impl Iterator<Item = Range<u32>> {
-    (0..rows.div_ceil(most)).map(move |i| i * most..rows.min((i + 1).saturating_mul(most)))
 }
 
 #[cfg(test)]

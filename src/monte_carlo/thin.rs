@@ -9,8 +9,8 @@ use crate::Result;
 use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network};
 
 /// Inputs of a draw from which on thinned layers are used on a software adapter: gathering the weights of a draw costs as much as the
-/// products of some rows. 784-1024-1024-10, keep 0.8 and 0.5, on lavapipe: 64 inputs take as long thinned as whole, 128 are 1.4 times as
-/// fast, 1000 twice.
+/// products of some rows. 784-1024-1024-10, keep 0.8 and 0.5, on lavapipe, the quieter of two runs: 64 inputs take as long thinned as
+/// whole, 128 are 1.4 times as fast, 1000 twice.
 const INPUTS: u32 = 128;
 
 /// The same on a GPU, which has a draw of few inputs to itself and wants thousands of rows at once. Not measured.
@@ -110,7 +110,7 @@ fn room(keep: KeepProb, n: u32) -> Option<KeepProb> {
 
 /// Products of a row.
 fn products(network: &Network) -> u64 {
-    let (mut inputs, mut all) = (network.input.0.iter().product::<u32>(), 0);
+    let mut inputs = network.input.0.iter().product::<u32>();
     // What a site leaves of the layer in front of it, by going back.
     let mut layers: Vec<[u32; 2]> = Vec::new();
     for layer in &network.layers {
@@ -128,8 +128,5 @@ fn products(network: &Network) -> u64 {
             Layer::Dropout(_) => {}
         }
     }
-    for [inputs, outputs] in layers {
-        all += u64::from(inputs) * u64::from(outputs);
-    }
-    all
+    layers.into_iter().map(|[inputs, outputs]| u64::from(inputs) * u64::from(outputs)).sum()
 }
