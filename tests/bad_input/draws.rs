@@ -19,7 +19,7 @@ fn options_of_draws_are_checked() {
     ];
     let alone: Vec<Case<'_>> = alone.iter().map(|(arguments, says)| (*arguments, &says[..])).collect();
     refuses(&place, &alone);
-    let cases: [Case<'_>; 22] = [
+    let cases: [Case<'_>; 24] = [
         ("predict run --top 3", &["--rank"]),
         ("predict run --draws 9 --logits", &["--logits", "not the logit of the mean probability", "leave out"]),
         ("predict run --rank bald --logits", &["--logits", "leave out"]),
@@ -38,6 +38,8 @@ fn options_of_draws_are_checked() {
         ("predict run --draws 8 --keep-draws d", &["--keep-draws d", "end in .npy"]),
         ("predict run --draws 8 --keep-draws kept.npy", &["kept.npy exists already", "with --keep-draws", "--force"]),
         ("predict run --draws 8 --keep-draws b.npy --out b.npy", &["b.npy", "both --out and --keep-draws", "another file"]),
+        ("predict run --draws 8 --keep-draws ./b.npy --out b.npy", &["b.npy", "both --out and --keep-draws", "another file"]),
+        ("predict run --draws 8 --keep-draws nowhere/b.npy", &["nowhere/b.npy", "its folder does not exist"]),
         ("predict run --rank best", &["best", "variation-ratio"]),
         ("predict run --rank bald --top 0", &["--top", "at least 1"]),
         ("predict run --rank bald --out r.npy", &["--rank", ".npy", "write a .csv"]),

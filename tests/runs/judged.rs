@@ -163,3 +163,11 @@ fn a_network_that_says_its_noise_has_rows_of_their_own_width() {
     assert!(place.prints("calibrate run --force").contains("the deviation that the network says of each row"));
     assert!(place.fails("calibrate run --precision 2 --out o", 2).contains("gaussian_nll"));
 }
+
+#[test]
+fn sets_of_units_are_drawn_as_they_are_trained() {
+    let place = Place::new();
+    place.write("units.toml", SMALL.replace("keep = 0.5", "keep = 0.5, mode = \"units\""));
+    place.prints("train units.toml --out units");
+    assert!(place.json("calibrate units --draws 10").iter().any(|row| row["way"] == "Monte-Carlo"), "one network a draw");
+}
