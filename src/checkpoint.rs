@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Preprocessing;
 use crate::model::Model;
-use crate::network::{Activation, DropoutMode, Layer, Network};
+use crate::network::{
+    Activation, BatchNorm, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Network, Pool2d, PoolKind, Residual, Shape,
+    Unit,
+};
 use crate::rng::CONTRACT_VERSION;
 use crate::{Error, Result};
 
@@ -37,31 +40,84 @@ struct Metadata {
 /// A network that does not fit together.
 pub fn sequential(network: &Network) -> Result<String> {
     let shapes = network.shapes()?;
+    Ok(modules(&network.layers, &mut shapes.iter()))
+}
+
+/// Layers as an `nn.Sequential`; takes the shape in front of each, in the order of [`Network::walk`].
+fn modules<'a>(layers: &[Layer], shapes: &mut impl Iterator<Item = &'a Shape>) -> String {
     let mut modules = Vec::new();
-    for (layer, before) in network.layers.iter().zip(&shapes) {
-        match layer {
-            // PyTorch has no module of it, and its nn.Dropout is another regulariser; in evaluation it is absent.
-            Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units => modules.push("nn.Identity()".into()),
-            Layer::Dropout(dropout) => {
-                // 1 - 0.8 is 0.19999999999999996 in f64; twelve digits say what was meant.
-                let drop = ((1.0 - dropout.keep.get()) * 1e12).round() / 1e12;
-                modules.push(format!("nn.Dropout({drop})"));
-            }
-            Layer::Dense(dense) => {
-                modules.push(format!("nn.Linear({}, {})", before.0[0], dense.units));
-                match dense.activation {
-                    Activation::Identity => {}
-                    Activation::Relu => modules.push("nn.ReLU()".into()),
-                    Activation::Tanh => modules.push("nn.Tanh()".into()),
-                    Activation::Sigmoid => modules.push("nn.Sigmoid()".into()),
-                    Activation::LeakyRelu => modules.push("nn.LeakyReLU(0.01)".into()),
-                    Activation::Gelu => modules.push("nn.GELU(approximate='tanh')".into()),
-                    Activation::Selu => modules.push("nn.SELU()".into()),
-                }
-            }
+    for layer in layers {
+        let before = shapes.next().expect("a shape for each layer");
+        modules.push(module(layer, before, shapes));
+        if let Layer::Dense(Dense { activation, .. }) | Layer::Conv2d(Conv2d { activation, .. }) = layer
+            && *activation != Activation::Identity
+        {
+            modules.push(activation_module(*activation).into());
         }
     }
-    Ok(format!("nn.Sequential({})", modules.join(", ")))
+    format!("nn.Sequential({})", modules.join(", "))
+}
+
+fn module<'a>(layer: &Layer, before: &Shape, shapes: &mut impl Iterator<Item = &'a Shape>) -> String {
+    let pair = |[a, b]: [u32; 2]| format!("({a}, {b})");
+    let list = |shape: &Shape| shape.0.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    match layer {
+        Layer::Dropout(dropout) => dropout_module(dropout),
+        Layer::Dense(dense) => format!("nn.Linear({}, {})", before.0[0], dense.units),
+        Layer::Conv2d(Conv2d { channels, window, groups, .. }) => format!(
+            "nn.Conv2d({}, {channels}, {}, stride={}, padding={}, dilation={}, groups={groups})",
+            before.0[0],
+            pair(window.kernel),
+            pair(window.stride),
+            pair(window.padding),
+            pair(window.dilation)
+        ),
+        Layer::Pool(Pool2d { kind, window }) => {
+            let name = if *kind == PoolKind::Max { "MaxPool2d" } else { "AvgPool2d" };
+            format!("nn.{name}({}, stride={}, padding={})", pair(window.kernel), pair(window.stride), pair(window.padding))
+        }
+        // The mean leaves extents of 1, which flatten takes away.
+        Layer::GlobalAveragePool if before.0.len() == 2 => "nn.AdaptiveAvgPool1d(1), nn.Flatten()".into(),
+        Layer::GlobalAveragePool if before.0.len() == 4 => "nn.AdaptiveAvgPool3d(1), nn.Flatten()".into(),
+        Layer::GlobalAveragePool => "nn.AdaptiveAvgPool2d(1), nn.Flatten()".into(),
+        Layer::Flatten => "nn.Flatten()".into(),
+        Layer::Activation(activation) => activation_module(*activation).into(),
+        Layer::BatchNorm(BatchNorm { epsilon, momentum }) => {
+            let axes = if before.0.len() == 1 { 1 } else { 2 };
+            format!("nn.BatchNorm{axes}d({}, eps={epsilon:e}, momentum={momentum})", before.0[0])
+        }
+        Layer::LayerNorm(LayerNorm { epsilon }) => format!("nn.LayerNorm([{}], eps={epsilon:e})", list(before)),
+        Layer::Residual(Residual { branch, skip }) => {
+            let branch = modules(branch, shapes);
+            let skip = if skip.is_empty() { "nn.Identity()".into() } else { modules(skip, shapes) };
+            format!("Residual({branch}, {skip})")
+        }
+    }
+}
+
+fn dropout_module(dropout: &Dropout) -> String {
+    // 1 - 0.8 is 0.19999999999999996 in f64; twelve digits say what was meant.
+    let drop = ((1.0 - dropout.keep.get()) * 1e12).round() / 1e12;
+    match (dropout.mode, dropout.unit) {
+        (DropoutMode::Inverted | DropoutMode::Vanilla, Unit::Element) => format!("nn.Dropout({drop})"),
+        (DropoutMode::Inverted | DropoutMode::Vanilla, Unit::Spatial1d) => format!("nn.Dropout1d({drop})"),
+        (DropoutMode::Inverted | DropoutMode::Vanilla, Unit::Spatial2d) => format!("nn.Dropout2d({drop})"),
+        (DropoutMode::Inverted | DropoutMode::Vanilla, Unit::Spatial3d) => format!("nn.Dropout3d({drop})"),
+        // PyTorch has no module of it, and its nn.Dropout is another regulariser; in evaluation it is absent.
+        _ => "nn.Identity()".into(),
+    }
+}
+
+fn activation_module(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Identity => "nn.Identity()",
+        Activation::Relu => "nn.ReLU()",
+        Activation::Tanh => "nn.Tanh()",
+        Activation::Sigmoid => "nn.Sigmoid()",
+        Activation::LeakyRelu => "nn.LeakyReLU(0.01)",
+        Activation::Gelu => "nn.GELU(approximate='tanh')",
+        Activation::Selu => "nn.SELU()",
+    }
 }
 
 impl Model {

@@ -180,20 +180,22 @@ impl Model {
         let mut folded = self.clone();
         let (mut factor, mut weight) = (1.0f32, 0);
         crate::checkpoint::check_foldable(&self.network)?;
-        for layer in &mut folded.network.layers {
-            match layer {
-                Layer::Dropout(dropout) => {
-                    factor *= dropout.eval_scale();
-                    if dropout.mode == DropoutMode::Vanilla {
-                        dropout.mode = DropoutMode::Inverted;
-                    }
-                }
-                Layer::Dense(_) => {
-                    folded.weights[weight].iter_mut().for_each(|w| *w *= factor);
-                    (factor, weight) = (1.0, weight + 2);
+        let (network, weights) = (&mut folded.network, &mut folded.weights);
+        network.change_layers(|_, layer| match layer {
+            Layer::Dropout(dropout) => {
+                factor *= dropout.eval_scale();
+                if dropout.mode == DropoutMode::Vanilla {
+                    dropout.mode = DropoutMode::Inverted;
                 }
             }
-        }
+            Layer::Dense(_) | Layer::Conv2d(_) => {
+                weights[weight].iter_mut().for_each(|w| *w *= factor);
+                (factor, weight) = (1.0, weight + 2);
+            }
+            Layer::BatchNorm(_) => weight += 4,
+            Layer::LayerNorm(_) => weight += 2,
+            _ => {}
+        });
         Ok(folded)
     }
 

@@ -7,14 +7,26 @@ use serde::{Deserialize, Serialize};
 use crate::rng;
 use crate::{Error, Result};
 
+mod activation;
+mod blocks;
+mod conv;
 mod dropout;
 mod file;
+mod layer;
 mod loss;
+mod parameter;
+mod unit;
 
+pub use activation::{Activation, Init};
+pub use blocks::Blocks;
+pub use conv::{Conv2d, Pool2d, PoolKind, Window};
 pub use dropout::{Dropout, DropoutMode, KeepProb};
+pub use layer::{BatchNorm, Dense, Layer, LayerNorm, Residual};
 pub use loss::{LEAST_LOG_VARIANCE, Loss, deviation};
+pub use parameter::Parameter;
+pub use unit::{Axes, Unit};
 
-/// The shape of one sample: `[64]` for 64 features.
+/// The shape of one sample: `[64]` for 64 features, `[3, 32, 32]` for maps of 3 channels, 32 pixels high and wide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Shape(pub Vec<u32>);
@@ -22,6 +34,27 @@ pub struct Shape(pub Vec<u32>);
 impl From<u32> for Shape {
     fn from(features: u32) -> Self {
         Self(vec![features])
+    }
+}
+
+impl From<[u32; 3]> for Shape {
+    fn from(channels_height_width: [u32; 3]) -> Self {
+        Self(channels_height_width.into())
+    }
+}
+
+impl Shape {
+    /// Number of elements, where they fit a u32, as in a checked network.
+    pub fn elements(&self) -> u32 {
+        self.0.iter().product()
+    }
+
+    /// Height and width of a map `[channel, y, x]`; `[1, 1]` of any other shape.
+    pub fn map(&self) -> [u32; 2] {
+        match *self.0.as_slice() {
+            [_, height, width] => [height, width],
+            _ => [1, 1],
+        }
     }
 }
 
@@ -53,172 +86,6 @@ pub struct Network {
     pub loss: Loss,
 }
 
-/// One layer of a [`Network`].
-///
-/// In files a layer is one table, whose kind is the name of its first key: `{ dense = 128, activation = "relu" }`,
-/// `{ dropout = { keep = 0.5 } }`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "file::Fields", into = "file::Fields")]
-#[non_exhaustive]
-pub enum Layer {
-    /// `y = f(x W^T + b)`.
-    Dense(Dense),
-    /// Dropout of what comes before it; as the first layer, of the input.
-    Dropout(Dropout),
-}
-
-impl Layer {
-    /// The layer's kind, as in messages and files.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Layer::Dense(_) => "dense",
-            Layer::Dropout(_) => "dropout",
-        }
-    }
-}
-
-/// A fully connected layer, `y = f(x W^T + b)`.
-///
-/// x: `[batch, inputs]`, W: `[units, inputs]` (PyTorch's `nn.Linear` layout), b: `[units]`, y: `[batch, units]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Dense {
-    /// Number of outputs.
-    pub units: u32,
-    /// The function f, applied element by element.
-    pub activation: Activation,
-    /// How W is initialised; `None` chooses by the activation, see [`Activation::init`]. b starts at 0.
-    pub init: Option<Init>,
-}
-
-impl Dense {
-    /// A layer of `units` outputs without activation.
-    pub fn new(units: u32) -> Self {
-        Self { units, activation: Activation::Identity, init: None }
-    }
-
-    /// Sets the activation.
-    pub fn activation(self, activation: Activation) -> Self {
-        Self { activation, ..self }
-    }
-
-    /// Sets the initialiser of the weights.
-    pub fn init(self, init: Init) -> Self {
-        Self { init: Some(init), ..self }
-    }
-}
-
-/// A function applied element by element.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Activation {
-    /// `y = x`.
-    #[default]
-    Identity,
-    /// `y = max(x, 0)`, with derivative 0 at 0.
-    Relu,
-    /// `y = tanh(x)`.
-    Tanh,
-    /// `y = 1 / (1 + e^-x)`.
-    Sigmoid,
-    /// `y = x` where x > 0, `0.01 x` elsewhere: PyTorch's slope.
-    LeakyRelu,
-    /// `y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`: the tanh form of Hendrycks and Gimpel 2016, PyTorch's
-    /// `approximate="tanh"`; WGSL has no erf.
-    Gelu,
-    /// `y = lambda x` where x > 0, `lambda alpha (e^x - 1)` elsewhere (Klambauer et al., NeurIPS 2017).
-    Selu,
-}
-
-impl Activation {
-    /// How the weights in front of it are initialised unless the layer says otherwise: so that the variance of what passes
-    /// through stays the same. He for the rectifiers, LeCun for SELU, Glorot for the rest.
-    pub fn init(self) -> Init {
-        match self {
-            Self::Relu | Self::LeakyRelu | Self::Gelu => Init::HeUniform,
-            Self::Selu => Init::LecunNormal,
-            Self::Identity | Self::Tanh | Self::Sigmoid => Init::GlorotUniform,
-        }
-    }
-}
-
-/// How a weight tensor is initialised. The values come from stream 2 of the mask contract, are computed in f64 and
-/// rounded once: bit-equal on every machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Init {
-    /// U(-a, a), a = sqrt(6 / fan_in) (He et al., ICCV 2015).
-    HeUniform,
-    /// N(0, 2 / fan_in) (He et al., ICCV 2015).
-    HeNormal,
-    /// U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
-    GlorotUniform,
-    /// N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010).
-    GlorotNormal,
-    /// U(-a, a), a = sqrt(3 / fan_in) (LeCun et al., Efficient BackProp, 1998).
-    LecunUniform,
-    /// N(0, 1 / fan_in) (LeCun et al., 1998), which SELU needs.
-    LecunNormal,
-    /// 0. The units of a layer then stay alike for ever; for tests, and for a last layer.
-    Zeros,
-}
-
-impl Init {
-    /// Element `index` of the initial value of parameter tensor number `tensor`, for a layer of these fans.
-    pub fn value(self, index: u32, tensor: u32, (fan_in, fan_out): (u32, u32), key: [u32; 2]) -> f32 {
-        let at = rng::Coordinates { stream: rng::Stream::InitialWeights, site: tensor, pass: 0, sample: 0 };
-        let (fan_in, fan_out) = (f64::from(fan_in), f64::from(fan_out));
-        let variance = match self {
-            Init::HeUniform | Init::HeNormal => 2.0 / fan_in,
-            Init::GlorotUniform | Init::GlorotNormal => 2.0 / (fan_in + fan_out),
-            Init::LecunUniform | Init::LecunNormal => 1.0 / fan_in,
-            Init::Zeros => return 0.0,
-        };
-        let value = match self {
-            Init::HeNormal | Init::GlorotNormal | Init::LecunNormal => {
-                rng::normal([at.word(2 * index, key), at.word(2 * index + 1, key)]) * libm::sqrt(variance)
-            }
-            _ => (2.0 * rng::uniform(at.word(index, key)) - 1.0) * libm::sqrt(3.0 * variance),
-        };
-        value as f32
-    }
-}
-
-/// One parameter tensor of a network, named as in the state dict of PyTorch's `nn.Sequential` in which every dropout and
-/// every activation but the identity is a module of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parameter {
-    /// `0.weight`, `0.bias`, `3.weight` ...
-    pub name: String,
-    /// `[units, inputs]` of a weight, `[units]` of a bias.
-    pub shape: Vec<u32>,
-    /// The layer it belongs to.
-    pub layer: usize,
-    /// How it starts; `None` is 0.
-    pub init: Option<Init>,
-    /// (fan_in, fan_out) of its layer.
-    pub fans: (u32, u32),
-}
-
-impl Parameter {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.shape.iter().map(|&n| n as usize).product()
-    }
-
-    /// Whether it has no element; a checked network has no such parameter.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Its initial values, row-major, from the seed's key; `tensor` is its place among the network's parameters.
-    pub fn initial_values(&self, tensor: u32, key: [u32; 2]) -> Vec<f32> {
-        let value = |i| self.init.map_or(0.0, |init| init.value(i as u32, tensor, self.fans, key));
-        (0..self.len()).map(value).collect()
-    }
-}
-
 impl Network {
     /// A network without layers over samples of this shape, trained with softmax cross-entropy.
     pub fn new(input: impl Into<Shape>) -> Self {
@@ -230,121 +97,187 @@ impl Network {
         Self { loss, ..self }
     }
 
-    /// Appends a dense layer.
-    pub fn dense(mut self, dense: Dense) -> Self {
-        self.layers.push(Layer::Dense(dense));
+    /// Appends a layer.
+    pub fn layer(mut self, layer: Layer) -> Self {
+        self.layers.push(layer);
         self
     }
 
+    /// Appends a dense layer.
+    pub fn dense(self, dense: Dense) -> Self {
+        self.layer(Layer::Dense(dense))
+    }
+
     /// Appends dropout of what comes before it.
-    pub fn dropout(mut self, dropout: Dropout) -> Self {
-        self.layers.push(Layer::Dropout(dropout));
-        self
+    pub fn dropout(self, dropout: Dropout) -> Self {
+        self.layer(Layer::Dropout(dropout))
+    }
+
+    /// Appends a convolution.
+    pub fn conv2d(self, conv: Conv2d) -> Self {
+        self.layer(Layer::Conv2d(conv))
+    }
+
+    /// Appends the largest of every square of `kernel` x `kernel` pixels.
+    pub fn max_pool(self, kernel: u32) -> Self {
+        self.layer(Layer::Pool(Pool2d::new(PoolKind::Max, kernel)))
+    }
+
+    /// Appends a residual block.
+    pub fn residual(self, residual: Residual) -> Self {
+        self.layer(Layer::Residual(residual))
+    }
+
+    /// Every layer in depth-first order of declaration: a residual block, the layers of its branch, those of its skip, what follows it.
+    /// A layer's place in this order is its number.
+    pub fn walk(&self) -> Vec<&Layer> {
+        fn of<'a>(layers: &'a [Layer], all: &mut Vec<&'a Layer>) {
+            for layer in layers {
+                all.push(layer);
+                layer.inner().into_iter().for_each(|inner| of(inner, all));
+            }
+        }
+        let mut all = Vec::new();
+        of(&self.layers, &mut all);
+        all
+    }
+
+    /// Changes every layer in the order of [`Network::walk`], by its number.
+    pub fn change_layers(&mut self, mut change: impl FnMut(usize, &mut Layer)) {
+        fn of(layers: &mut [Layer], next: &mut usize, change: &mut impl FnMut(usize, &mut Layer)) {
+            for layer in layers {
+                change(*next, layer);
+                *next += 1;
+                if let Layer::Residual(Residual { branch, skip }) = layer {
+                    of(branch, next, change);
+                    of(skip, next, change);
+                }
+            }
+        }
+        of(&mut self.layers, &mut 0, &mut change);
+    }
+
+    /// The same network with keep_prob falling with depth at its sites of [`Unit::Path`] (Huang et al., ECCV 2016, equation 4): the l-th
+    /// of L keeps `1 - l / L (1 - last)`.
+    ///
+    /// # Errors
+    /// See [`KeepProb::new`].
+    pub fn linear_depth(mut self, last: f64) -> Result<Self> {
+        let path = |layer: &Layer| matches!(layer, Layer::Dropout(dropout) if dropout.unit == Unit::Path);
+        let (last, count) = (KeepProb::new(last)?.get(), self.walk().into_iter().filter(|layer| path(layer)).count());
+        let keep = |l: usize| KeepProb::new(1.0 - l as f64 / count as f64 * (1.0 - last));
+        let rates = (1..=count).map(keep).collect::<Result<Vec<_>>>()?;
+        let mut rates = rates.into_iter();
+        self.change_layers(|_, layer| {
+            if let Layer::Dropout(dropout) = layer
+                && dropout.unit == Unit::Path
+                && let Some(keep) = rates.next()
+            {
+                dropout.keep = keep;
+            }
+        });
+        Ok(self)
+    }
+
+    /// The dropout layer of a number in [`Network::walk`], if it is one.
+    pub fn dropout_at(&self, layer: usize) -> Option<&Dropout> {
+        match self.walk().get(layer) {
+            Some(Layer::Dropout(dropout)) => Some(dropout),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a sequence of dense and dropout layers, over one axis of features.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.input.0.len() == 1 && self.layers.iter().all(|layer| matches!(layer, Layer::Dense(_) | Layer::Dropout(_)))
     }
 
     /// The same network with keep_prob 1 at every site: sites, weights and shuffles stay as they are.
     pub fn without_dropout(&self) -> Self {
         let mut network = self.clone();
-        for layer in &mut network.layers {
+        network.change_layers(|_, layer| {
             if let Layer::Dropout(dropout) = layer {
                 dropout.keep = KeepProb::ONE;
             }
-        }
+        });
         network
     }
 
     /// Whether a site scales in evaluation instead of in training.
     pub fn has_vanilla_dropout(&self) -> bool {
-        self.layers.iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Vanilla))
+        self.walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Vanilla))
     }
 
-    /// The shape in front of every layer and, last, of the output.
+    /// The shape in front of every layer of [`Network::walk`] and, last, of the output.
     ///
     /// # Errors
-    /// A layer that cannot take what comes before it, or has no units; a network without a dense layer; an odd number of outputs
-    /// for [`Loss::GaussianNll`].
+    /// A layer that cannot take what comes before it, or has no units; a network without a layer to train; an output that is no row of
+    /// features; an odd number of outputs for [`Loss::GaussianNll`].
     pub fn shapes(&self) -> Result<Vec<Shape>> {
         let whole = |problem: String| Error::Network { place: "network".into(), problem };
         if self.input.0.is_empty() || self.input.0.contains(&0) {
             return Err(whole(format!("input shape {} has no elements; every extent is at least 1", self.input)));
         }
-        let mut shapes = vec![self.input.clone()];
-        for (i, layer) in self.layers.iter().enumerate() {
-            let before = &shapes[i];
-            let at = |problem: String| Error::Network { place: format!("layer {i} ({})", layer.name()), problem };
-            shapes.push(match layer {
-                Layer::Dropout(_) => before.clone(),
-                Layer::Dense(dense) => {
-                    if before.0.len() != 1 {
-                        return Err(at(format!("expects one axis of features, but gets shape {before}")));
-                    }
-                    let weights = u64::from(dense.units) * u64::from(before.0[0]);
-                    if dense.units == 0 || weights > u64::from(u32::MAX / 2) {
-                        let problem = "units must be at least 1, and units x inputs at most 2^31 - 1";
-                        return Err(at(format!("units = {} over {} inputs: {problem}", dense.units, before.0[0])));
-                    }
-                    Shape::from(dense.units)
-                }
-            });
+        if self.input.0.iter().try_fold(1u32, |product, &n| product.checked_mul(n)).is_none() {
+            return Err(whole(format!("input shape {} has more than 2^32 - 1 elements", self.input)));
         }
-        if !self.layers.iter().any(|layer| matches!(layer, Layer::Dense(_))) {
+        let mut shapes = Vec::new();
+        let output = shapes_of(&self.layers, self.input.clone(), "", &mut shapes)?;
+        if !self.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_))) {
             return Err(whole("has no dense layer, so there is nothing to train; add one".into()));
         }
+        if output.0.len() != 1 {
+            let problem = format!(
+                "gives maps of shape {output}, but the loss takes a row of outputs; end with flatten and dense, or with \
+                                   global_average_pool"
+            );
+            return Err(whole(problem));
+        }
+        shapes.push(output);
         self.check_outputs()?;
         Ok(shapes)
     }
 
-    /// The site of every layer (`None` where it is no dropout), counted in order of declaration unless overridden.
+    /// Where every layer of [`Network::walk`] stands, as in messages: `layer 3.residual[1] (conv2d)`.
+    pub(crate) fn places(&self) -> Vec<String> {
+        fn of(layers: &[Layer], prefix: &str, places: &mut Vec<String>) {
+            for (i, layer) in layers.iter().enumerate() {
+                places.push(place(prefix, i, layer));
+                for (inner, name) in layer.inner().into_iter().zip(INNER) {
+                    of(inner, &inside(prefix, i, name), places);
+                }
+            }
+        }
+        let mut places = Vec::new();
+        of(&self.layers, "", &mut places);
+        places
+    }
+
+    /// The site of every layer of [`Network::walk`] (`None` where it is no dropout), counted in order of declaration unless overridden.
     ///
     /// # Errors
     /// A site above 24 bits, or one used twice.
     pub fn sites(&self) -> Result<Vec<Option<u32>>> {
+        let (layers, places) = (self.walk(), self.places());
         let mut taken = std::collections::BTreeMap::new();
-        let mut sites = vec![None; self.layers.len()];
-        let dropouts = self.layers.iter().enumerate().filter_map(|(i, layer)| match layer {
+        let mut sites = vec![None; layers.len()];
+        let dropouts = layers.iter().enumerate().filter_map(|(i, layer)| match layer {
             Layer::Dropout(dropout) => Some((i, dropout)),
-            Layer::Dense(_) => None,
+            _ => None,
         });
         for (count, (i, dropout)) in dropouts.enumerate() {
-            let at = |problem| Error::Network { place: format!("layer {i} (dropout)"), problem };
+            let at = |problem| Error::Network { place: places[i].clone(), problem };
             let site = dropout.site.unwrap_or(count as u32);
             rng::check_site(site).map_err(|e| at(e.to_string()))?;
             if let Some(other) = taken.insert(site, i) {
+                let other = places[other].trim_end_matches(" (dropout)");
                 return Err(at(format!(
-                    "site {site} is also the site of layer {other}; two sites would draw the same mask, give one another `site`"
+                    "site {site} is also the site of {other}; two sites would draw the same mask, give one another `site`"
                 )));
             }
             sites[i] = Some(site);
         }
         Ok(sites)
-    }
-
-    /// The parameter tensors in order of declaration.
-    ///
-    /// # Errors
-    /// As [`Network::shapes`].
-    pub fn parameters(&self) -> Result<Vec<Parameter>> {
-        let shapes = self.shapes()?;
-        let mut parameters = Vec::new();
-        let mut module = 0;
-        for (layer, (kind, before)) in self.layers.iter().zip(&shapes).enumerate() {
-            if let Layer::Dense(dense) = kind {
-                let (units, inputs) = (dense.units, before.0[0]);
-                let init = dense.init.unwrap_or(dense.activation.init());
-                let parameter = |name: &str, shape: Vec<u32>, init| Parameter {
-                    name: format!("{module}.{name}"),
-                    shape,
-                    layer,
-                    init,
-                    fans: (inputs, units),
-                };
-                parameters.push(parameter("weight", vec![units, inputs], Some(init)));
-                parameters.push(parameter("bias", vec![units], None));
-                module += usize::from(dense.activation != Activation::Identity);
-            }
-            module += 1;
-        }
-        Ok(parameters)
     }
 
     /// Number of outputs, for a classifier the number of classes.
@@ -366,11 +299,11 @@ impl Network {
     /// # Errors
     /// An odd number of outputs where each target takes two.
     fn check_outputs(&self) -> Result<()> {
-        let mut dense = self.layers.iter().enumerate().filter_map(|(i, layer)| match layer {
+        let dense = self.layers.iter().enumerate().rev().find_map(|(i, layer)| match layer {
             Layer::Dense(dense) => Some((i, dense.units)),
-            Layer::Dropout(_) => None,
+            _ => None,
         });
-        match dense.next_back() {
+        match dense {
             Some((i, units)) if self.loss == Loss::GaussianNll && units % 2 == 1 => Err(Error::Network {
                 place: format!("layer {i} (dense)"),
                 problem: format!(
@@ -382,4 +315,50 @@ impl Network {
             _ => Ok(()),
         }
     }
+}
+
+/// What the layers inside a residual block are called in places and files.
+const INNER: [&str; 2] = ["residual", "skip"];
+
+fn place(prefix: &str, number: usize, layer: &Layer) -> String {
+    match prefix {
+        "" => format!("layer {number} ({})", layer.name()),
+        _ => format!("layer {prefix}[{number}] ({})", layer.name()),
+    }
+}
+
+/// The prefix of the places inside a layer.
+fn inside(prefix: &str, number: usize, name: &str) -> String {
+    match prefix {
+        "" => format!("{number}.{name}"),
+        _ => format!("{prefix}[{number}].{name}"),
+    }
+}
+
+/// Adds the shape in front of every layer, and returns that behind the last.
+fn shapes_of(layers: &[Layer], input: Shape, prefix: &str, shapes: &mut Vec<Shape>) -> Result<Shape> {
+    let mut before = input;
+    for (i, layer) in layers.iter().enumerate() {
+        let at = |problem: String| Error::Network { place: place(prefix, i, layer), problem };
+        shapes.push(before.clone());
+        before = match layer {
+            Layer::Residual(Residual { branch, skip }) => {
+                if branch.is_empty() {
+                    return Err(at("has a branch without layers; give it some: { residual = [...] }".into()));
+                }
+                let behind = shapes_of(branch, before.clone(), &inside(prefix, i, INNER[0]), shapes)?;
+                let skipped = shapes_of(skip, before, &inside(prefix, i, INNER[1]), shapes)?;
+                if behind != skipped {
+                    return Err(at(format!(
+                        "adds a branch of shape {behind} to a skip of shape {skipped}; give it skip layers that end in {behind}, as \
+                         skip = [{{ conv2d = {}, kernel = 1 }}]",
+                        behind.0[0]
+                    )));
+                }
+                behind
+            }
+            _ => layer.output(&before).map_err(at)?,
+        };
+    }
+    Ok(before)
 }

@@ -15,8 +15,8 @@ use crate::kernels::matmul::Matmul;
 use crate::kernels::{Access, Kernel, MAX_GROUPS};
 use crate::mask_rule::MaskRule;
 use crate::memory::{BufferId, Tensor};
-use crate::network::{Dropout, KeepProb, Network};
-use crate::step::{RowLayout, SiteLayout};
+use crate::network::{Dropout, KeepProb, Network, Shape};
+use crate::step::{Draw, RowLayout, SiteLayout, SiteStep};
 use crate::{Error, Result};
 
 mod backward;
@@ -214,14 +214,23 @@ pub struct PlannedSite {
     pub site: u32,
     /// The network's rate.
     pub keep: KeepProb,
+    /// Height and width of a map; `[1, 1]` of features.
+    pub map: [u32; 2],
     /// What it takes in the step table.
     pub layout: SiteLayout,
 }
 
 impl PlannedSite {
-    /// The site of a dropout layer of `units` units.
-    pub fn new(layer: usize, site: u32, dropout: &Dropout, units: u32) -> Self {
-        Self { layer, site, keep: dropout.keep, layout: SiteLayout::of(dropout, units) }
+    /// The site of a dropout layer over samples of this shape.
+    pub fn new(layer: usize, site: u32, dropout: &Dropout, shape: &Shape) -> Self {
+        let units = dropout.unit.mask_shape(shape).elements();
+        Self { layer, site, keep: dropout.keep, map: shape.map(), layout: SiteLayout::of(dropout, units) }
+    }
+
+    /// Its values in a step of `[epoch, update]`.
+    pub fn step(&self, network: &Network, key: [u32; 2], [epoch, update]: [u32; 2]) -> SiteStep {
+        let dropout = network.dropout_at(self.layer).expect("a site is a dropout layer");
+        SiteStep::of(dropout, &Draw { key, site: self.site, units: self.layout.units, map: self.map, epoch, update })
     }
 }
 

@@ -137,9 +137,9 @@ fn output_dropout(network: &Network) -> Check {
 fn keep_probs(network: &Network) -> Result<Check> {
     let shapes = network.shapes()?;
     let (mut found, mut advice) = (Vec::new(), None);
-    for (i, (layer, shape)) in network.layers.iter().zip(&shapes).enumerate() {
+    for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {
         let Layer::Dropout(dropout) = layer else { continue };
-        let (keep, units) = (dropout.keep.get(), shape.0.iter().product::<u32>());
+        let (keep, units) = (dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
         found.push(format!("layer {i}: {keep} of {units}"));
         let kept = keep * f64::from(units);
         if keep < 0.1 || keep < 0.5 && kept < 2.0 {

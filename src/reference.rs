@@ -80,6 +80,7 @@ fn steps<'a>(network: &Network, weights: &'a [Vec<f64>], inputs: &[f64], masks: 
                 let site = site.expect("Network::sites gives every dropout layer a site");
                 Step::Dropout(factors(dropout, site, rows, units, masks))
             }
+            other => todo!("{}", other.name()),
         });
     }
     Ok(steps)

@@ -6,7 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::network::{Dropout, DropoutMode, KeepProb};
+use crate::network::{Blocks, Dropout, DropoutMode, KeepProb, Unit};
 use crate::rng::{self, Coordinates, Stream};
 
 /// One step of a plan: a batch, and the values of every member.
@@ -75,6 +75,8 @@ pub struct Draw {
     pub site: u32,
     /// Units of the site.
     pub units: u32,
+    /// Height and width of the maps, where blocks are dropped from them.
+    pub map: [u32; 2],
     /// The pass of masks that each sample has of its own: the epoch.
     pub epoch: u32,
     /// The pass of masks that a batch shares: the optimizer step, from 0. The steps whose gradients make one update share it.
@@ -92,11 +94,25 @@ impl SiteStep {
         Self { threshold, keep_all, scale: keep.scale(), pass, units: 0, kept: Vec::new() }
     }
 
+    /// The values of a site whose units are kept by their words: its threshold, its scale, the pass of its words.
+    pub fn rate(dropout: &Dropout, map: [u32; 2], pass: u32) -> Self {
+        let scale = |scale: f32| if dropout.mode == DropoutMode::Vanilla { 1.0 } else { scale };
+        match dropout.unit {
+            Unit::Block(size) => {
+                let blocks = Blocks::new(dropout.keep, size, map);
+                let (threshold, keep_all) = (blocks.threshold as u32, (blocks.threshold >> 32) as u32);
+                Self { threshold, keep_all, scale: scale(blocks.scale()), ..Self::new(dropout.keep, pass) }
+            }
+            _ => Self { scale: scale(dropout.keep.scale()), ..Self::new(dropout.keep, pass) },
+        }
+    }
+
     /// The values of a dropout layer in a step.
     pub fn of(dropout: &Dropout, draw: &Draw) -> Self {
         let scale = dropout.train_scale(draw.units);
         match dropout.mode {
-            DropoutMode::Inverted | DropoutMode::Vanilla => Self { scale, ..Self::new(dropout.keep, draw.epoch) },
+            DropoutMode::Inverted | DropoutMode::Vanilla => Self::rate(dropout, draw.map, draw.epoch),
+            DropoutMode::Batch => Self::rate(dropout, draw.map, draw.update),
             DropoutMode::Units => {
                 let at = Coordinates { stream: Stream::BatchMask, site: draw.site, pass: draw.update, sample: 0 };
                 let kept = rng::exact_k(at, draw.units, dropout.kept_count(draw.units), draw.key);

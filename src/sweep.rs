@@ -23,8 +23,9 @@ pub struct Run {
 
 /// The dropout layers that a sweep changes unless told otherwise: all but that of the input, or that alone where there is no other.
 pub fn hidden_sites(network: &Network) -> Vec<usize> {
-    let first = network.layers.iter().position(|layer| matches!(layer, Layer::Dense(_))).unwrap_or(0);
-    let sites = network.layers.iter().enumerate().filter(|(_, layer)| matches!(layer, Layer::Dropout(_))).map(|(i, _)| i);
+    let layers = network.walk();
+    let first = layers.iter().position(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_))).unwrap_or(0);
+    let sites = layers.iter().enumerate().filter(|(_, layer)| matches!(layer, Layer::Dropout(_))).map(|(i, _)| i);
     let (input, hidden): (Vec<_>, Vec<_>) = sites.partition(|&i| i < first);
     if hidden.is_empty() { input } else { hidden }
 }
@@ -43,11 +44,14 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
     }
     let mut changed = network.clone();
     for &layer in layers {
-        match changed.layers.get_mut(layer) {
-            Some(Layer::Dropout(dropout)) => dropout.keep = keep,
-            _ => return bad(format!("layer {layer}"), "is no dropout layer, so it has no keep_prob to sweep"),
+        if changed.dropout_at(layer).is_none() {
+            return bad(format!("layer {layer}"), "is no dropout layer, so it has no keep_prob to sweep");
         }
     }
+    changed.change_layers(|number, layer| match layer {
+        Layer::Dropout(dropout) if layers.contains(&number) => dropout.keep = keep,
+        _ => {}
+    });
     Ok(changed)
 }
 

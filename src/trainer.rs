@@ -11,10 +11,10 @@ use crate::executor::{Executor, Submission};
 use crate::model::{
     Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, source, upload_data, upload_weights,
 };
-use crate::network::{Layer, Network};
+use crate::network::Network;
 use crate::pacer::Pacer;
 use crate::plan::{Caps, Gradient, Mode, Options, Plans, SLOTS, Source};
-use crate::step::{Draw, MemberStep, SiteStep};
+use crate::step::MemberStep;
 use crate::stream::{Need, Streams, windows};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
@@ -326,13 +326,10 @@ impl Trainer {
                 let updates = self.schedule.updates_per_epoch();
                 let x = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
                 let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
-                let draw =
-                    Draw { key, site: 0, units: 0, epoch: step.epoch, update: self.schedule.shared_pass(step.epoch, batch) };
-                let sites = self.executor.plans().plans[TRAIN].sites.iter().map(|site| match &self.network.layers[site.layer] {
-                    Layer::Dropout(dropout) => SiteStep::of(dropout, &Draw { site: site.site, units: site.layout.units, ..draw }),
-                    Layer::Dense(_) => unreachable!("a site is a dropout layer"),
-                });
-                step.members = vec![MemberStep { key, optimizer, sites: sites.collect() }];
+                let update = self.schedule.shared_pass(step.epoch, batch);
+                let sites = &self.executor.plans().plans[TRAIN].sites;
+                let sites = sites.iter().map(|site| site.step(&self.network, key, [step.epoch, update])).collect();
+                step.members = vec![MemberStep { key, optimizer, sites }];
                 let last = step.accumulated + step.rows == step.batch_rows;
                 Work { plan: if last { TRAIN } else { ACCUMULATE }, step }
             }

@@ -203,7 +203,7 @@ fn member_step(member: &Member, epoch: u32, update: u64) -> MemberStep {
     let places = network.sites().unwrap().into_iter().zip(network.shapes().unwrap());
     let sites = network.layers.iter().zip(places).filter_map(|(layer, (site, shape))| match layer {
         Layer::Dropout(dropout) => {
-            let draw = Draw { key, site: site.unwrap(), units: shape.0[0], epoch, update: update as u32 - 1 };
+            let draw = Draw { key, site: site.unwrap(), units: shape.0[0], map: [1, 1], epoch, update: update as u32 - 1 };
             Some(SiteStep::of(dropout, &draw))
         }
         _ => None,

@@ -150,7 +150,7 @@ fn rates_become_counts_and_factors() {
 
 #[test]
 fn a_step_keeps_the_set_of_its_update_whatever_the_epoch() {
-    let draw = Draw { key: rng::key(42), site: 0, units: 16, epoch: 9, update: 1 };
+    let draw = Draw { key: rng::key(42), site: 0, units: 16, map: [1, 1], epoch: 9, update: 1 };
     let step = SiteStep::of(&Dropout::units(0.5).unwrap(), &draw);
     assert_eq!((&step.kept[..], step.pass, step.units, step.scale), (SETS[1].5, 1, 16, 2.0));
     assert_eq!(step, SiteStep::of(&Dropout::units(0.5).unwrap(), &Draw { epoch: 0, ..draw }));

@@ -49,7 +49,7 @@ fn sites(network: &Network) -> Result<Vec<(Dropout, u32)>> {
     Ok(sites
         .filter_map(|(layer, shape)| match layer {
             Layer::Dropout(dropout) => Some((*dropout, shape.0[0])),
-            Layer::Dense(_) => None,
+            _ => None,
         })
         .collect())
 }
@@ -63,7 +63,7 @@ fn probability(sites: &[(Dropout, u32)], mask: u32) -> f64 {
         match dropout.mode {
             DropoutMode::Units if kept == dropout.kept_count(units) => 1.0 / choose(units, kept),
             DropoutMode::Units => 0.0,
-            DropoutMode::Inverted | DropoutMode::Vanilla => {
+            DropoutMode::Inverted | DropoutMode::Vanilla | DropoutMode::Batch => {
                 // The threshold's own probability, which is that of the masks that are drawn.
                 let keep = dropout.keep.threshold() as f64 / 4_294_967_296.0;
                 keep.powi(kept as i32) * (1.0 - keep).powi((units - kept) as i32)

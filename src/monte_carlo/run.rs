@@ -98,7 +98,7 @@ impl<'a> Ensemble<'a> {
 
     /// Inputs and draws of a batch: as many rows as the widest layer leaves room for, all inputs before a second draw.
     fn tile(&self, inputs: u32) -> Result<[u32; 2]> {
-        let widest = self.rest.network().shapes()?.iter().map(|shape| shape.0[0]).max().unwrap_or(1);
+        let widest = self.rest.network().shapes()?.iter().map(crate::network::Shape::elements).max().unwrap_or(1);
         let rows = self.options.batch.unwrap_or((ACTIVATION_WORDS / widest).clamp(256, BATCH));
         let inputs = inputs.min(rows);
         let most = match self.options.until_se {
@@ -146,9 +146,7 @@ impl<'a> Ensemble<'a> {
 
     /// What a site takes in a step that begins with `draw`; `None` where it has no room for the units that are kept.
     fn site(&self, network: &Network, site: &PlannedSite, draw: u32, first_bit: u32) -> Option<SiteStep> {
-        let (Layer::Dropout(given), Layer::Dropout(planned)) =
-            (&self.rest.network().layers[site.layer], &network.layers[site.layer])
-        else {
+        let (Some(given), Some(planned)) = (self.rest.network().dropout_at(site.layer), network.dropout_at(site.layer)) else {
             unreachable!("layer {} is planned as a site, so it is dropout", site.layer)
         };
         let units = site.layout.units;
@@ -299,9 +297,9 @@ impl<'a> Ensemble<'a> {
 
     /// Draws in which every unit is likely to have been both kept and dropped: before that the draws may be alike without being sure.
     fn first_check(&self) -> u32 {
-        let rare = self.rest.network().layers.iter().filter_map(|layer| match layer {
+        let rare = self.rest.network().walk().into_iter().filter_map(|layer| match layer {
             Layer::Dropout(dropout) => Some(dropout.keep.get().min(1.0 - dropout.keep.get())).filter(|&share| share > 0.0),
-            Layer::Dense(_) => None,
+            _ => None,
         });
         (RULE_OF_THREE / rare.fold(0.5, f64::min)).ceil().clamp(FIRST_CHECK.into(), MOST_DRAWS.into()) as u32
     }

@@ -86,7 +86,7 @@ fn changed(network: &Network, change: impl Fn(&mut Dropout, u32)) -> Network {
         match layer {
             Layer::Dense(dense) => units = dense.units,
             Layer::Dropout(dropout) if active => change(dropout, units),
-            Layer::Dropout(_) => {}
+            _ => {}
         }
     }
     network
@@ -94,6 +94,9 @@ fn changed(network: &Network, change: impl Fn(&mut Dropout, u32)) -> Network {
 
 /// Whether every site stands in front of a dense layer, and behind one or first.
 fn can_thin(network: &Network) -> bool {
+    if !network.is_dense() {
+        return false;
+    }
     let layers: Vec<_> = network.layers.iter().filter(|layer| drops(layer) || matches!(layer, Layer::Dense(_))).collect();
     let dense = |layer: Option<&&Layer>| matches!(layer, Some(Layer::Dense(_)));
     (0..layers.len()).filter(|&i| drops(layers[i])).all(|i| dense(layers.get(i + 1)) && (i == 0 || dense(layers.get(i - 1))))
@@ -125,7 +128,7 @@ fn products(network: &Network) -> u64 {
                     last[1] = inputs;
                 }
             }
-            Layer::Dropout(_) => {}
+            _ => {}
         }
     }
     layers.into_iter().map(|[inputs, outputs]| u64::from(inputs) * u64::from(outputs)).sum()

@@ -16,6 +16,11 @@ impl Model {
         if draw >= options.draws {
             return bad("draw", draw, format!("the draws are 0..{}", options.draws));
         }
+        if !self.network().is_dense() {
+            let problem =
+                "only networks of dense and dropout layers are thinned to smaller ones of the same kind; replay the draw instead";
+            return bad("network", "of other layers", problem);
+        }
         let (sites, shapes) = (self.network().sites()?, self.network().shapes()?);
         if let Some(Layer::Dropout(_)) = self.network().layers.last() {
             return bad("network", "dropout last", "dropout of the output has no weight behind it that could take its factor");
@@ -57,6 +62,7 @@ impl Model {
                     network.layers.push(Layer::Dense(dense.clone()));
                     factors = vec![1.0; dense.units as usize];
                 }
+                _ => unreachable!("the network was seen to be a sequence of dense and dropout layers"),
             }
         }
         Model::new(network, weights)?.with_preprocessing(self.preprocessing().clone())

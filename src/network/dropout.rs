@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::{Shape, Unit};
 use crate::{Error, Result};
 
 /// The probability that a unit is kept: in [0, 1]. The only place that knows the threshold and 1 / keep_prob.
@@ -77,20 +78,24 @@ impl From<KeepProb> for f64 {
 /// units      training: y = x n / k       where the batch keeps a unit, 0 elsewhere   evaluation: absent
 /// ```
 ///
-/// The first two draw a mask for every sample. Per-batch unit dropout draws one set of exactly k of the n units at every
-/// optimizer step, which all rows of the batch share, see [`Dropout::units`]: another regulariser.
+/// batch      as inverted, with one mask for all samples of an optimizer step
 ///
-/// In files `{ keep = 0.8 }`, or `{ drop = 0.2 }`, with `mode = "vanilla"` or `mode = "units"`.
+/// The first two draw a mask for every sample. Per-batch unit dropout draws one set of exactly k of the n units at every
+/// optimizer step, which all rows of the batch share, see [`Dropout::units`]: another regulariser. What is dropped as one, a single
+/// feature, a whole channel, a block or a whole sample, is [`Dropout::unit`].
+///
+/// In files `{ keep = 0.8 }`, or `{ drop = 0.2 }`, with `mode = "vanilla"`, `mode = "batch"` or `mode = "units"`, and for the unit
+/// `spatial = 2`, `shared_axes = [1, 2]`, `block = 5` or `path = true`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Fields")]
+#[serde(try_from = "Fields", into = "Fields")]
 pub struct Dropout {
     /// The probability that a unit is kept.
     pub keep: KeepProb,
+    /// What is kept or dropped as one.
+    pub unit: Unit,
     /// What is drawn for whom, and where the activations are scaled.
-    #[serde(skip_serializing_if = "DropoutMode::is_inverted")]
     pub mode: DropoutMode,
     /// The site of the mask contract; `None` counts the network's dropout layers from 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<u32>,
 }
 
@@ -104,6 +109,8 @@ pub enum DropoutMode {
     Inverted,
     /// A mask for every sample; scaled in evaluation, by keep_prob. The paper's.
     Vanilla,
+    /// One mask for all samples of an optimizer step, drawn for each step; scaled in training, by 1 / keep_prob.
+    Batch,
     /// One set of exactly k units for the whole batch; scaled in training, by n / k.
     Units,
 }
@@ -115,15 +122,65 @@ impl DropoutMode {
 }
 
 /// The keys of a dropout layer in a file. Each number is checked at its own key, so that a message names it.
-#[derive(Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { keep = 0.5 }")]
 struct Fields {
+    #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<KeepProb>,
-    #[serde(default, deserialize_with = "dropped")]
+    #[serde(default, deserialize_with = "dropped", skip_serializing)]
     drop: Option<KeepProb>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "DropoutMode::is_inverted")]
     mode: DropoutMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spatial: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_axes: Option<Vec<u8>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<bool>,
+}
+
+impl Fields {
+    /// The unit that is dropped as one.
+    fn unit(&self) -> std::result::Result<Unit, String> {
+        let given = [
+            self.spatial.map(|axes| match axes {
+                1 => Ok(Unit::Spatial1d),
+                2 => Ok(Unit::Spatial2d),
+                3 => Ok(Unit::Spatial3d),
+                other => Err(format!("spatial = {other}: a channel has 1, 2 or 3 axes of space")),
+            }),
+            self.shared_axes.as_ref().map(|axes| Unit::shared(axes).map_err(|e| e.to_string())),
+            self.block.map(|size| Ok(Unit::Block(size))),
+            self.path.filter(|&path| path).map(|_| Ok(Unit::Path)),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (None, _) => Ok(Unit::Element),
+            (Some(unit), None) => unit,
+            _ => {
+                Err("has several of spatial, shared_axes, block and path; each says what is dropped as one, give only one".into())
+            }
+        }
+    }
+}
+
+impl From<Dropout> for Fields {
+    fn from(dropout: Dropout) -> Self {
+        let fields = Self { keep: Some(dropout.keep), mode: dropout.mode, site: dropout.site, ..Self::default() };
+        match dropout.unit {
+            Unit::Element => fields,
+            Unit::Spatial1d => Self { spatial: Some(1), ..fields },
+            Unit::Spatial2d => Self { spatial: Some(2), ..fields },
+            Unit::Spatial3d => Self { spatial: Some(3), ..fields },
+            Unit::Shared(axes) => Self { shared_axes: Some(axes.iter().collect()), ..fields },
+            Unit::Block(size) => Self { block: Some(size), ..fields },
+            Unit::Path => Self { path: Some(true), ..fields },
+        }
+    }
 }
 
 /// The keep_prob of a drop_prob.
@@ -136,8 +193,9 @@ impl TryFrom<Fields> for Dropout {
     type Error = String;
 
     fn try_from(fields: Fields) -> std::result::Result<Self, String> {
+        let unit = fields.unit()?;
         match (fields.keep, fields.drop) {
-            (Some(keep), None) | (None, Some(keep)) => Ok(Self { keep, mode: fields.mode, site: fields.site }),
+            (Some(keep), None) | (None, Some(keep)) => Ok(Self { keep, unit, mode: fields.mode, site: fields.site }),
             _ => Err("needs either keep (the share of units that stay) or drop (1 - keep)".into()),
         }
     }
@@ -149,7 +207,7 @@ impl Dropout {
     /// # Errors
     /// See [`KeepProb::new`].
     pub fn keep(keep_prob: f64) -> Result<Self> {
-        Ok(Self { keep: KeepProb::new(keep_prob)?, mode: DropoutMode::Inverted, site: None })
+        Ok(Self { keep: KeepProb::new(keep_prob)?, unit: Unit::Element, mode: DropoutMode::Inverted, site: None })
     }
 
     /// Inverted dropout that drops a unit with probability `drop_prob`: `keep_prob = 1 - drop_prob`, PyTorch's `p`.
@@ -196,6 +254,35 @@ impl Dropout {
         Ok(Self { mode: DropoutMode::Units, ..Self::keep(keep_prob)? })
     }
 
+    /// The same with one mask for all samples of an optimizer step: stream 6, the site, pass = the optimizer step from 0, sample 0.
+    pub fn batch(self) -> Self {
+        Self { mode: DropoutMode::Batch, ..self }
+    }
+
+    /// The same, with what is kept or dropped as one.
+    ///
+    /// ```
+    /// use thinnet::{Dropout, network::Unit};
+    /// let channels = Dropout::keep(0.9)?.unit(Unit::Spatial2d); // PyTorch's nn.Dropout2d(0.1)
+    /// let blocks = Dropout::keep(0.9)?.unit(Unit::Block(5));
+    /// let rows = Dropout::keep(0.9)?.unit(Unit::shared(&[2])?); // of [channel, y, x]: whole rows of a map
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    pub fn unit(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// What is wrong with it behind a layer whose samples have this shape, if anything.
+    pub(super) fn check(&self, shape: &Shape) -> std::result::Result<(), String> {
+        if self.mode == DropoutMode::Units && (self.unit != Unit::Element || shape.0.len() != 1) {
+            return Err(format!(
+                "per-batch unit dropout, mode \"units\", drops features of a dense layer, but gets {} of shape {shape}; use mode \"batch\"",
+                self.unit
+            ));
+        }
+        self.unit.check(shape)
+    }
+
     /// Overrides the site of the mask contract.
     pub fn site(self, site: u32) -> Self {
         Self { site: Some(site), ..self }
@@ -213,7 +300,7 @@ impl Dropout {
     /// inverted dropout, 1 for vanilla dropout, n / k for per-batch unit dropout (0 where it keeps none).
     pub fn train_scale(&self, n: u32) -> f32 {
         match self.mode {
-            DropoutMode::Inverted => self.keep.scale(),
+            DropoutMode::Inverted | DropoutMode::Batch => self.keep.scale(),
             DropoutMode::Vanilla => 1.0,
             DropoutMode::Units => match self.kept_count(n) {
                 0 => 0.0,
@@ -225,7 +312,7 @@ impl Dropout {
     /// The factor of every unit in evaluation: T / 2^32 for vanilla dropout, otherwise 1.
     pub fn eval_scale(&self) -> f32 {
         match self.mode {
-            DropoutMode::Inverted | DropoutMode::Units => 1.0,
+            DropoutMode::Inverted | DropoutMode::Batch | DropoutMode::Units => 1.0,
             DropoutMode::Vanilla => (self.keep.threshold() as f64 / 4_294_967_296.0) as f32,
         }
     }

@@ -176,12 +176,13 @@ impl<'a> Builder<'a> {
                 (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
                 (Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
                     pieces.push(Piece::Dropout(self.plan.sites.len()));
-                    self.plan.sites.push(PlannedSite::new(layer, site, dropout, shapes[layer].0[0]));
+                    self.plan.sites.push(PlannedSite::new(layer, site, dropout, &shapes[layer]));
                 }
                 (Layer::Dropout(dropout), _) if !drawn && dropout.eval_scale() != 1.0 => {
                     pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));
                 }
                 (Layer::Dropout(_), _) => {}
+                (other, _) => todo!("{}", other.name()),
             }
         }
         Ok(pieces)

@@ -9,7 +9,7 @@ use crate::ops::Site;
 use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
 use crate::reference::{self, Masks};
 use crate::rng::{self, Stream};
-use crate::step::{Draw, MemberStep, OptimizerStep, SiteStep, Step};
+use crate::step::{MemberStep, OptimizerStep, Step};
 use crate::work::Work;
 use crate::{Device, Model, Result, masks};
 
@@ -65,13 +65,8 @@ fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Resu
     upload_weights(&executor, plan, 0, model)?;
     upload_data(&executor, plan, network, batch.inputs(), Some(batch.targets()))?;
     let key = rng::key(seed);
-    let sites = executor.plans().plans[plan].sites.iter().map(|site| match &network.layers[site.layer] {
-        Layer::Dropout(dropout) => {
-            SiteStep::of(dropout, &Draw { key, site: site.site, units: site.layout.units, epoch: 0, update: 0 })
-        }
-        Layer::Dense(_) => unreachable!("a site is a dropout layer"),
-    });
-    let member = MemberStep { key, optimizer: OptimizerStep::default(), sites: sites.collect() };
+    let sites = executor.plans().plans[plan].sites.iter().map(|site| site.step(network, key, [0, 0])).collect();
+    let member = MemberStep { key, optimizer: OptimizerStep::default(), sites };
     let submission = executor.submit(&[Work { plan, step: Step::new(batch.rows(), vec![member]) }])?;
     let snapshot = executor.wait(submission)?;
     let gradients = download(&executor, plan, 0, network, ".grad")?;
@@ -131,9 +126,9 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
 fn keep_rates(device: &Device, network: &Network, seed: u64) -> Result<Check> {
     let (shapes, sites) = (network.shapes()?, network.sites()?);
     let (mut found, mut wrong) = (Vec::new(), false);
-    for ((layer, shape), site) in network.layers.iter().zip(&shapes).zip(sites) {
+    for ((layer, shape), site) in network.walk().into_iter().zip(&shapes).zip(sites) {
         let (Layer::Dropout(dropout), Some(site)) = (layer, site) else { continue };
-        let units = shape.0.iter().product::<u32>();
+        let units = dropout.unit.mask_shape(shape).elements();
         let samples = 20_000_u32.div_ceil(units).min(20_000);
         let site = Site { keep: dropout.keep, seed, stream: Stream::TrainingMask, site, pass: 0 };
         let mask = masks::draw(device, &site, 0..samples, 0..units)?;

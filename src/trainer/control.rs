@@ -121,9 +121,12 @@ impl Trainer {
     /// evaluation is part of the plan.
     pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
         let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
-        match self.network.layers.get_mut(layer) {
-            Some(Layer::Dropout(dropout)) if planned && dropout.mode == DropoutMode::Inverted => {
-                dropout.keep = keep;
+        match self.network.dropout_at(layer) {
+            Some(dropout) if planned && dropout.mode == DropoutMode::Inverted => {
+                self.network.change_layers(|number, layer_of| match layer_of {
+                    Layer::Dropout(dropout) if number == layer => dropout.keep = keep,
+                    _ => {}
+                });
                 Ok(())
             }
             _ => Err(Error::Network {

@@ -48,7 +48,7 @@ fn thinned(rows: u32, members: u32, Shape { whole, kept, .. }: Shape) -> Step {
     for (m, member) in step.members.iter_mut().enumerate() {
         for site in 0..2 {
             let dropout = Dropout::units(f64::from(kept[site]) / f64::from(whole[site])).unwrap();
-            let draw = Draw { key: member.key, site: site as u32, units: whole[site], epoch: 3, update: 11 };
+            let draw = Draw { key: member.key, site: site as u32, units: whole[site], map: [1, 1], epoch: 3, update: 11 };
             member.sites.push(SiteStep::of(&dropout, &draw));
             let list = &mut member.sites[1 + site].kept;
             assert_eq!(list.len() as u32, kept[site]);

@@ -1,0 +1,130 @@
+//! The parameter tensors of a network: names, shapes, initial values.
+
+use super::{Activation, Conv2d, Dense, Init, Layer, Network, Shape};
+use crate::Result;
+
+/// One parameter tensor of a network, named as in the state dict of PyTorch's `nn.Sequential` in which every dropout and
+/// every activation but the identity is a module of its own. A residual block is a module with the members `branch` and `skip`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// `0.weight`, `0.bias`, `3.weight`, `4.branch.0.running_mean` ...
+    pub name: String,
+    /// `[units, inputs]` of a dense weight, `[units]` of its bias.
+    pub shape: Vec<u32>,
+    /// The layer it belongs to, by its number in [`Network::walk`].
+    pub layer: usize,
+    /// How it starts; `None` is 0.
+    pub init: Option<Init>,
+    /// (fan_in, fan_out) of its layer.
+    pub fans: (u32, u32),
+    /// Whether the optimizer changes it; running statistics are followed instead.
+    pub trained: bool,
+}
+
+impl Parameter {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().map(|&n| n as usize).product()
+    }
+
+    /// Elements of a row, where it is a matrix with a row for each output: all axes but the first. Of a vector, its length.
+    pub fn columns(&self) -> u32 {
+        self.shape[usize::from(self.shape.len() > 1)..].iter().product()
+    }
+
+    /// Whether it has no element; a checked network has no such parameter.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its initial values, row-major, from the seed's key; `tensor` is its place among the network's parameters.
+    pub fn initial_values(&self, tensor: u32, key: [u32; 2]) -> Vec<f32> {
+        let value = |i| self.init.map_or(0.0, |init| init.value(i as u32, tensor, self.fans, key));
+        (0..self.len()).map(value).collect()
+    }
+}
+
+impl Network {
+    /// The parameter tensors in order of declaration.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn parameters(&self) -> Result<Vec<Parameter>> {
+        let shapes = self.shapes()?;
+        let mut parameters = Vec::new();
+        for (layer, ((kind, module), before)) in self.walk().into_iter().zip(self.modules()).zip(&shapes).enumerate() {
+            for tensor in tensors(kind, before) {
+                parameters.push(Parameter { name: format!("{module}.{}", tensor.name), layer, ..tensor });
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// The module of every layer of [`Network::walk`] in PyTorch's names: activations of a layer are modules behind it.
+    pub(crate) fn modules(&self) -> Vec<String> {
+        fn of(layers: &[Layer], prefix: &str, modules: &mut Vec<String>) {
+            let mut module = 0;
+            for layer in layers {
+                modules.push(format!("{prefix}{module}"));
+                for (inner, name) in layer.inner().into_iter().zip(["branch", "skip"]) {
+                    of(inner, &format!("{prefix}{module}.{name}."), modules);
+                }
+                module += match layer {
+                    Layer::Dense(Dense { activation, .. }) | Layer::Conv2d(Conv2d { activation, .. })
+                        if *activation != Activation::Identity =>
+                    {
+                        2
+                    }
+                    // The mean over all pixels leaves extents of 1, which flatten takes away.
+                    Layer::GlobalAveragePool => 2,
+                    _ => 1,
+                };
+            }
+        }
+        let mut modules = Vec::new();
+        of(&self.layers, "", &mut modules);
+        modules
+    }
+}
+
+/// The tensors of a layer, their names without its module.
+fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
+    let tensor = |name: &str, shape: Vec<u32>, init| Parameter {
+        name: name.into(),
+        shape,
+        layer: 0,
+        init,
+        fans: (1, 1),
+        trained: !name.starts_with("running"),
+    };
+    let pair = |weight, init, bias, fans| {
+        vec![Parameter { fans, ..tensor("weight", weight, Some(init)) }, Parameter { fans, ..tensor("bias", bias, None) }]
+    };
+    match layer {
+        Layer::Dense(dense) => {
+            let (units, inputs) = (dense.units, before.0[0]);
+            pair(vec![units, inputs], dense.init.unwrap_or(dense.activation.init()), vec![units], (inputs, units))
+        }
+        Layer::Conv2d(conv) => {
+            let shape = conv.weight(before.0[0]);
+            let field = shape[2] * shape[3];
+            let fans = (shape[1] * field, conv.channels * field);
+            pair(shape, conv.init.unwrap_or(conv.activation.init()), vec![conv.channels], fans)
+        }
+        Layer::BatchNorm(_) => {
+            let of = |name, init| tensor(name, vec![before.0[0]], init);
+            let ones = Some(Init::Ones);
+            vec![of("weight", ones), of("bias", None), of("running_mean", None), of("running_var", ones)]
+        }
+        Layer::LayerNorm(_) => {
+            let of = |name, init| tensor(name, before.0.clone(), init);
+            vec![of("weight", Some(Init::Ones)), of("bias", None)]
+        }
+        Layer::Dropout(_)
+        | Layer::Pool(_)
+        | Layer::GlobalAveragePool
+        | Layer::Flatten
+        | Layer::Activation(_)
+        | Layer::Residual(_) => Vec::new(),
+    }
+}
