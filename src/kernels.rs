@@ -28,10 +28,12 @@ pub mod output;
 pub mod philox;
 pub mod rows;
 pub mod scale;
+pub mod scoped;
 pub mod splits;
 pub mod targets;
 pub mod texture;
 pub mod thinned_update;
+pub mod unfold;
 pub mod units;
 mod unroll;
 
@@ -86,6 +88,10 @@ pub static ALL: &[&Entry] = &[
     &targets::SquaredError::ENTRY,
     &targets::SquaredErrorForward::ENTRY,
     &thinned_update::ThinnedUpdate::ENTRY,
+    &unfold::Fold::ENTRY,
+    &unfold::FoldQuads::ENTRY,
+    &unfold::Unfold::ENTRY,
+    &unfold::UnfoldQuads::ENTRY,
     &units::GatherColumns::ENTRY,
     &units::GatherWeight::ENTRY,
     &units::ScatterGradient::ENTRY,

@@ -103,7 +103,7 @@ fn run(
         store_output: false,
         store_gradient: false,
     };
-    let plan = Plan { options, kernels: vec![kernel], sites, metrics: None, tensors: Default::default() };
+    let plan = Plan { options, kernels: vec![kernel], sites, scopes: Vec::new(), metrics: None, tensors: Default::default() };
     plans.check_limits(&plan).map_err(|error| match error {
         Error::Limit { what, needed, available, .. } => {
             Error::Limit { what, needed, available, remedy: "ask for fewer samples or units at once" }

@@ -89,6 +89,9 @@ impl Outputs {
 /// Rows of an evaluation batch: enough to fill a device, small beside the weights of a network that needs one.
 const BATCH: u32 = 512;
 
+/// Words of the widest matrix of an evaluation batch, 32 MiB; networks of maps have smaller batches.
+const BATCH_WORDS: u64 = 8 << 20;
+
 impl Model {
     /// A network with weights, one vector per parameter tensor, row-major, in the order of [`Network::parameters`].
     ///
@@ -276,14 +279,14 @@ impl Model {
     fn run(&self, device: &Device, inputs: &Inputs, targets: Option<&Targets>) -> Result<(Executor, Snapshot)> {
         let mut plans = Plans::new(device.caps());
         let source = source("inputs", inputs, targets.is_some());
-        let windows = windows(&plans.caps, None, &[Need::new("given", inputs, evaluation_batch(inputs.rows()))])?;
+        let windows = windows(&plans.caps, None, &[Need::new("given", inputs, evaluation_batch(&self.network, inputs.rows())?)])?;
         let source = Source { window: windows[0], ..source };
-        let plan = plans.add(&self.network, evaluation("eval", source, targets.is_none()))?;
+        let plan = plans.add(&self.network, evaluation(&self.network, "eval", source, targets.is_none())?)?;
         let (mut executor, mut streams) = (Executor::new(device, plans)?, Streams::default());
         upload_weights(&executor, plan, 0, self)?;
         upload_data(&executor, plan, &self.network, inputs, targets)?;
         streams.add(executor.plans(), plan, inputs);
-        let mut steps = evaluation_steps(inputs.rows(), 0).peekable();
+        let mut steps = evaluation_steps(inputs.rows(), executor.plans().plans[plan].options.batch, 0).peekable();
         let (mut pacer, mut snapshot, mut in_flight) = (Pacer::default(), Snapshot::default(), VecDeque::new());
         loop {
             if in_flight.len() < pacer.room() && steps.peek().is_some() {
@@ -323,14 +326,14 @@ pub(crate) fn ranges(rows: u32, most: u32) -> impl Iterator<Item = std::ops::Ran
 }
 
 /// Rows of an evaluation batch of a data set of `rows` rows.
-pub(crate) fn evaluation_batch(rows: u32) -> u32 {
-    BATCH.min(rows)
+pub(crate) fn evaluation_batch(network: &Network, rows: u32) -> Result<u32> {
+    Ok(u32::try_from(BATCH_WORDS / network.widest()?).unwrap_or(BATCH).clamp(1, BATCH).min(rows))
 }
 
 /// An evaluation plan's options.
-pub(crate) fn evaluation(name: &str, source: Source, store_output: bool) -> Options {
-    let batch = evaluation_batch(source.rows);
-    Options {
+pub(crate) fn evaluation(network: &Network, name: &str, source: Source, store_output: bool) -> Result<Options> {
+    let batch = evaluation_batch(network, source.rows)?;
+    Ok(Options {
         name: name.into(),
         mode: Mode::Eval,
         batch,
@@ -339,16 +342,16 @@ pub(crate) fn evaluation(name: &str, source: Source, store_output: bool) -> Opti
         variable_rates: false,
         store_output,
         store_gradient: false,
-    }
+    })
 }
 
-/// The steps of an evaluation plan over `rows` rows, with its metrics in `slot`.
-pub(crate) fn evaluation_steps(rows: u32, slot: u32) -> impl Iterator<Item = Step> {
+/// The steps of an evaluation plan over `rows` rows in batches, with its metrics in `slot`.
+pub(crate) fn evaluation_steps(rows: u32, batch: u32, slot: u32) -> impl Iterator<Item = Step> {
     debug_assert!(slot < SLOTS);
     let member = MemberStep { key: [0, 0], optimizer: OptimizerStep::default(), sites: Vec::new() };
-    (0..rows.div_ceil(BATCH)).map(move |i| {
-        let position = i * BATCH;
-        let rows = BATCH.min(rows - position);
+    (0..rows.div_ceil(batch)).map(move |i| {
+        let position = i * batch;
+        let rows = batch.min(rows - position);
         Step { position, slot, ..Step::new(rows, vec![member.clone()]) }
     })
 }

@@ -238,6 +238,26 @@ impl Network {
         Ok(shapes)
     }
 
+    /// Words of the widest matrix that a sample takes on a device, its rows padded to 64: what goes from layer to layer, a row for each
+    /// pixel, and the windows of a convolution.
+    pub(crate) fn widest(&self) -> Result<u64> {
+        let padded = |rows: u32, columns: u64| u64::from(rows) * columns.next_multiple_of(64);
+        let shapes = self.shapes()?;
+        let words = self.walk().into_iter().zip(&shapes).map(|(layer, before)| {
+            let [height, width] = before.map();
+            let pixels = if height * width > 1 { padded(height * width, before.0[0].into()) } else { 0 };
+            let windows = match layer {
+                Layer::Conv2d(conv) => {
+                    let [kernel, places] = [conv.window.kernel, conv.window.places(before.map()).unwrap_or([1, 1])];
+                    padded(places[0] * places[1], u64::from(kernel[0] * kernel[1]) * u64::from(before.0[0].max(conv.channels)))
+                }
+                _ => 0,
+            };
+            padded(1, before.elements().into()).max(pixels).max(windows)
+        });
+        Ok(words.max().unwrap_or(1))
+    }
+
     /// Where every layer of [`Network::walk`] stands, as in messages: `layer 3.residual[1] (conv2d)`.
     pub(crate) fn places(&self) -> Vec<String> {
         fn of(layers: &[Layer], prefix: &str, places: &mut Vec<String>) {

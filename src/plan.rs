@@ -16,13 +16,15 @@ use crate::kernels::{Access, Kernel, MAX_GROUPS};
 use crate::mask_rule::MaskRule;
 use crate::memory::{BufferId, Tensor};
 use crate::network::{Dropout, KeepProb, Network, Shape};
-use crate::step::{Draw, RowLayout, SiteLayout, SiteStep};
+use crate::step::{Draw, RowLayout, Scope, SiteLayout, SiteStep};
 use crate::{Error, Result};
 
 mod backward;
 mod batch;
 mod build;
 mod draws;
+mod forward;
+mod maps;
 mod thin;
 mod train;
 
@@ -243,6 +245,8 @@ pub struct Plan {
     pub kernels: Vec<Box<dyn Kernel>>,
     /// The dropout sites, in the order of [`crate::step::Section::Site`].
     pub sites: Vec<PlannedSite>,
+    /// What the rows are of kernels that do not work on the samples of the batch, in the order of [`crate::step::Section::Scope`].
+    pub scopes: Vec<Scope>,
     /// Where the metrics are added up, if the source is labelled.
     pub metrics: Option<MetricTensors>,
     /// Named tensors: `0.weight`, `0.weight.grad`, `activation.1`, `train.labels` ...
@@ -252,7 +256,8 @@ pub struct Plan {
 impl Plan {
     /// How a step of this plan lies in the step table.
     pub fn row_layout(&self) -> RowLayout {
-        RowLayout { members: self.options.members, sites: self.sites.iter().map(|site| site.layout).collect() }
+        let sites = self.sites.iter().map(|site| site.layout).collect();
+        RowLayout { members: self.options.members, sites, scopes: self.scopes.clone() }
     }
 
     /// A tensor by name.

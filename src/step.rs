@@ -2,7 +2,8 @@
 //!
 //! On the device a kernel binds the sections it reads, with a dynamic offset for the row. A row consists of sections at 256-byte offsets: the step
 //! itself, the optimizer, and one per dropout site; each holds an entry per member. `shaders/lib/step.wgsl` is the other side.
-//! A site that drops units for the whole batch has two more sections, its lists: which units are kept, and where.
+//! A site that drops units for the whole batch has two more sections, its lists: which units are kept, and where. Kernels whose rows are
+//! not the samples of the batch, but pixels, or the samples that a branch is computed for, read a [`Scope`] in place of the step.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -133,6 +134,11 @@ impl SiteStep {
         self.keep_all == 1 || word < self.threshold
     }
 
+    /// How many units its list keeps.
+    pub fn count(&self) -> u32 {
+        self.kept.iter().filter(|&&unit| unit != DROPPED).count() as u32
+    }
+
     /// The place of each unit in the list of kept ones, [`DROPPED`] where it is not in it.
     pub fn positions(&self) -> Vec<u32> {
         let mut positions = vec![DROPPED; self.units as usize];
@@ -167,6 +173,8 @@ pub struct OptimizerStep {
 pub enum Section {
     /// `Step` of `lib/step.wgsl`.
     Step,
+    /// The same for the plan's n-th scope, which has rows of its own.
+    Scope(usize),
     /// `array<OptimizerStep, MEMBERS>`.
     Optimizer,
     /// `array<Site, MEMBERS>` of the plan's n-th site.
@@ -202,6 +210,26 @@ pub fn list_words(len: u32) -> u32 {
     len.max(1).next_multiple_of(64)
 }
 
+/// What the rows of a kernel are, where they are not the samples of the batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// Rows of each sample: the pixels of a map.
+    pub pixels: u32,
+    /// The site whose list says which samples there are; `None`: all.
+    pub path: Option<usize>,
+}
+
+impl Scope {
+    /// The samples of the batch.
+    pub const SAMPLES: Self = Self { pixels: 1, path: None };
+
+    /// Valid rows in a step.
+    pub fn rows(&self, step: &Step) -> u32 {
+        let samples = self.path.map_or(step.rows, |site| step.members[0].sites[site].count());
+        samples * self.pixels
+    }
+}
+
 /// Where the sections of a row lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowLayout {
@@ -209,6 +237,8 @@ pub struct RowLayout {
     pub members: u32,
     /// The dropout sites.
     pub sites: Vec<SiteLayout>,
+    /// The scopes.
+    pub scopes: Vec<Scope>,
 }
 
 /// Bytes of `Step` in front of the keys.
@@ -224,7 +254,7 @@ impl RowLayout {
     pub fn size(&self, section: Section) -> u32 {
         let list = |len| 4 * list_words(len) * self.members;
         match section {
-            Section::Step => STEP_BYTES + 16 * self.members,
+            Section::Step | Section::Scope(_) => STEP_BYTES + 16 * self.members,
             Section::Optimizer => size_of::<OptimizerStep>() as u32 * self.members,
             Section::Site(_) | Section::Unused => SITE_BYTES * self.members,
             Section::Kept(i) => self.sites[i].kept.map_or(0, list),
@@ -238,6 +268,8 @@ impl RowLayout {
         match section {
             Section::Step | Section::Unused => 0,
             Section::Optimizer => after(Section::Step),
+            Section::Scope(0) => self.row_bytes_of_sites(),
+            Section::Scope(i) => after(Section::Scope(i - 1)),
             Section::Site(0) => after(Section::Optimizer),
             Section::Site(i) => after(Section::Positions(i - 1)),
             Section::Kept(i) => after(Section::Site(i)),
@@ -247,6 +279,10 @@ impl RowLayout {
 
     /// Bytes of a row.
     pub fn row_bytes(&self) -> u32 {
+        self.offset(Section::Scope(self.scopes.len()))
+    }
+
+    fn row_bytes_of_sites(&self) -> u32 {
         self.offset(Section::Site(self.sites.len()))
     }
 
@@ -255,10 +291,15 @@ impl RowLayout {
         debug_assert_eq!(step.members.len(), self.members as usize, "a step has one entry per member of its plan");
         let mut put = |offset: u32, bytes: &[u8]| row[offset as usize..][..bytes.len()].copy_from_slice(bytes);
         let Step { rows, position, epoch, slot, batch_rows, accumulated, window, .. } = *step;
-        put(0, bytemuck::cast_slice(&[rows, position, epoch, slot, batch_rows, accumulated, window, 0]));
+        let scopes = self.scopes.iter().enumerate().map(|(i, scope)| (self.offset(Section::Scope(i)), scope.rows(step)));
+        for (at, rows) in std::iter::once((0, rows)).chain(scopes) {
+            put(at, bytemuck::cast_slice(&[rows, position, epoch, slot, batch_rows, accumulated, window, 0]));
+            for (i, member) in (0..).zip(&step.members) {
+                put(at + STEP_BYTES + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));
+            }
+        }
         for (i, member) in (0..).zip(&step.members) {
             debug_assert_eq!(member.sites.len(), self.sites.len(), "a step has one entry per site of its plan");
-            put(STEP_BYTES + 16 * i, bytemuck::cast_slice(&[member.key[0], member.key[1], 0, 0]));
             let optimizer = self.offset(Section::Optimizer);
             put(optimizer + i * size_of::<OptimizerStep>() as u32, bytemuck::bytes_of(&member.optimizer));
             for (s, site) in member.sites.iter().enumerate() {

@@ -133,7 +133,7 @@ impl Trainer {
         check_data(network, data.train)?;
         let mut plans = Plans::new(device.caps());
         let train_rows = data.train.rows();
-        let [train_source, valid_source] = sources(&plans.caps, data, &options)?;
+        let [train_source, valid_source] = sources(&plans.caps, network, data, &options)?;
         let plan = |gradient| Options {
             name: "train".into(),
             mode: Mode::Train(options.training(gradient)),
@@ -154,15 +154,17 @@ impl Trainer {
         let mut evaluations = Vec::new();
         if options.evaluate_train {
             evaluations.push(Evaluation {
-                plan: plans.add(network, evaluation("eval-train", train_source.clone(), false))?,
+                plan: plans.add(network, evaluation(network, "eval-train", train_source.clone(), false)?)?,
                 rows: train_rows,
+                batch: evaluation_batch(network, train_rows)?,
                 what: What::Train,
             });
         }
         if let Some(valid) = data.valid {
             check_data(network, valid)?;
-            let options = evaluation("eval-valid", valid_source, false);
-            evaluations.push(Evaluation { plan: plans.add(network, options)?, rows: valid.rows(), what: What::Valid });
+            let options = evaluation(network, "eval-valid", valid_source, false)?;
+            let (batch, rows) = (options.batch, valid.rows());
+            evaluations.push(Evaluation { plan: plans.add(network, options)?, rows, batch, what: What::Valid });
         }
         let (executor, mut streams) = (Executor::new(device, plans)?, Streams::default());
         upload_data(&executor, TRAIN, network, data.train.inputs(), Some(data.train.targets()))?;
@@ -368,11 +370,13 @@ impl Trainer {
 }
 
 /// The training and the validation data, resident or streamed; without validation data the second is never used.
-fn sources(caps: &Caps, data: Data<'_>, options: &TrainOptions) -> Result<[Source; 2]> {
+fn sources(caps: &Caps, network: &Network, data: Data<'_>, options: &TrainOptions) -> Result<[Source; 2]> {
     let (train, valid) = (data.train.inputs(), data.valid.map(Dataset::inputs));
-    let judged = if options.evaluate_train { evaluation_batch(train.rows()) } else { 0 };
+    let judged = if options.evaluate_train { evaluation_batch(network, train.rows())? } else { 0 };
     let mut needs = vec![Need::new("train", train, options.batch.min(train.rows()).max(judged))];
-    needs.extend(valid.map(|valid| Need::new("valid", valid, evaluation_batch(valid.rows()))));
+    if let Some(valid) = valid {
+        needs.push(Need::new("valid", valid, evaluation_batch(network, valid.rows())?));
+    }
     let windows = windows(caps, options.data_budget, &needs)?;
     let sources = [("train", train), ("valid", valid.unwrap_or(train))].map(|(name, inputs)| source(name, inputs, true));
     let mut windows = windows.into_iter();

@@ -76,8 +76,14 @@ pub(crate) fn single(step: &Step, build: &dyn Fn(&mut Plans) -> Box<dyn Kernel>)
         PlannedSite { layer: 0, site: 0, keep: KeepProb::ONE, map: [1, 1], layout }
     };
     let sites = step.members[0].sites.iter().map(planned).collect();
-    let plan =
-        Plan { options: options(1, step.members.len() as u32), kernels, sites, metrics: None, tensors: Default::default() };
+    let plan = Plan {
+        options: options(1, step.members.len() as u32),
+        kernels,
+        sites,
+        scopes: Vec::new(),
+        metrics: None,
+        tensors: Default::default(),
+    };
     plans.push(plan);
     plans
 }

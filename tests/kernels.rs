@@ -24,6 +24,7 @@ mod loss;
 mod optimizer;
 mod rows;
 mod targets;
+mod unfold;
 mod units;
 
 /// One test per kernel, named after it, and the list of these names.
@@ -58,6 +59,7 @@ cases! {
     optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
+    unfold: unfold, unfold_quads, fold, fold_quads;
     units: gather_weight, scatter_gradient, gather_columns, thinned_update;
 }
 

@@ -53,7 +53,14 @@ impl Orders {
             let params = RowsParams { rows: length, half_bits, shuffled: 1, ..RowsParams::default() };
             let kernels: Vec<Box<dyn thinnet::kernels::Kernel>> = vec![Box::new(BatchRows { params, ids, rows, samples })];
             let options = options(batch, 1);
-            plans.push(Plan { options, kernels, sites: Vec::new(), metrics: None, tensors: Default::default() });
+            plans.push(Plan {
+                options,
+                kernels,
+                sites: Vec::new(),
+                scopes: Vec::new(),
+                metrics: None,
+                tensors: Default::default(),
+            });
             tensors.push([rows, samples]);
         }
         let executor = Executor::new(device(), plans).unwrap();

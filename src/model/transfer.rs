@@ -1,8 +1,10 @@
 //! Between host and device: data sets and weights, checked, padded and converted.
 
+use std::borrow::Cow;
+
 use crate::data::{Dataset, Inputs, Targets, Values};
 use crate::executor::Executor;
-use crate::network::{Loss, Network};
+use crate::network::{Loss, Network, Parameter};
 use crate::plan::Source;
 use crate::{Error, Model, Result};
 
@@ -112,9 +114,9 @@ fn pad(values: &[f32], columns: usize, row_words: usize) -> Vec<u32> {
 /// Writes the weights of a member.
 pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, model: &Model) -> Result<()> {
     for (parameter, values) in model.network.parameters()?.iter().zip(&model.weights) {
-        let tensor = executor.plans().plans[plan].tensor(&parameter.name);
-        let columns = *parameter.shape.last().unwrap_or(&1) as usize;
-        executor.write(tensor, member, &pad(values, columns, executor.plans().row_words() as usize))?;
+        let (tensor, columns) = (executor.plans().plans[plan].tensor(&parameter.name), parameter.columns() as usize);
+        let values = on_device(parameter, values);
+        executor.write(tensor, member, &pad(&values, columns, executor.plans().row_words() as usize))?;
     }
     Ok(())
 }
@@ -128,13 +130,42 @@ pub(crate) fn download_weights(executor: &Executor, plan: usize, member: u32, ne
 pub(crate) fn download(executor: &Executor, plan: usize, member: u32, network: &Network, suffix: &str) -> Result<Vec<Vec<f32>>> {
     let mut weights = Vec::new();
     for parameter in network.parameters()? {
+        if !parameter.trained && !suffix.is_empty() {
+            weights.push(vec![0.0; parameter.len()]); // What is not trained has neither gradient nor moments.
+            continue;
+        }
         let words = executor.read(executor.plans().plans[plan].tensor(&format!("{}{suffix}", parameter.name)), member)?;
-        let columns = *parameter.shape.last().unwrap_or(&1) as usize;
+        let columns = parameter.columns() as usize;
         let rows =
             bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(executor.plans().row_words() as usize));
-        weights.push(rows.flat_map(|row| &row[..columns]).copied().collect());
+        let values: Vec<f32> = rows.flat_map(|row| &row[..columns]).copied().collect();
+        weights.push(from_device(&parameter, &values));
     }
     Ok(weights)
+}
+
+/// A parameter as the kernels take it. The channels of a convolution's weight `[O, C, KH, KW]` go last, `[O, KH, KW, C]`, so that those of
+/// a pixel lie side by side.
+fn on_device<'a>(parameter: &Parameter, values: &'a [f32]) -> Cow<'a, [f32]> {
+    match *parameter.shape.as_slice() {
+        [_, channels, height, width] if parameter.matrix => transposed(values, channels, height * width).into(),
+        _ => values.into(),
+    }
+}
+
+/// A parameter as PyTorch has it.
+fn from_device(parameter: &Parameter, values: &[f32]) -> Vec<f32> {
+    match *parameter.shape.as_slice() {
+        [_, channels, height, width] if parameter.matrix => transposed(values, height * width, channels),
+        _ => values.to_vec(),
+    }
+}
+
+/// Matrices `[rows, columns]`, one after the other, each as `[columns, rows]`.
+fn transposed(values: &[f32], rows: u32, columns: u32) -> Vec<f32> {
+    let (rows, columns) = (rows as usize, columns as usize);
+    let matrix = |matrix: &[f32]| (0..rows * columns).map(|i| matrix[i % rows * columns + i / rows]).collect::<Vec<_>>();
+    values.chunks(rows * columns).flat_map(matrix).collect()
 }
 
 /// All inputs, each row padded with zeros to four columns.

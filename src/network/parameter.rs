@@ -17,6 +17,8 @@ pub struct Parameter {
     pub init: Option<Init>,
     /// (fan_in, fan_out) of its layer.
     pub fans: (u32, u32),
+    /// Whether it is a matrix with a row for each output: the weight of a dense layer or a convolution.
+    pub matrix: bool,
     /// Whether the optimizer changes it; running statistics are followed instead.
     pub trained: bool,
 }
@@ -27,9 +29,14 @@ impl Parameter {
         self.shape.iter().map(|&n| n as usize).product()
     }
 
-    /// Elements of a row, where it is a matrix with a row for each output: all axes but the first. Of a vector, its length.
+    /// Rows of the matrix; 1 of what is none.
+    pub fn rows(&self) -> u32 {
+        if self.matrix { self.shape[0] } else { 1 }
+    }
+
+    /// Elements of a row.
     pub fn columns(&self) -> u32 {
-        self.shape[usize::from(self.shape.len() > 1)..].iter().product()
+        self.shape[usize::from(self.matrix)..].iter().product()
     }
 
     /// Whether it has no element; a checked network has no such parameter.
@@ -95,10 +102,14 @@ fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
         layer: 0,
         init,
         fans: (1, 1),
+        matrix: false,
         trained: !name.starts_with("running"),
     };
     let pair = |weight, init, bias, fans| {
-        vec![Parameter { fans, ..tensor("weight", weight, Some(init)) }, Parameter { fans, ..tensor("bias", bias, None) }]
+        vec![
+            Parameter { fans, matrix: true, ..tensor("weight", weight, Some(init)) },
+            Parameter { fans, ..tensor("bias", bias, None) },
+        ]
     };
     match layer {
         Layer::Dense(dense) => {

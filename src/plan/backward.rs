@@ -1,7 +1,8 @@
 //! The backward pass, and where the optimizer's step is a part of it.
 
-use super::build::{Builder, Linear, Trace};
-use super::{Gradient, Options, Training, Update};
+use super::build::{Builder, Linear, Value};
+use super::forward::Trace;
+use super::{Gradient, Training, Update};
 use crate::Result;
 use crate::kernels::activation::{ActivationBackward, ActivationParams, GeluBackward};
 use crate::kernels::dense::{DenseBackwardInput, DenseBackwardWeight, DenseParams, DenseUpdate, Epilogue};
@@ -12,17 +13,21 @@ use crate::memory::Tensor;
 use crate::network::Activation;
 
 impl Builder<'_> {
-    /// The next gradient `[batch, units]`. Two buffers in turn serve all layers; each is as large as the widest needs.
-    pub(super) fn gradient(&mut self, trace: &[Trace], units: u32) -> Result<Tensor> {
-        let widths = trace.iter().map(|t| match t {
-            Trace::Dense { linear, .. } => linear.inputs.max(linear.outputs),
-            Trace::Dropout { units, .. } => *units,
-        });
-        let widest = widths.max().unwrap_or(units).max(units);
-        let name = ["gradient.a", "gradient.b"][self.turn];
-        self.turn = 1 - self.turn;
-        let whole = self.matrix(name, widest)?;
-        Ok(Tensor { len: self.plan.options.batch * 4 * self.row_quads(units), ..whole })
+    /// A gradient `[batch * pixels, columns]` in a buffer that is not in use.
+    pub(super) fn gradient(&mut self, pixels: u32, columns: u32) -> Result<Value> {
+        let slot = self.gradients.iter().position(|used| !used).unwrap_or(self.gradients.len());
+        self.gradients.resize(self.gradients.len().max(slot + 1), false);
+        self.gradients[slot] = true;
+        self.value(&gradient_name(slot), pixels, columns)
+    }
+
+    /// The gradient has been read for the last time.
+    pub(super) fn release(&mut self, gradient: Value) {
+        let mut slots =
+            (0..self.gradients.len()).filter(|&slot| self.named(&gradient_name(slot)).buffer == gradient.tensor.buffer);
+        let slot = slots.next().expect("gradients are in buffers of their own");
+        debug_assert!(self.gradients[slot], "a gradient is released once");
+        self.gradients[slot] = false;
     }
 
     /// Whether the weights can be updated as their gradient is made. Clipping and accumulation need the whole gradient first, and a
@@ -30,40 +35,48 @@ impl Builder<'_> {
     pub(super) fn updates_at_once(&self, training: Training, trace: &[Trace]) -> bool {
         let whole = training.gradient == Gradient::Step && !training.clip_norm && !self.plan.options.store_gradient;
         let fits = |step: &Trace| match *step {
-            Trace::Dense { linear: Linear { inputs, outputs, .. }, .. } => {
-                let Options { batch, members, .. } = self.plan.options;
-                let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [batch, inputs, outputs, members]);
-                matmul.splits([outputs, inputs], batch).count == 1
+            Trace::Dense { linear, .. } => {
+                self.matmul(linear).splits([linear.outputs, linear.inputs], self.plan.options.batch).count == 1
             }
             Trace::Dropout { .. } => true,
+            Trace::Convolution(_) => false,
         };
         whole && trace.iter().all(fits)
     }
 
-    // CONTRACT: every kernel pushed here consumes the gradient that the one before it wrote. Guard: tests/gradients.rs.
-    pub(super) fn backward(&mut self, trace: &[Trace], training: Training, at_once: bool) -> Result<()> {
+    /// From `dlogits`, the gradient of the output.
+    pub(super) fn backward(&mut self, trace: &[Trace], dlogits: Value, training: Training, at_once: bool) -> Result<()> {
         match at_once {
             true => drop(self.optimizer_state(training.update)?),
             false => drop(self.parameters("gradients", ".grad")?),
         }
-        // dlogits was the first of the two gradient buffers.
-        let mut dy = Tensor { len: self.output.len, ..self.named("gradient.a") };
-        let first = trace.iter().position(|t| matches!(t, Trace::Dense { .. })).unwrap_or(0);
+        self.at_once = at_once.then_some(training);
+        self.sequence_backward(trace, dlogits, false)?;
+        Ok(())
+    }
+
+    // CONTRACT: every kernel pushed here consumes the gradient that the one before it wrote. Guard: tests/gradients.rs.
+    /// The gradient of what goes into a sequence, if it is wanted, from that of what comes out. Gives `dy` back.
+    pub(super) fn sequence_backward(&mut self, trace: &[Trace], mut dy: Value, wanted: bool) -> Result<Option<Value>> {
+        let first = if wanted { 0 } else { trace.iter().position(Trace::is_trained).unwrap_or(trace.len()) };
         // Whether dy is the gradient with respect to what the layer's epilogue was applied to.
         let mut undone = false;
-        for (i, step) in trace.iter().enumerate().rev() {
-            match *step {
-                Trace::Dropout { .. } if i < first => {} // nothing before it is trained
+        for (i, step) in trace.iter().enumerate().skip(first).rev() {
+            let wanted = wanted || i > first;
+            let was_undone = std::mem::take(&mut undone);
+            let dx = match *step {
                 Trace::Dropout { index, units } => {
-                    let (samples, dx) = (self.named("batch.samples"), self.gradient(trace, units)?);
-                    let params = self.dropout_params(index, units, samples, dy, dx);
-                    self.push(DropoutBackward { params, site: self.site_mask(index), samples, dy, dx });
-                    dy = dx;
+                    let dx = self.gradient(1, units)?;
+                    let params = self.dropout_params(index, units, self.samples, dy.tensor, dx.tensor);
+                    let (site, samples) = (self.site_mask(index), self.samples);
+                    self.push(DropoutBackward { params, site, samples, dy: dy.tensor, dx: dx.tensor });
+                    self.release(dy);
+                    Some(dx)
                 }
                 Trace::Dense { linear, y, activation, epilogue } => {
-                    if !undone && activation != Activation::Identity {
+                    if !was_undone {
                         debug_assert!(epilogue.site.is_none(), "fused dropout is undone by the layer behind it");
-                        dy = self.activation_backward(trace, activation, linear.outputs, (dy, y))?;
+                        dy = self.activation_backward(activation, dy, y)?;
                     }
                     let before = i.checked_sub(1).and_then(|before| trace.get(before));
                     let epilogue = match before {
@@ -71,54 +84,63 @@ impl Builder<'_> {
                         _ => Epilogue::NONE,
                     };
                     undone = matches!(before, Some(Trace::Dense { activation, .. }) if *activation != Activation::Gelu);
-                    let dx = match i > first {
-                        true => Some(self.input_gradient(trace, linear, dy, epilogue)?),
+                    let dx = match wanted {
+                        true => Some(self.input_gradient(linear, dy, epilogue)?),
                         false => None,
                     };
-                    match at_once {
-                        true => self.weight_update(linear, dy, training)?,
-                        false => self.weight_gradient(linear, dy)?,
+                    match self.at_once {
+                        Some(training) => self.weight_update(linear, dy.tensor, training)?,
+                        None => self.weight_gradient(linear, dy.tensor)?,
                     }
-                    dy = dx.unwrap_or(dy);
+                    self.release(dy);
+                    dx
                 }
+                Trace::Convolution(ref conv) => {
+                    let dy = self.activation_backward(conv.activation, dy, conv.y)?;
+                    self.convolution_backward(conv, dy, wanted)?
+                }
+            };
+            match dx {
+                Some(dx) => dy = dx,
+                None => return Ok(None),
             }
         }
-        Ok(())
+        Ok(Some(dy))
     }
 
-    fn activation_backward(
-        &mut self,
-        trace: &[Trace],
-        activation: Activation,
-        units: u32,
-        (dy, y): (Tensor, Tensor),
-    ) -> Result<Tensor> {
-        let dx = self.gradient(trace, units)?;
+    /// The gradient with respect to what an activation was applied to, from its output, for GELU from its input. Gives `dy` back.
+    pub(super) fn activation_backward(&mut self, activation: Activation, dy: Value, y: Tensor) -> Result<Value> {
+        if activation == Activation::Identity {
+            return Ok(dy);
+        }
+        let dx = self.gradient(dy.pixels, dy.columns)?;
         let params = ActivationParams {
             x_stride: y.stride,
             y_stride: y.stride,
-            dy_stride: dy.stride,
-            dx_stride: dx.stride,
-            ..ActivationParams::new(activation, units, self.plans.row_words())
+            dy_stride: dy.tensor.stride,
+            dx_stride: dx.tensor.stride,
+            ..ActivationParams::new(activation, dy.columns, self.plans.row_words())
         };
+        let (pixels, dy_tensor) = (dy.pixels, dy.tensor);
         match activation {
-            Activation::Gelu => self.push(GeluBackward { params, dy, x: y, dx }),
-            _ => self.push(ActivationBackward { params, dy, output: y, dx }),
+            Activation::Gelu => self.push_rows(pixels, GeluBackward { params, dy: dy_tensor, x: y, dx: dx.tensor }),
+            _ => self.push_rows(pixels, ActivationBackward { params, dy: dy_tensor, output: y, dx: dx.tensor }),
         }
+        self.release(dy);
         Ok(dx)
     }
 
     /// The gradient with respect to what `epilogue` made the layer's input of.
-    fn input_gradient(&mut self, trace: &[Trace], linear: Linear, dy: Tensor, epilogue: Epilogue) -> Result<Tensor> {
-        let dx = self.gradient(trace, linear.inputs)?;
-        let (matmul, params) = self.dense_params(epilogue.site, (dx, dy), linear);
-        let (samples, Linear { x, weight, .. }) = (self.named("batch.samples"), linear);
+    fn input_gradient(&mut self, linear: Linear, dy: Value, epilogue: Epilogue) -> Result<Value> {
+        let dx = self.gradient(1, linear.inputs)?;
+        let (matmul, params) = self.dense_params(epilogue.site, (dx.tensor, dy.tensor), linear);
+        let (samples, Linear { x, weight, .. }) = (self.samples, linear);
         let params = DenseParams { stored_stride: x.stride, ..params };
-        self.push(DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy, dx });
+        self.push(DenseBackwardInput { matmul, params, epilogue, samples, x, weight, dy: dy.tensor, dx: dx.tensor });
         Ok(dx)
     }
 
-    fn weight_gradient(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
+    pub(super) fn weight_gradient(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
         let thinned = linear.sides != Sides::default();
         let target = match thinned {
             true => self.compact("gradients", linear)?,
@@ -133,11 +155,11 @@ impl Builder<'_> {
 
     /// The gradient of a layer's weight and bias into the tensors that stand for them.
     fn gradient_of(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
-        let (x, gradient) = (linear.x, span(linear.weight, linear.bias));
+        let (x, gradient, pixels) = (linear.x, span(linear.weight, linear.bias), linear.pixels);
         let (matmul, params) = self.dense_params(None, (x, dy), linear);
-        let parts = matmul.splits([linear.outputs, linear.inputs], self.plan.options.batch);
+        let parts = matmul.splits([linear.outputs, linear.inputs], self.plan.options.batch * pixels);
         if parts.count == 1 {
-            self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });
+            self.push_rows(pixels, DenseBackwardWeight { matmul, params, x, dy, gradient });
             return Ok(());
         }
         let (quads, splits) = (gradient.len / 4, parts.count);
@@ -145,7 +167,7 @@ impl Builder<'_> {
         let part = Tensor { len: gradient.len * splits, ..partials };
         let (split_rows, weight_stride) = (parts.rows, partials.stride);
         let params = DenseParams { splits, split_rows, split_quads: quads, weight_stride, ..params };
-        self.push(DenseBackwardWeight { matmul, params, x, dy, gradient: part });
+        self.push_rows(pixels, DenseBackwardWeight { matmul, params, x, dy, gradient: part });
         let params = SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride };
         self.push(SumSplits { params, partials: part, gradient });
         Ok(())
@@ -173,6 +195,10 @@ impl Builder<'_> {
         self.push(DenseUpdate { matmul, params, update: training.update, x, dy, w, m, v });
         Ok(())
     }
+}
+
+fn gradient_name(slot: usize) -> String {
+    format!("gradient.{slot}")
 }
 
 /// A weight and the bias behind it as one tensor.

@@ -1,6 +1,6 @@
 //! The two ends of a plan: the batch out of the data set, and the loss.
 
-use super::build::{Builder, Trace};
+use super::build::{Builder, Value};
 use super::{MetricTensors, Mode, Options, SLOTS};
 use crate::kernels::gather::{GatherF32, GatherParams, GatherU8};
 use crate::kernels::gaussian::{GaussianNll, GaussianNllForward};
@@ -22,6 +22,7 @@ impl Builder<'_> {
         let ids = self.data("ids", source.rows.into())?;
         let rows = self.tensor("batch.rows", batch.into())?;
         let samples = self.tensor("batch.samples", u64::from(batch) * u64::from(self.rule().words()))?;
+        self.samples = samples;
         match mode {
             Mode::MonteCarlo(draws) => self.draw_rows(draws, ids, rows, samples),
             Mode::Train(_) | Mode::Eval => {
@@ -86,12 +87,13 @@ impl Builder<'_> {
         }
     }
 
-    /// Loss and hits of every row and their sums; in training also the gradient of the output, in gradient buffer 0.
-    pub(super) fn loss(&mut self, trace: &[Trace]) -> Result<()> {
+    /// Loss and hits of every row and their sums; in training also the gradient of the output.
+    pub(super) fn loss(&mut self) -> Result<Option<Value>> {
         let Options { name, mode, batch, source, members, store_output, .. } = self.plan.options.clone();
         let (logits, classes) = (self.output, self.network.outputs()?);
         if let Mode::MonteCarlo(draws) = mode {
-            return self.draw_statistics(draws);
+            self.draw_statistics(draws)?;
+            return Ok(None);
         }
         if store_output {
             let columns = u64::from(classes).next_multiple_of(4);
@@ -105,7 +107,7 @@ impl Builder<'_> {
             self.push(StoreOutput { params, y: logits, outputs });
         }
         if !source.labelled {
-            return Ok(());
+            return Ok(None);
         }
         let rows = self.named("batch.rows");
         let target_words = match self.network.loss {
@@ -125,11 +127,11 @@ impl Builder<'_> {
             ..LossParams::default()
         };
         let gradient = match mode {
-            Mode::Train(_) => Some(self.gradient(trace, classes)?),
+            Mode::Train(_) => Some(self.gradient(1, classes)?),
             Mode::Eval | Mode::MonteCarlo(_) => None,
         };
-        params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.stride);
-        match (self.network.loss, gradient) {
+        params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.tensor.stride);
+        match (self.network.loss, gradient.map(|dlogits| dlogits.tensor)) {
             (Loss::SoftmaxCrossEntropy, Some(dlogits)) => {
                 self.push(CrossEntropy { params, rows, labels: targets, logits, loss, correct, dlogits });
             }
@@ -165,6 +167,6 @@ impl Builder<'_> {
         };
         self.push(Metrics { params, loss, correct, losses, hits });
         self.plan.metrics = Some(MetricTensors { losses, hits });
-        Ok(())
+        Ok(gradient)
     }
 }

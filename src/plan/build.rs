@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{ALIGN, Caps, Mode, Options, Plan, PlannedSite, Plans};
+use super::{ALIGN, Caps, Mode, Options, Plan, Plans, Training};
 use crate::kernels::Kernel;
-use crate::kernels::activation::{ActivationParams, GeluForward};
-use crate::kernels::dense::{DenseForward, DenseParams, Epilogue};
-use crate::kernels::dropout::{DropoutForward, DropoutParams};
+use crate::kernels::dense::DenseParams;
+use crate::kernels::dropout::DropoutParams;
 use crate::kernels::matmul::Matmul;
-use crate::kernels::scale::{Scale, ScaleParams};
+use crate::kernels::scoped::Scoped;
 use crate::kernels::units::Sides;
 use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{Activation, Dense, Dropout, Layer, Network};
+use crate::network::{Network, Parameter};
 use crate::rng::{self, Stream};
+use crate::step::{Scope, Section};
 use crate::{Error, Result};
 
 /// Plans a network.
@@ -24,10 +24,10 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
     check(network, &options, &plans.caps)?;
     let mut builder = Builder::new(network, options, plans)?;
     let trace = builder.forward()?;
-    builder.loss(&trace)?;
-    if let Mode::Train(training) = builder.plan.options.mode {
+    let gradient = builder.loss()?;
+    if let (Mode::Train(training), Some(gradient)) = (builder.plan.options.mode, gradient) {
         let at_once = builder.updates_at_once(training, &trace);
-        builder.backward(&trace, training, at_once)?;
+        builder.backward(&trace, gradient, training, at_once)?;
         builder.train(training, at_once)?;
     }
     Ok(builder.plan)
@@ -35,13 +35,7 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
 
 fn check(network: &Network, options: &Options, caps: &Caps) -> Result<()> {
     let bad = |option, value: String, problem: &str| Err(Error::Option { option, value, problem: problem.into() });
-    let shapes = network.shapes()?;
-    if shapes[0].0.len() != 1 {
-        return Err(Error::Network {
-            place: "network".into(),
-            problem: format!("input shape {} has more than one axis, which no layer takes yet", shapes[0]),
-        });
-    }
+    network.shapes()?;
     if options.batch == 0 {
         return bad("batch", "0".into(), "a batch has at least one row");
     }
@@ -64,24 +58,6 @@ fn check(network: &Network, options: &Options, caps: &Caps) -> Result<()> {
     Ok(())
 }
 
-/// A layer that a plan has something to do for.
-#[derive(Clone, Copy)]
-enum Piece<'a> {
-    Dense(usize, &'a Dense),
-    /// A site, by its number in the plan.
-    Dropout(usize),
-    /// The factor of vanilla dropout in evaluation, over so many units.
-    Scale(f32, u32),
-}
-
-/// What the backward pass needs to know of a piece's forward pass.
-pub(super) enum Trace {
-    /// `y` is what was stored after `epilogue`, for GELU what went into it.
-    Dense { linear: Linear, y: Tensor, activation: Activation, epilogue: Epilogue },
-    /// Dropout by a kernel of its own.
-    Dropout { index: usize, units: u32 },
-}
-
 /// The matrices of a dense layer in a plan; of one that is thinned on some sides, those of its kept units.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linear {
@@ -92,35 +68,61 @@ pub(super) struct Linear {
     pub(super) inputs: u32,
     pub(super) outputs: u32,
     pub(super) sides: Sides,
+    /// Rows of each sample: the places of a convolution's window.
+    pub(super) pixels: u32,
+}
+
+/// What flows between two layers, or its gradient: `[batch * pixels, columns]`. Maps `[C, H, W]` are planar, a row of C H W columns for each
+/// sample, or a row of C columns for each pixel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Value {
+    pub(super) tensor: Tensor,
+    pub(super) pixels: u32,
+    pub(super) columns: u32,
 }
 
 pub(super) struct Builder<'a> {
     pub(super) network: &'a Network,
     pub(super) plans: &'a mut Plans,
     pub(super) plan: Plan,
-    /// Gradient buffers in turn: each backward kernel reads one and writes the other.
-    pub(super) turn: usize,
+    /// Which of the gradient buffers are in use.
+    pub(super) gradients: Vec<bool>,
     pub(super) output: Tensor,
+    /// The sample of each row of the batch, or of each row that a branch is computed for.
+    pub(super) samples: Tensor,
+    /// The site whose list says for which samples a branch is computed, inside of it.
+    pub(super) path: Option<usize>,
+    /// How the weights are updated as their gradient is made, if they are.
+    pub(super) at_once: Option<Training>,
+    /// Words of unfolded maps that are kept for the backward pass.
+    pub(super) unfolded: u64,
 }
 
 impl<'a> Builder<'a> {
     fn new(network: &'a Network, options: Options, plans: &'a mut Plans) -> Result<Self> {
-        let plan = Plan { options, kernels: Vec::new(), sites: Vec::new(), metrics: None, tensors: BTreeMap::new() };
+        let plan =
+            Plan { options, kernels: Vec::new(), sites: Vec::new(), scopes: Vec::new(), metrics: None, tensors: BTreeMap::new() };
         let nowhere = Tensor { buffer: BufferId(0), offset: 0, len: 0, stride: 0 };
-        let mut builder = Self { network, plans, plan, turn: 0, output: nowhere };
+        let (gradients, unfolded) = (Vec::new(), 0);
+        let mut builder =
+            Self { network, plans, plan, gradients, output: nowhere, samples: nowhere, path: None, at_once: None, unfolded };
         builder.parameters("weights", "")?;
+        builder.tensors_of("statistics", "", |parameter| !parameter.trained)?;
         Ok(builder)
     }
 
-    /// One buffer for a role (weights, gradients, a moment): every parameter at a 256-byte offset, member after member.
+    /// One buffer for a role (weights, gradients, a moment): every trained parameter at a 256-byte offset, member after member.
     pub(super) fn parameters(&mut self, role: &str, suffix: &str) -> Result<Tensor> {
+        self.tensors_of(role, suffix, |parameter| parameter.trained)
+    }
+
+    fn tensors_of(&mut self, role: &str, suffix: &str, which: impl Fn(&Parameter) -> bool) -> Result<Tensor> {
         let mut layout = Vec::new();
         let mut words = 0u64;
-        for parameter in self.network.parameters()? {
-            let columns = u64::from(4 * self.row_quads(*parameter.shape.last().unwrap_or(&1)));
-            let rows: u64 = parameter.shape[..parameter.shape.len() - 1].iter().map(|&n| u64::from(n)).product();
-            layout.push((parameter.name, words, rows * columns));
-            words += (rows * columns).next_multiple_of(ALIGN);
+        for parameter in self.network.parameters()?.into_iter().filter(which) {
+            let len = u64::from(parameter.rows()) * u64::from(4 * self.row_quads(parameter.columns()));
+            layout.push((parameter.name, words, len));
+            words += len.next_multiple_of(ALIGN);
         }
         let whole = self.plans.tensor(role, words, self.plan.options.members)?;
         for (name, offset, len) in layout {
@@ -153,145 +155,69 @@ impl<'a> Builder<'a> {
 
     /// `[batch, units]`, padded rows.
     pub(super) fn matrix(&mut self, name: &str, units: u32) -> Result<Tensor> {
-        self.tensor(name, u64::from(self.plan.options.batch) * u64::from(4 * self.row_quads(units)))
+        self.rows_of(name, 1, units)
+    }
+
+    /// `[batch * pixels, columns]`, padded rows.
+    pub(super) fn rows_of(&mut self, name: &str, pixels: u32, columns: u32) -> Result<Tensor> {
+        let words = u64::from(self.plan.options.batch) * u64::from(pixels) * u64::from(4 * self.row_quads(columns));
+        self.tensor(name, words)
+    }
+
+    pub(super) fn value(&mut self, name: &str, pixels: u32, columns: u32) -> Result<Value> {
+        Ok(Value { tensor: self.rows_of(name, pixels, columns)?, pixels, columns })
     }
 
     pub(super) fn named(&self, name: &str) -> Tensor {
         self.plan.tensor(name)
     }
 
+    /// Adds a kernel whose rows are samples.
     pub(super) fn push(&mut self, kernel: impl Kernel + 'static) {
-        self.plan.kernels.push(Box::new(kernel));
+        self.push_rows(1, kernel);
     }
 
-    /// The layers that leave a trace in this plan: a site whose rate is 1 and stays so does not, nor does any in evaluation but for
-    /// the factor of vanilla dropout.
-    fn pieces(&mut self) -> Result<Vec<Piece<'a>>> {
-        let (network, sites, shapes) = (self.network, self.network.sites()?, self.network.shapes()?);
-        let drawn = self.plan.options.mode != Mode::Eval;
-        let mut pieces = Vec::new();
-        for (layer, kind) in network.layers.iter().enumerate() {
-            let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
-            match (kind, sites[layer]) {
-                (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
-                (Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
-                    pieces.push(Piece::Dropout(self.plan.sites.len()));
-                    self.plan.sites.push(PlannedSite::new(layer, site, dropout, &shapes[layer]));
-                }
-                (Layer::Dropout(dropout), _) if !drawn && dropout.eval_scale() != 1.0 => {
-                    pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));
-                }
-                (Layer::Dropout(_), _) => {}
-                (other, _) => todo!("{}", other.name()),
-            }
+    /// Adds a kernel with `pixels` rows for each sample.
+    pub(super) fn push_rows(&mut self, pixels: u32, kernel: impl Kernel + 'static) {
+        let scope = Scope { pixels, path: self.path };
+        let kernel: Box<dyn Kernel> = Box::new(kernel);
+        if scope == Scope::SAMPLES || !kernel.sections().contains(&Section::Step) {
+            return self.plan.kernels.push(kernel);
         }
-        Ok(pieces)
-    }
-
-    /// A site in front of the first dense layer is drawn by the gather kernel, one between two dense layers by the first of them,
-    /// and its backward pass by the second; any other has kernels of its own.
-    fn forward(&mut self) -> Result<Vec<Trace>> {
-        let (shapes, pieces) = (self.network.shapes()?, self.pieces()?);
-        let mut rest = pieces.as_slice();
-        let first = match *rest {
-            [Piece::Dropout(index), Piece::Dense(..), ..] => {
-                rest = &rest[1..];
-                Some(index)
-            }
-            _ => None,
-        };
-        let mut x = self.gather(shapes[0].0[0], first)?;
-        // The site that thins the columns of x.
-        let mut thinned = first.filter(|&index| self.kept_units(index).is_some());
-        if let Some(site) = thinned {
-            x = self.gather_columns(site, x, shapes[0].0[0])?;
-        }
-        let mut trace = Vec::new();
-        while let Some((&piece, others)) = rest.split_first() {
-            rest = others;
-            match piece {
-                Piece::Scale(factor, units) => {
-                    let params = ScaleParams { quads: self.row_quads(units), factor, y_stride: x.stride, pad0: 0 };
-                    self.push(Scale { params, y: x });
-                }
-                Piece::Dropout(index) => {
-                    let kept = self.kept_units(index);
-                    if kept.is_some() && thinned != Some(index) {
-                        return Err(self.misplaced(index));
-                    }
-                    let units = kept.unwrap_or(shapes[self.plan.sites[index].layer].0[0]);
-                    x = self.dropout_forward(index, x, units)?;
-                    trace.push(Trace::Dropout { index, units });
-                }
-                Piece::Dense(layer, dense) => {
-                    let behind = match *rest {
-                        [Piece::Dropout(index), Piece::Dense(..), ..] if self.kept_units(index).is_some() => Some(index),
-                        _ => None,
-                    };
-                    let sides = Sides { rows: behind, columns: thinned };
-                    thinned = behind;
-                    let gelu = dense.activation == Activation::Gelu;
-                    let site = match *rest {
-                        [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu => {
-                            rest = &rest[1..];
-                            Some(self.site_mask(index))
-                        }
-                        _ => None,
-                    };
-                    let epilogue = Epilogue { activation: if gelu { Activation::Identity } else { dense.activation }, site };
-                    let linear = self.linear(layer, sides, x, (shapes[layer].0[0], dense.units))?;
-                    let (stored, y) = self.dense_forward(linear, dense.activation, epilogue)?;
-                    trace.push(Trace::Dense { linear, y: stored, activation: dense.activation, epilogue });
-                    x = y;
-                }
-            }
-        }
-        self.output = x;
-        Ok(trace)
-    }
-
-    /// What the backward pass reads, and the output; they are the same tensor but for GELU.
-    fn dense_forward(&mut self, linear: Linear, activation: Activation, epilogue: Epilogue) -> Result<(Tensor, Tensor)> {
-        let Linear { layer, x, weight, bias, outputs, .. } = linear;
-        let gelu = activation == Activation::Gelu;
-        let y = self.matrix(&format!("{}.{layer}", if gelu { "preactivation" } else { "activation" }), outputs)?;
-        let (matmul, params) = self.dense_params(epilogue.site, (x, y), linear);
-        let samples = self.named("batch.samples");
-        self.push(DenseForward { matmul, params, epilogue, samples, bias, x, weight, y });
-        if !gelu {
-            return Ok((y, y));
-        }
-        let output = self.matrix(&format!("activation.{layer}"), outputs)?;
-        let params = ActivationParams {
-            x_stride: y.stride,
-            y_stride: output.stride,
-            ..ActivationParams::new(activation, outputs, self.plans.row_words())
-        };
-        self.push(GeluForward { params, x: y, y: output });
-        Ok((y, output))
+        let number = self.plan.scopes.iter().position(|&known| known == scope).unwrap_or_else(|| {
+            self.plan.scopes.push(scope);
+            self.plan.scopes.len() - 1
+        });
+        self.plan.kernels.push(Box::new(Scoped { kernel, scope, number }));
     }
 
     /// The family and the parameters of a dense layer's kernel over tensors in the roles of x and y.
     pub(super) fn dense_params(&self, site: Option<SiteMask>, (x, y): (Tensor, Tensor), linear: Linear) -> (Matmul, DenseParams) {
-        let (Options { batch, members, .. }, Linear { inputs, outputs, weight, bias, .. }) = (&self.plan.options, linear);
-        let matmul = self.plans.caps.matmul.for_layer(&self.plans.caps, [*batch, inputs, outputs, *members]);
+        let Linear { inputs, outputs, weight, bias, .. } = linear;
+        let (matmul, rows) = (self.matmul(linear), self.plan.options.batch * linear.pixels);
         let params = DenseParams {
             bias_at: (bias.offset - weight.offset) / 4,
             stream_and_site: self.stream_and_site(site.map(|site| site.index)),
-            samples_stride: self.named("batch.samples").stride,
+            samples_stride: self.samples.stride,
             x_stride: x.stride,
             y_stride: y.stride,
             weight_stride: weight.stride,
-            ..DenseParams::new(inputs, outputs, *batch, self.plans.row_words())
+            ..DenseParams::new(inputs, outputs, rows, self.plans.row_words())
         };
         (matmul, params)
+    }
+
+    /// The family of a layer's kernels.
+    pub(super) fn matmul(&self, Linear { inputs, outputs, pixels, .. }: Linear) -> Matmul {
+        let Options { batch, members, .. } = self.plan.options;
+        self.plans.caps.matmul.for_layer(&self.plans.caps, [batch * pixels, inputs, outputs, members])
     }
 
     /// Weight and bias of a layer, or what a role has for them.
     pub(super) fn weight_and_bias(&self, layer: usize, suffix: &str) -> Result<(Tensor, Tensor)> {
         let parameters = self.network.parameters()?;
         let mut names = parameters.iter().filter(|p| p.layer == layer).map(|p| format!("{}{suffix}", p.name));
-        let mut next = || self.named(&names.next().expect("a dense layer has a weight and a bias"));
+        let mut next = || self.named(&names.next().expect("the layer has a weight and a bias"));
         Ok((next(), next()))
     }
 
@@ -335,13 +261,5 @@ impl<'a> Builder<'a> {
             // The padding of a row is dropped or kept like units: it is 0 either way.
             ..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site)
         }
-    }
-
-    fn dropout_forward(&mut self, index: usize, x: Tensor, units: u32) -> Result<Tensor> {
-        let samples = self.named("batch.samples");
-        let y = self.matrix(&format!("activation.{}", self.plan.sites[index].layer), units)?;
-        let params = self.dropout_params(index, units, samples, x, y);
-        self.push(DropoutForward { params, site: self.site_mask(index), samples, x, y });
-        Ok(y)
     }
 }

@@ -41,7 +41,7 @@ impl Builder<'_> {
     /// A dense layer over x, with its own weights or those of the units that its sides keep.
     pub(super) fn linear(&mut self, layer: usize, sides: Sides, x: Tensor, (inputs, outputs): (u32, u32)) -> Result<Linear> {
         let (weight, bias) = self.weight_and_bias(layer, "")?;
-        let whole = Linear { layer, x, weight, bias, inputs, outputs, sides };
+        let whole = Linear { layer, x, weight, bias, inputs, outputs, sides, pixels: 1 };
         if sides == Sides::default() {
             return Ok(whole);
         }
@@ -70,7 +70,7 @@ impl Builder<'_> {
     pub(super) fn scatter(&mut self, gradient: Linear) -> Result<()> {
         let (dweight, dbias) = self.weight_and_bias(gradient.layer, ".grad")?;
         let shapes = self.network.shapes()?;
-        let (inputs, outputs) = (shapes[gradient.layer].0[0], shapes[gradient.layer + 1].0[0]);
+        let (inputs, outputs) = (shapes[gradient.layer].elements(), shapes[gradient.layer + 1].elements());
         let all = Linear { inputs, outputs, ..gradient };
         let params = self.matrix_params(all, gradient.inputs);
         let params = UnitsParams { read_stride: gradient.weight.stride, write_stride: dweight.stride, ..params };
@@ -84,7 +84,7 @@ impl Builder<'_> {
     /// The optimizer's step of all units with the gradient of the kept ones.
     pub(super) fn thinned_update(&mut self, gradient: Linear, update: Update) -> Result<()> {
         let shapes = self.network.shapes()?;
-        let (inputs, outputs) = (shapes[gradient.layer].0[0], shapes[gradient.layer + 1].0[0]);
+        let (inputs, outputs) = (shapes[gradient.layer].elements(), shapes[gradient.layer + 1].elements());
         let all = Linear { inputs, outputs, ..gradient };
         let (weights, moments) = (self.weight_and_bias(all.layer, "")?, self.weight_and_bias(all.layer, ".moment1")?);
         let squares = match update {

@@ -98,9 +98,9 @@ impl Builder<'_> {
 
     /// Shortens the rows of every weight; biases are free.
     fn max_norm(&mut self) -> Result<()> {
-        for parameter in self.network.parameters()?.into_iter().filter(|p| p.shape.len() > 1) {
+        for parameter in self.network.parameters()?.into_iter().filter(|p| p.matrix) {
             let weight = self.named(&parameter.name);
-            let rows = parameter.shape[0];
+            let rows = parameter.rows();
             let params = MaxNormParams { quads: weight.len / rows / 4, rows, stride: weight.stride, ..Default::default() };
             self.push(MaxNorm { params, weight });
         }

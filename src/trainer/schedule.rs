@@ -15,6 +15,7 @@ pub(super) enum What {
 pub(super) struct Evaluation {
     pub(super) plan: usize,
     pub(super) rows: u32,
+    pub(super) batch: u32,
     pub(super) what: What,
 }
 
@@ -90,7 +91,7 @@ impl Schedule {
     pub(super) fn advance(&mut self) -> Next {
         if let Some((which, step)) = self.evaluation {
             let evaluation = self.evaluations[which];
-            let mut steps = evaluation_steps(evaluation.rows, self.epoch % SLOTS).skip(step);
+            let mut steps = evaluation_steps(evaluation.rows, evaluation.batch, self.epoch % SLOTS).skip(step);
             let next = steps.next().expect("an evaluation has a step left until the schedule moves on");
             let through = steps.next().is_none();
             self.evaluation = Some(if through { (which + 1, 0) } else { (which, step + 1) });

@@ -9,7 +9,7 @@ use super::{Checked, checked};
 /// Three sites, of which the second and the third keep a list.
 fn layout(members: u32) -> RowLayout {
     let sites = [(9, None), (70, Some(65)), (130, Some(3))];
-    RowLayout { members, sites: sites.map(|(units, kept)| SiteLayout { units, kept }).into() }
+    RowLayout { members, sites: sites.map(|(units, kept)| SiteLayout { units, kept }).into(), scopes: Vec::new() }
 }
 
 /// The section that a variable of a shader is bound to; of the sites, the second, and the third for the lists of columns.
@@ -70,7 +70,7 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
     let MemberStep { key, optimizer: o, sites } = &step.members[member];
     let number = |value: f32| vec![value.to_bits()];
     match section {
-        Section::Unused => Vec::new(),
+        Section::Unused | Section::Scope(_) => Vec::new(),
         Section::Step => vec![
             ("rows", vec![step.rows]),
             ("position", vec![step.position]),
@@ -201,7 +201,7 @@ fn sections_are_aligned_for_dynamic_offsets_and_do_not_overlap() {
         }
         assert!(layout.row_bytes() >= end && layout.row_bytes().is_multiple_of(256));
         // A site without lists takes what it took, and a list that is empty has room for a binding.
-        let site = |kept| RowLayout { members, sites: vec![SiteLayout { units: 70, kept }] };
+        let site = |kept| RowLayout { members, sites: vec![SiteLayout { units: 70, kept }], scopes: Vec::new() };
         let words = |kept| [Section::Kept(0), Section::Positions(0)].map(|section| site(kept).size(section) / 4 / members);
         assert_eq!((words(None), words(Some(0)), words(Some(65))), ([0, 0], [64, 128], [128, 128]));
         let lists = site(Some(65)).row_bytes() - site(None).row_bytes();

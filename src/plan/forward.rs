@@ -1,0 +1,206 @@
+//! The forward pass: layer after layer, in the order of declaration. What a layer of maps becomes is in `maps.rs`.
+
+use super::build::{Builder, Linear, Value};
+use super::maps::Convolution;
+use super::{Mode, PlannedSite};
+use crate::Result;
+use crate::kernels::activation::{ActivationParams, GeluForward};
+use crate::kernels::dense::{DenseForward, Epilogue};
+use crate::kernels::dropout::DropoutForward;
+use crate::kernels::scale::{Scale, ScaleParams};
+use crate::kernels::units::Sides;
+use crate::memory::Tensor;
+use crate::network::{Activation, Dense, Dropout, Layer, Shape, Unit};
+
+/// A layer that a plan has something to do for.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Dense(usize, &'a Dense),
+    /// A site, by its number in the plan.
+    Dropout(usize),
+    /// The factor of vanilla dropout in evaluation.
+    Scale(f32),
+    /// Any other layer.
+    Layer(usize, &'a Layer),
+}
+
+/// What the backward pass needs to know of a piece's forward pass.
+pub(super) enum Trace {
+    /// `y` is what was stored after `epilogue`, for GELU what went into it.
+    Dense { linear: Linear, y: Tensor, activation: Activation, epilogue: Epilogue },
+    /// Dropout by a kernel of its own.
+    Dropout { index: usize, units: u32 },
+    /// A convolution.
+    Convolution(Convolution),
+}
+
+impl Trace {
+    /// Whether it has weights.
+    pub(super) fn is_trained(&self) -> bool {
+        match self {
+            Trace::Dense { .. } | Trace::Convolution(_) => true,
+            Trace::Dropout { .. } => false,
+        }
+    }
+}
+
+/// The layers of a sequence with their numbers in [`crate::Network::walk`], of which `first` is that of the first.
+pub(super) fn numbered(layers: &[Layer], first: usize) -> Vec<(usize, &Layer)> {
+    fn count(layer: &Layer) -> usize {
+        1 + layer.inner().into_iter().flatten().map(count).sum::<usize>()
+    }
+    let mut number = first;
+    let with_number = |layer| {
+        let own = number;
+        number += count(layer);
+        (own, layer)
+    };
+    layers.iter().map(with_number).collect()
+}
+
+impl<'a> Builder<'a> {
+    /// The layers that leave a trace in this plan: a site whose rate is 1 and stays so does not, nor does any in evaluation but for
+    /// the factor of vanilla dropout.
+    fn pieces(&mut self, layers: &'a [Layer], first: usize) -> Result<Vec<Piece<'a>>> {
+        let (sites, shapes) = (self.network.sites()?, self.network.shapes()?);
+        let drawn = self.plan.options.mode != Mode::Eval;
+        let mut pieces = Vec::new();
+        for (layer, kind) in numbered(layers, first) {
+            let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
+            match (kind, sites[layer]) {
+                (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
+                (Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
+                    pieces.push(Piece::Dropout(self.plan.sites.len()));
+                    self.plan.sites.push(PlannedSite::new(layer, site, dropout, &shapes[layer]));
+                }
+                (Layer::Dropout(dropout), _) if !drawn && dropout.eval_scale() != 1.0 => {
+                    pieces.push(Piece::Scale(dropout.eval_scale()));
+                }
+                (Layer::Dropout(_), _) | (Layer::Activation(Activation::Identity), _) => {}
+                (other, _) => pieces.push(Piece::Layer(layer, other)),
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// A site in front of the first dense layer or convolution is drawn by the gather kernel; one between two dense layers by the
+    /// first of them, and its backward pass by the second; any other has kernels of its own.
+    pub(super) fn forward(&mut self) -> Result<Vec<Trace>> {
+        let (network, shapes) = (self.network, self.network.shapes()?);
+        let pieces = self.pieces(&network.layers, 0)?;
+        let mut rest = pieces.as_slice();
+        let first = match *rest {
+            [Piece::Dropout(index), Piece::Dense(..) | Piece::Layer(_, Layer::Conv2d(_)), ..]
+                if self.unit(index) == Unit::Element =>
+            {
+                rest = &rest[1..];
+                Some(index)
+            }
+            _ => None,
+        };
+        let columns = shapes[0].elements();
+        let mut x = self.gather(columns, first)?;
+        // The site that thins the columns of x.
+        let thinned = first.filter(|&index| self.kept_units(index).is_some());
+        if let Some(site) = thinned {
+            x = self.gather_columns(site, x, columns)?;
+        }
+        let (y, trace) = self.sequence(rest, Value { tensor: x, pixels: 1, columns }, thinned)?;
+        let last = shapes.last().cloned().unwrap_or(Shape(Vec::new()));
+        debug_assert_eq!((y.pixels, y.columns), (1, last.elements()), "the output is a row for each sample");
+        self.output = y.tensor;
+        Ok(trace)
+    }
+
+    /// What the site keeps or drops as one.
+    pub(super) fn unit(&self, index: usize) -> Unit {
+        self.network.dropout_at(self.plan.sites[index].layer).map_or(Unit::Element, |dropout| dropout.unit)
+    }
+
+    /// `thinned` is the site that thins the columns of x.
+    fn sequence(&mut self, pieces: &[Piece<'a>], mut x: Value, mut thinned: Option<usize>) -> Result<(Value, Vec<Trace>)> {
+        let shapes = self.network.shapes()?;
+        let mut trace = Vec::new();
+        let mut rest = pieces;
+        while let Some((&piece, others)) = rest.split_first() {
+            rest = others;
+            match piece {
+                Piece::Scale(factor) => {
+                    let params = ScaleParams { quads: self.row_quads(x.columns), factor, y_stride: x.tensor.stride, pad0: 0 };
+                    self.push_rows(x.pixels, Scale { params, y: x.tensor });
+                }
+                Piece::Dropout(index) => {
+                    let kept = self.kept_units(index);
+                    if kept.is_some() && thinned != Some(index) {
+                        return Err(self.misplaced(index));
+                    }
+                    let units = kept.unwrap_or(x.columns);
+                    x = Value { tensor: self.dropout_forward(index, x.tensor, units)?, pixels: 1, columns: units };
+                    trace.push(Trace::Dropout { index, units });
+                }
+                Piece::Dense(layer, dense) => {
+                    let behind = match *rest {
+                        [Piece::Dropout(index), Piece::Dense(..), ..] if self.kept_units(index).is_some() => Some(index),
+                        _ => None,
+                    };
+                    let sides = Sides { rows: behind, columns: thinned };
+                    thinned = behind;
+                    let gelu = dense.activation == Activation::Gelu;
+                    let site = match *rest {
+                        [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu && self.unit(index) == Unit::Element => {
+                            rest = &rest[1..];
+                            Some(self.site_mask(index))
+                        }
+                        _ => None,
+                    };
+                    let epilogue = Epilogue { activation: if gelu { Activation::Identity } else { dense.activation }, site };
+                    let linear = self.linear(layer, sides, x.tensor, (shapes[layer].elements(), dense.units))?;
+                    let (stored, y) = self.dense_forward(linear, dense.activation, epilogue)?;
+                    trace.push(Trace::Dense { linear, y: stored, activation: dense.activation, epilogue });
+                    x = Value { tensor: y, pixels: 1, columns: linear.outputs };
+                }
+                Piece::Layer(layer, kind) => x = self.layer(layer, kind, x, &mut trace)?,
+            }
+        }
+        Ok((x, trace))
+    }
+
+    /// What the backward pass reads, and the output; they are the same tensor but for GELU.
+    pub(super) fn dense_forward(
+        &mut self,
+        linear: Linear,
+        activation: Activation,
+        epilogue: Epilogue,
+    ) -> Result<(Tensor, Tensor)> {
+        let Linear { layer, x, weight, bias, outputs, pixels, .. } = linear;
+        let gelu = activation == Activation::Gelu;
+        let y = self.rows_of(&format!("{}.{layer}", if gelu { "preactivation" } else { "activation" }), pixels, outputs)?;
+        let (matmul, params) = self.dense_params(epilogue.site, (x, y), linear);
+        let samples = self.samples;
+        self.push_rows(pixels, DenseForward { matmul, params, epilogue, samples, bias, x, weight, y });
+        if !gelu {
+            return Ok((y, y));
+        }
+        Ok((y, self.gelu_forward(layer, Value { tensor: y, pixels, columns: outputs })?))
+    }
+
+    /// GELU of x; other activations are computed in place.
+    pub(super) fn gelu_forward(&mut self, layer: usize, x: Value) -> Result<Tensor> {
+        let y = self.rows_of(&format!("activation.{layer}"), x.pixels, x.columns)?;
+        let params = ActivationParams {
+            x_stride: x.tensor.stride,
+            y_stride: y.stride,
+            ..ActivationParams::new(Activation::Gelu, x.columns, self.plans.row_words())
+        };
+        self.push_rows(x.pixels, GeluForward { params, x: x.tensor, y });
+        Ok(y)
+    }
+
+    fn dropout_forward(&mut self, index: usize, x: Tensor, units: u32) -> Result<Tensor> {
+        let samples = self.samples;
+        let y = self.matrix(&format!("activation.{}", self.plan.sites[index].layer), units)?;
+        let params = self.dropout_params(index, units, samples, x, y);
+        self.push(DropoutForward { params, site: self.site_mask(index), samples, x, y });
+        Ok(y)
+    }
+}
