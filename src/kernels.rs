@@ -14,11 +14,13 @@ use crate::step::{Section, Step};
 
 pub mod activation;
 pub mod dense;
+pub mod division;
 pub mod draws;
 pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
+pub mod layout;
 pub mod loss;
 pub mod matmul;
 pub mod max_norm;
@@ -69,6 +71,8 @@ pub static ALL: &[&Entry] = &[
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,
+    &layout::PixelsToPlanar::ENTRY,
+    &layout::PlanarToPixels::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,

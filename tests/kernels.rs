@@ -20,6 +20,7 @@ mod draws;
 mod dropout;
 mod gaussian;
 mod gradients;
+mod layout;
 mod loss;
 mod optimizer;
 mod rows;
@@ -54,6 +55,7 @@ cases! {
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
+    layout: planar_to_pixels, pixels_to_planar;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
