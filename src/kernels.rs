@@ -28,9 +28,11 @@ pub mod metrics;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
+pub mod pool;
 pub mod rows;
 pub mod scale;
 pub mod splits;
+mod sums;
 pub mod targets;
 pub mod texture;
 pub mod thinned_update;
@@ -82,6 +84,10 @@ pub static ALL: &[&Entry] = &[
     &optimizer::Sgd::ENTRY,
     &output::StoreOutput::ENTRY,
     &philox::PhiloxWords::ENTRY,
+    &pool::AveragePoolBackward::ENTRY,
+    &pool::AveragePoolForward::ENTRY,
+    &pool::MaxPoolBackward::ENTRY,
+    &pool::MaxPoolForward::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
     &splits::SumSplits::ENTRY,

@@ -23,6 +23,7 @@ mod gradients;
 mod layout;
 mod loss;
 mod optimizer;
+mod pool;
 mod rows;
 mod targets;
 mod units;
@@ -58,6 +59,7 @@ cases! {
     layout: planar_to_pixels, pixels_to_planar;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
+    pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
     units: gather_weight, scatter_gradient, gather_columns, thinned_update;
