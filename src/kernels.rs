@@ -29,6 +29,7 @@ pub mod optimizer;
 pub mod output;
 pub mod philox;
 pub mod pool;
+pub mod residual;
 pub mod rows;
 pub mod scale;
 pub mod splits;
@@ -88,6 +89,9 @@ pub static ALL: &[&Entry] = &[
     &pool::AveragePoolForward::ENTRY,
     &pool::MaxPoolBackward::ENTRY,
     &pool::MaxPoolForward::ENTRY,
+    &residual::Add::ENTRY,
+    &residual::PathAdd::ENTRY,
+    &residual::PathGather::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
     &splits::SumSplits::ENTRY,

@@ -24,6 +24,7 @@ mod layout;
 mod loss;
 mod optimizer;
 mod pool;
+mod residual;
 mod rows;
 mod targets;
 mod units;
@@ -60,6 +61,7 @@ cases! {
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
+    residual: add, path_gather, path_add;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
     units: gather_weight, scatter_gradient, gather_columns, thinned_update;
