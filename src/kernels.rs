@@ -14,11 +14,13 @@ use crate::step::{Section, Step};
 
 pub mod activation;
 pub mod dense;
+pub mod division;
 pub mod draws;
 pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
+pub mod layout;
 pub mod loss;
 pub mod matmul;
 pub mod max_norm;
@@ -26,10 +28,13 @@ pub mod metrics;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
+pub mod pool;
+pub mod residual;
 pub mod rows;
 pub mod scale;
 pub mod scoped;
 pub mod splits;
+mod sums;
 pub mod targets;
 pub mod texture;
 pub mod thinned_update;
@@ -71,6 +76,8 @@ pub static ALL: &[&Entry] = &[
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,
+    &layout::PixelsToPlanar::ENTRY,
+    &layout::PlanarToPixels::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
@@ -80,6 +87,13 @@ pub static ALL: &[&Entry] = &[
     &optimizer::Sgd::ENTRY,
     &output::StoreOutput::ENTRY,
     &philox::PhiloxWords::ENTRY,
+    &pool::AveragePoolBackward::ENTRY,
+    &pool::AveragePoolForward::ENTRY,
+    &pool::MaxPoolBackward::ENTRY,
+    &pool::MaxPoolForward::ENTRY,
+    &residual::Add::ENTRY,
+    &residual::PathAdd::ENTRY,
+    &residual::PathGather::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
     &splits::SumSplits::ENTRY,

@@ -1,0 +1,13 @@
+// Division by a number that all invocations divide by; needs lib/mul_high.wgsl. Software adapters divide integers lane by lane, so it
+// is a product. The host side is src/kernels/division.rs.
+
+struct Division {
+    divisor: u32,
+    factor: u32,  // i / divisor = i * factor >> 31 + shift for every i below 2^31
+    shift: u32,
+}
+
+// i / divisor, rounded down.
+fn quotient(i: u32, by: Division) -> u32 {
+    return mul_high(i << 1u, by.factor) >> by.shift;
+}
