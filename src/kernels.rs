@@ -15,11 +15,13 @@ use crate::step::{Section, Step};
 pub mod activation;
 pub mod dense;
 pub mod draws;
+pub mod drop_block;
 pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
 pub mod loss;
+pub mod map_dropout;
 pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
@@ -57,6 +59,10 @@ pub static ALL: &[&Entry] = &[
     &draws::DrawRows::ENTRY,
     &draws::KeepDraws::ENTRY,
     &draws::MergeDraws::ENTRY,
+    &drop_block::DropBlockBackward::ENTRY,
+    &drop_block::DropBlockColumns::ENTRY,
+    &drop_block::DropBlockForward::ENTRY,
+    &drop_block::DropBlockRows::ENTRY,
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,
@@ -71,6 +77,8 @@ pub static ALL: &[&Entry] = &[
     &gradients::GradientNorm::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
+    &map_dropout::MapDropoutBackward::ENTRY,
+    &map_dropout::MapDropoutForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
     &optimizer::Adam::ENTRY,
