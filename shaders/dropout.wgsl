@@ -16,7 +16,7 @@
 struct Params {
     units: u32,
     unit_quads: u32,        // ceil(units / 4)
-    row_factor: u32,        // i / unit_quads = i * row_factor >> 31 + row_shift for every i below 2^31
+    row_factor: u32,        // of unit_quads, see lib/division.wgsl
     row_shift: u32,
     stream_and_site: u32,   // stream << 24 | site
     listed_samples: u32,    // 1: sample(row) = samples[row]; 0: first_sample + row
@@ -46,9 +46,8 @@ struct Params {
 
 @group(0) @binding(4) var<storage, read_write> mask_units: array<u32>;
 
-// i / unit_quads: software adapters divide integers lane by lane.
 fn row_of(i: u32, p: Params) -> u32 {
-    return mul_high(i << 1u, p.row_factor) >> p.row_shift;
+    return divided(i, p.row_factor, p.row_shift);
 }
 
 // Which units of quad i of the batch are kept.

@@ -16,12 +16,14 @@ pub mod activation;
 pub mod dense;
 pub mod division;
 pub mod draws;
+pub mod drop_block;
 pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
 pub mod layout;
 pub mod loss;
+pub mod map_dropout;
 pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
@@ -64,6 +66,10 @@ pub static ALL: &[&Entry] = &[
     &draws::DrawRows::ENTRY,
     &draws::KeepDraws::ENTRY,
     &draws::MergeDraws::ENTRY,
+    &drop_block::DropBlockBackward::ENTRY,
+    &drop_block::DropBlockColumns::ENTRY,
+    &drop_block::DropBlockForward::ENTRY,
+    &drop_block::DropBlockRows::ENTRY,
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,
@@ -80,6 +86,8 @@ pub static ALL: &[&Entry] = &[
     &layout::PlanarToPixels::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
+    &map_dropout::MapDropoutBackward::ENTRY,
+    &map_dropout::MapDropoutForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
     &optimizer::Adam::ENTRY,

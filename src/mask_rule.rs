@@ -23,6 +23,9 @@ pub enum MaskRule {
     All,
     /// Bit `unit` of the draw, counted from the site's first bit: every mask there is, once among 2^n draws of n units.
     EveryMask,
+    /// As [`MaskRule::Pass`], with one mask for all rows: the words of sample 0 at the step's pass, which is the optimizer step at
+    /// [`Stream::BatchMask`]. The list of samples has one word for each row, which is not read.
+    Batch,
 }
 
 /// A site and how its masks are drawn.
@@ -43,7 +46,8 @@ impl From<usize> for SiteMask {
 
 impl MaskRule {
     /// Every rule.
-    pub const ALL: [Self; 6] = [Self::Pass, Self::Draw, Self::Antithetic, Self::LatinHypercube, Self::EveryMask, Self::All];
+    pub const ALL: [Self; 7] =
+        [Self::Pass, Self::Draw, Self::Antithetic, Self::LatinHypercube, Self::EveryMask, Self::All, Self::Batch];
 
     /// Its number in WGSL, the constant `DROPOUT`.
     pub fn constant(self) -> u32 {
@@ -54,12 +58,13 @@ impl MaskRule {
             Self::LatinHypercube => 4,
             Self::EveryMask => 5,
             Self::All => 6,
+            Self::Batch => 7,
         }
     }
 
     /// Words of each row in the list of samples.
     pub fn words(self) -> u32 {
-        if self == Self::Pass { 1 } else { 2 }
+        if matches!(self, Self::Pass | Self::Batch) { 1 } else { 2 }
     }
 
     /// The sample and the pass or draw of a row.
@@ -67,6 +72,7 @@ impl MaskRule {
         match self {
             Self::All => [0, 0],
             Self::Pass => [samples[row], site.pass],
+            Self::Batch => [0, site.pass],
             _ => [samples[2 * row], samples[2 * row + 1]],
         }
     }
@@ -75,7 +81,7 @@ impl MaskRule {
     pub fn kept(self, site: &SiteStep, key: [u32; 2], stream_and_site: u32, [sample, draw]: [u32; 2], quad: u32) -> [bool; 4] {
         let words = |pass| rng::philox4x32_10([quad, sample, pass, stream_and_site], key);
         match self {
-            Self::Pass | Self::Draw => words(draw).map(|word| site.keeps(word)),
+            Self::Pass | Self::Batch | Self::Draw => words(draw).map(|word| site.keeps(word)),
             Self::Antithetic => {
                 let flip = 0u32.wrapping_sub(draw & 1);
                 words(draw & !1).map(|word| site.keeps(word ^ flip))

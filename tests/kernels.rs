@@ -17,11 +17,13 @@ use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 mod activation;
 mod dense;
 mod draws;
+mod drop_block;
 mod dropout;
 mod gaussian;
 mod gradients;
 mod layout;
 mod loss;
+mod map_dropout;
 mod optimizer;
 mod pool;
 mod residual;
@@ -55,11 +57,13 @@ cases! {
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
     draws: draw_rows, draw_outputs, merge_draws, keep_draws;
+    drop_block: drop_block_rows, drop_block_columns, drop_block_forward, drop_block_backward;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     layout: planar_to_pixels, pixels_to_planar;
     loss: cross_entropy, cross_entropy_forward, metrics;
+    map_dropout: map_dropout_forward, map_dropout_backward;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
     residual: add, path_gather, path_add;

@@ -9,5 +9,9 @@ struct Division {
 
 // i / divisor, rounded down.
 fn quotient(i: u32, by: Division) -> u32 {
-    return mul_high(i << 1u, by.factor) >> by.shift;
+    return divided(i, by.factor, by.shift);
+}
+
+fn divided(i: u32, factor: u32, shift: u32) -> u32 {
+    return mul_high(i << 1u, factor) >> shift;
 }

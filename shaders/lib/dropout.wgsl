@@ -9,11 +9,15 @@
 //   4  Latin hypercube  floor((pi(draw) 2^32 + word) / D) < T, pi a permutation of the D draws, another for each unit and sample
 //   5  every mask       bit `unit` of the draw, counted from the site's first
 //   6  all              of a thinned layer, whose dropped units are not there
+//   7  by batch         as 1 with sample 0 for all rows: samples[row] is not read
 
 // Where the mask of a row is addressed: sample, and pass or draw. `base` is where its member's list begins.
 fn mask_address(base: u32, row: u32, site: Site) -> vec2<u32> {
     if (DROPOUT == 6u) {
         return vec2<u32>();
+    }
+    if (DROPOUT == 7u) {
+        return vec2<u32>(0u, site.pass_number);
     }
     if (DROPOUT < 2u) {
         return vec2<u32>(samples[base + row], site.pass_number);

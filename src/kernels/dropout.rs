@@ -12,6 +12,7 @@ const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
     include_str!("../../shaders/lib/mul_high.wgsl"),
+    include_str!("../../shaders/lib/division.wgsl"),
     include_str!("../../shaders/lib/philox.wgsl"),
     include_str!("../../shaders/lib/dropout.wgsl"),
     include_str!("../../shaders/dropout.wgsl")
@@ -40,7 +41,7 @@ impl DropoutParams {
     }
 }
 
-/// Factor f and shift s with `i / n == i * f >> (31 + s)` for every `i < 2^31`, for n from 1 to 2^31.
+/// `lib/division.wgsl`: factor f and shift s with `i / n == i * f >> (31 + s)` for every `i < 2^31`, for n from 1 to 2^31.
 ///
 /// f = ceil(2^(31 + s) / n) with 2^s >= n exceeds the true factor by less than 1, so the product exceeds i 2^(31 + s) / n by
 /// less than 2^31 <= 2^(31 + s) / n, too little to reach the next whole number (Granlund and Montgomery, PLDI 1994).
@@ -55,7 +56,7 @@ pub(crate) fn constants(rule: MaskRule) -> Constants {
 }
 
 fn training() -> Vec<Constants> {
-    vec![constants(MaskRule::Pass)]
+    [MaskRule::Pass, MaskRule::Batch].map(constants).to_vec()
 }
 
 kernel! {

@@ -22,7 +22,7 @@ params! {
 }
 
 fn variants() -> Vec<Constants> {
-    let all = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0)];
+    let all = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (7, 1)];
     all.map(|(dropout, streamed)| vec![("DROPOUT", dropout), ("STREAMED", streamed)]).to_vec()
 }
 

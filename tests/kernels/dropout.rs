@@ -12,7 +12,7 @@ use super::draws::{draws, rules, with_rule};
 use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{numbers, step, words};
 
-const SITE: u32 = 0xAB_CDEF;
+pub(super) const SITE: u32 = 0xAB_CDEF;
 
 /// The site of the cases, with the strides of its tensors.
 pub(super) fn params(units: u32, stream: Stream, samples: Tensor, input: Tensor, output: Tensor) -> DropoutParams {
@@ -25,7 +25,7 @@ pub(super) fn params(units: u32, stream: Stream, samples: Tensor, input: Tensor,
 }
 
 /// A step whose kernel is that of site 1 of two, with a rate and a pass of each member's own.
-fn rates(rows: u32, keeps: &[f64]) -> Step {
+pub(super) fn rates(rows: u32, keeps: &[f64]) -> Step {
     let mut step = step(rows, keeps.len() as u32, &[0.3, 0.3]);
     for ((member, &keep), pass) in step.members.iter_mut().zip(keeps).zip(7..) {
         member.sites[1] = SiteStep::new(KeepProb::new(keep).unwrap(), pass);
