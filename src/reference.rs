@@ -35,7 +35,8 @@ mod masks;
 mod norm;
 mod optimizer;
 
-pub use loss::{Targets, gradients, loss, numeric_gradients, row_losses};
+pub(crate) use loss::central_differences;
+pub use loss::{Targets, all_gradients, gradients, loss, numeric_gradients, row_losses};
 pub use optimizer::{Adam, RmsProp, Sgd, adam_step, clip_factor, max_norm, rmsprop_step, sgd_step};
 
 /// Which masks are drawn.

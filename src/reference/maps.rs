@@ -40,19 +40,17 @@ fn products(conv: &Conv2d, shape: &Shape, rows: usize, mut f: impl FnMut(usize, 
     let [channels, height, width] = extents(shape);
     let ([places_y, places_x], [kernel_y, kernel_x]) = (places(&conv.window, shape), conv.window.kernel.map(|n| n as usize));
     let (outputs, groups) = (conv.channels as usize, conv.groups as usize);
-    let of_group = channels / groups;
-    for n in 0..rows {
-        for o in 0..outputs {
-            let group = o / (outputs / groups);
+    let (of_group, maps) = (channels / groups, rows * outputs);
+    slide(&conv.window, shape, |place, element, pixel| {
+        for map in 0..maps {
+            let (n, o) = (map / outputs, map % outputs);
+            let first = n * channels + o / (outputs / groups) * of_group;
             for c in 0..of_group {
-                let map = (n * channels + group * of_group + c) * height * width;
-                slide(&conv.window, shape, |place, element, pixel| {
-                    let z = (n * outputs + o) * places_y * places_x + place;
-                    f(z, (o * of_group + c) * kernel_y * kernel_x + element, map + pixel);
-                });
+                let z = map * places_y * places_x + place;
+                f(z, (o * of_group + c) * kernel_y * kernel_x + element, (first + c) * height * width + pixel);
             }
         }
-    }
+    });
 }
 
 /// Rows of a batch.

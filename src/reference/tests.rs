@@ -1,11 +1,14 @@
 //! Finite differences, and two theorems on dropout that hold exactly.
 
 use super::functions::activate;
-use super::loss::{central_differences, log_sum_exp};
+use super::loss::log_sum_exp;
 use super::*;
 use crate::network::{Activation, Dense, Dropout, KeepProb, Loss, Unit};
 use crate::rng::{self, Coordinates, Stream};
 
+mod layers;
+mod masks;
+mod pytorch;
 mod units;
 
 /// The largest relative error allowed, see [`relative_error`].
