@@ -34,6 +34,7 @@ pub mod data;
 pub mod masks;
 pub mod ops;
 
+pub mod gradient_check;
 pub mod reference;
 
 mod error;

@@ -23,6 +23,8 @@ use crate::{Device, Error, Model, Result};
 
 mod dropout_on;
 
+pub(crate) use dropout_on::gradients;
+
 /// How a check came out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {

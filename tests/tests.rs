@@ -42,6 +42,9 @@ mod network;
 /// The wiring of a plan: every kernel in place, whole gradients against the reference.
 mod gradients;
 
+/// Every layer and every dropout variant: the reference against finite differences, the device against the reference.
+mod gradient_check;
+
 /// Which kernels a plan has, in which order and over which buffers.
 mod wiring;
 

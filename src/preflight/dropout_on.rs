@@ -44,7 +44,7 @@ fn without_zeros(model: &Model, seed: u64) -> Result<Model> {
 }
 
 /// The device's gradients with dropout on, in pass 0, and the mean loss they come from.
-fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<(Vec<Vec<f32>>, f64)> {
+pub(crate) fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<(Vec<Vec<f32>>, f64)> {
     let network = model.network();
     let mut plans = Plans::new(device.caps());
     let gradient = Gradient::Accumulate; // no update: the weights stay as they are

@@ -187,10 +187,24 @@ pub fn gradients<'a>(
     targets: impl Into<Targets<'a>>,
     masks: &Masks,
 ) -> Result<Vec<Vec<f64>>> {
+    Ok(all_gradients(network, weights, inputs, targets, masks)?.0)
+}
+
+/// The gradients of [`loss`] with respect to every parameter tensor, and to the inputs.
+///
+/// # Errors
+/// As [`row_losses`].
+pub fn all_gradients<'a>(
+    network: &Network,
+    weights: &[Vec<f64>],
+    inputs: &[f64],
+    targets: impl Into<Targets<'a>>,
+    masks: &Masks,
+) -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
     let rows = rows(network, weights, inputs, targets.into(), masks)?;
     let of_row = |(z, row): &(Vec<f64>, Row)| row_gradient(network.loss, z, *row);
     let gradient: Vec<f64> = rows.iter().flat_map(of_row).map(|g| g / rows.len() as f64).collect();
-    Ok(backward(network, weights, inputs, &gradient, masks)?.0)
+    backward(network, weights, inputs, &gradient, masks)
 }
 
 /// [`gradients`] by central differences, `(loss(w + step) - loss(w - step)) / (2 step)` for every single parameter.
@@ -212,7 +226,7 @@ pub fn numeric_gradients<'a>(
 }
 
 /// The partial derivatives of `f` at `at` by central differences.
-pub(super) fn central_differences(at: &[Vec<f64>], step: f64, f: impl Fn(&[Vec<f64>]) -> Result<f64>) -> Result<Vec<Vec<f64>>> {
+pub(crate) fn central_differences(at: &[Vec<f64>], step: f64, f: impl Fn(&[Vec<f64>]) -> Result<f64>) -> Result<Vec<Vec<f64>>> {
     let mut moved = at.to_vec();
     let mut derivatives = at.to_vec();
     for t in 0..at.len() {

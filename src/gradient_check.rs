@@ -1,0 +1,328 @@
+//! Gradients of every layer and every dropout variant, with dropout on: the f64 reference against finite differences, a device
+//! against the reference.
+//!
+//! ```text
+//! reference   max |g - d| / max |d|     g the reference's gradient of the loss, d its central differences (f64), by parameters and inputs
+//! device      max |a - g| / (c eps max |g|)     a the device's gradient, eps = 2^-24; at most 1
+//! ```
+//!
+//! The largest elements are those of a layer's parameters together: a bias in front of a batch norm has gradient 0, which the bias of
+//! the layer behind it does not tell, but its own weight's gradient, a sum of the same terms times inputs near 1, does. The largest
+//! ratio of a network counts.
+//!
+//! `c` is twice the number of operations one after the other, once for each direction, see [`roundings`]: in a layer as many as the
+//! terms of its longest sum (gamma_n of Higham 2002, section 3.1, holds for every order of a sum), and the accuracy that WGSL states for
+//! its functions. That bounds the error against sums of absolute values, which are larger than the sums themselves; but
+//! errors that do not conspire grow with the root of n, and that is the slack from which cancellation is paid. The bound is
+//! no theorem, then; a wrong mask or a wrong index is off by far more than it (the tests show how much).
+
+use std::fmt;
+
+use crate::data::{self, Dataset, Inputs};
+use crate::network::{Activation, Layer, Loss, Network, Shape};
+use crate::reference::{self, Masks, Targets};
+use crate::rng::{self, Coordinates, Stream};
+use crate::{Device, Model, Result};
+
+mod cases;
+
+pub use cases::cases;
+
+/// The step of the central differences: truncation, of the order of its square, and rounding, 1e-16 by it, are both far below
+/// [`TOLERANCE`].
+const STEP: f64 = 1e-5;
+
+/// The largest relative error of the reference.
+pub const TOLERANCE: f64 = 1e-6;
+
+/// How far a case stays away from kinks and ties: 50 steps, and hundreds of roundings on a device.
+const DISTANCE: f64 = 50.0 * STEP;
+
+/// Cases that the device does not run yet.
+const NOT_PLANNED: &[&str] = &[];
+
+/// A network to check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// The network.
+    pub network: Network,
+    /// Rows of its batch.
+    pub rows: u32,
+}
+
+/// A case with numbers: weights, inputs, targets, sample numbers and the seed of its masks, in pass 0 and update 0.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    /// The network and its weights: none is 0.
+    pub model: Model,
+    /// One batch.
+    pub batch: Dataset,
+    /// The seed of the masks.
+    pub seed: u64,
+}
+
+/// Numbers in (-1, 1), others for every `number`.
+fn random(count: usize, number: u32, seed: u64) -> impl Iterator<Item = f64> {
+    let at = Coordinates { stream: Stream::ContinuousNoise, site: number, pass: 0, sample: 0 };
+    (0..count as u32).map(move |i| 2.0 * rng::uniform(at.word(i, rng::key(seed))) - 1.0)
+}
+
+impl Numbers {
+    /// The first numbers from a seed that stay away from kinks and give every layer a gradient.
+    ///
+    /// # Errors
+    /// A network that does not fit together.
+    pub fn new(case: &Case, seed: u64) -> Result<Self> {
+        for attempt in 0..100 {
+            let numbers = Self::draw(case, seed.wrapping_add(attempt << 32))?;
+            let (weights, inputs) = (numbers.weights(), numbers.inputs());
+            let distance = reference::kink_distance(&case.network, &weights, &inputs, &numbers.masks())?;
+            if distance > DISTANCE && largest(&case.network, &numbers.gradients()?)?.iter().all(|&largest| largest > 1e-4) {
+                return Ok(numbers);
+            }
+        }
+        let problem = "100 draws of weights are all at a kink, or leave a layer without gradient".into();
+        Err(crate::Error::Network { place: case.name.clone(), problem })
+    }
+
+    fn draw(case: &Case, seed: u64) -> Result<Self> {
+        let Case { network, rows, .. } = case;
+        let mut weights = Vec::new();
+        for (number, parameter) in (0..).zip(network.parameters()?) {
+            let size = (3.0 / f64::from(parameter.fans.0)).sqrt();
+            let value = |value: f64| match parameter.name.rsplit('.').next() {
+                // A normalisation's scale, which has no fans, and a variance are near 1.
+                Some("weight") if parameter.fans == (1, 1) => 1.0 + 0.5 * value,
+                Some("running_var") => 1.0 + 0.5 * value,
+                Some("weight") => size * value,
+                _ => 0.5 * value,
+            };
+            weights.push(random(parameter.len(), number, seed).map(|v| value(v) as f32).collect());
+        }
+        let columns = network.input.elements();
+        let values = random((rows * columns) as usize, 1000, seed).map(|v| v as f32).collect();
+        // Sample numbers of all sizes.
+        let samples = (0..*rows).map(|row| row + 1000 * (row % 2) + 4_000_000_000 * u32::from(row == 3)).collect();
+        let inputs = Inputs::from_f32(columns, values)?.with_samples(samples)?;
+        let targets = random((rows * network.targets()?) as usize, 1001, seed).map(|v| v as f32);
+        let batch = match network.loss {
+            Loss::SoftmaxCrossEntropy => {
+                let classes = network.outputs()?;
+                let label = |v: f64| ((v + 1.0) / 2.0 * f64::from(classes)) as u32;
+                Dataset::new(inputs, random(*rows as usize, 1001, seed).map(label).collect(), classes)?
+            }
+            Loss::BinaryCrossEntropy => Dataset::with_values(inputs, network.targets()?, targets.map(|v| v.abs()).collect())?,
+            _ => Dataset::with_values(inputs, network.targets()?, targets.collect())?,
+        };
+        Ok(Self { model: Model::new(network.clone(), weights)?, batch, seed })
+    }
+
+    fn weights(&self) -> Vec<Vec<f64>> {
+        self.model.weights().iter().map(|w| w.iter().copied().map(f64::from).collect()).collect()
+    }
+
+    fn inputs(&self) -> Vec<f64> {
+        (0..self.batch.rows()).flat_map(|row| self.batch.inputs().row_f32(row)).map(f64::from).collect()
+    }
+
+    fn masks(&self) -> Masks<'_> {
+        Masks::Drawn { seed: self.seed, pass: 0, update: 0, samples: self.batch.inputs().samples() }
+    }
+
+    /// Runs `f` with the targets as the reference takes them.
+    fn with_targets<T>(&self, f: impl FnOnce(Targets) -> T) -> T {
+        match self.batch.targets() {
+            data::Targets::Classes { labels, .. } => f(Targets::Labels(labels)),
+            data::Targets::Values { values, .. } => {
+                f(Targets::Values(&values.iter().copied().map(f64::from).collect::<Vec<_>>()))
+            }
+        }
+    }
+
+    /// The reference's gradients of the loss: of every parameter tensor and, last, of the inputs.
+    ///
+    /// # Errors
+    /// As [`reference::gradients`].
+    pub fn gradients(&self) -> Result<Vec<Vec<f64>>> {
+        let (network, weights, inputs) = (self.model.network(), self.weights(), self.inputs());
+        let of = |targets: Targets| reference::all_gradients(network, &weights, &inputs, targets, &self.masks());
+        let (mut gradients, dx) = self.with_targets(of)?;
+        gradients.push(dx);
+        Ok(gradients)
+    }
+
+    /// The same by central differences of the reference's loss.
+    fn differences(&self) -> Result<Vec<Vec<f64>>> {
+        let (network, mut at) = (self.model.network(), self.weights());
+        at.push(self.inputs());
+        self.with_targets(|targets| {
+            reference::central_differences(&at, STEP, |moved| {
+                let (inputs, weights) = moved.split_last().expect("the inputs are the last");
+                reference::loss(network, weights, inputs, targets, &self.masks())
+            })
+        })
+    }
+
+    /// The relative error of the reference's gradients against finite differences.
+    ///
+    /// # Errors
+    /// As [`reference::gradients`].
+    pub fn reference_error(&self) -> Result<f64> {
+        let differences = self.differences()?;
+        ratio(self.model.network(), &self.gradients()?, &differences)
+    }
+
+    /// The device's gradients of every parameter tensor, after a training step without update.
+    ///
+    /// # Errors
+    /// A network that does not fit the device.
+    pub fn on_device(&self, device: &Device) -> Result<Vec<Vec<f64>>> {
+        let (gradients, _) = crate::preflight::gradients(device, &self.model, &self.batch, self.seed)?;
+        Ok(gradients.into_iter().map(|g| g.into_iter().map(f64::from).collect()).collect())
+    }
+
+    /// How far gradients are from the reference's, in units of the bound; the inputs' may be left out.
+    ///
+    /// # Errors
+    /// As [`reference::gradients`].
+    pub fn bounds(&self, found: &[Vec<f64>]) -> Result<f64> {
+        let network = self.model.network();
+        let bound = crate::kernels::EPS * f64::from(roundings(network, self.batch.rows())?);
+        Ok(ratio(network, found, &self.gradients()?)? / bound)
+    }
+}
+
+/// The largest element of each layer's tensors together and, last, of the inputs, in the order of the tensors that are trained.
+fn largest(network: &Network, gradients: &[Vec<f64>]) -> Result<Vec<f64>> {
+    let parameters = network.parameters()?;
+    let of = |layer: usize| {
+        let own = parameters.iter().zip(gradients).filter(|(parameter, _)| parameter.layer == layer);
+        own.flat_map(|(_, gradient)| gradient).fold(0.0, |a: f64, g| a.max(g.abs()))
+    };
+    let mut largest: Vec<f64> = parameters.iter().map(|parameter| of(parameter.layer)).collect();
+    largest.extend(gradients.get(parameters.len()).map(|dx| dx.iter().fold(0.0, |a: f64, g| a.max(g.abs()))));
+    Ok(largest)
+}
+
+/// The largest difference by the largest element that is expected, over all that is trained (and the inputs, if found); infinite
+/// where a difference is not a number.
+fn ratio(network: &Network, found: &[Vec<f64>], expected: &[Vec<f64>]) -> Result<f64> {
+    let parameters = network.parameters()?;
+    let mut worst = 0.0f64;
+    for (tensor, ((found, expected), largest)) in found.iter().zip(expected).zip(largest(network, expected)?).enumerate() {
+        if parameters.get(tensor).is_some_and(|parameter| !parameter.trained) {
+            continue;
+        }
+        if found.len() != expected.len() {
+            return Ok(f64::INFINITY);
+        }
+        for (found, expected) in found.iter().zip(expected) {
+            let error = (found - expected).abs() / largest;
+            worst = if error <= worst { worst } else { error };
+        }
+    }
+    Ok(if worst.is_nan() || found.len() < parameters.len() { f64::INFINITY } else { worst })
+}
+
+/// Rounded operations one after the other in a training step, once for each direction: for every layer the terms of its longest sum,
+/// over its inputs, its outputs, or the rows (and pixels), and what its function may be off by, in units of 2^-24.
+fn roundings(network: &Network, rows: u32) -> Result<u32> {
+    let shapes = network.shapes()?;
+    let mut sum = network.outputs()? + accuracy(Activation::Sigmoid);
+    for (number, layer) in network.walk().into_iter().enumerate() {
+        let shape = &shapes[number];
+        let pixels = |shape: &Shape| shape.0[1..].iter().product::<u32>();
+        sum += match layer {
+            Layer::Dense(dense) => shape.elements().max(dense.units).max(rows) + accuracy(dense.activation),
+            Layer::Conv2d(conv) => {
+                let window = conv.window.kernel[0] * conv.window.kernel[1];
+                let (forward, backward) = (window * shape.0[0] / conv.groups, window * conv.channels / conv.groups);
+                // As many places as pixels, or fewer, but for padding.
+                forward.max(backward).max(rows * (pixels(shape) + 2 * window)) + accuracy(conv.activation)
+            }
+            Layer::Pool(pool) => pool.window.kernel[0] * pool.window.kernel[1],
+            Layer::GlobalAveragePool => pixels(shape),
+            Layer::Activation(activation) => accuracy(*activation),
+            // Mean, then variance; the root and the quotient have 4.5 ULP.
+            Layer::BatchNorm(_) => 2 * rows * pixels(shape) + 16,
+            Layer::LayerNorm(_) => 2 * shape.elements().max(rows) + 16,
+            Layer::Dropout(_) | Layer::Residual(_) => 1,
+            Layer::Flatten => 0,
+        };
+    }
+    Ok(2 * sum)
+}
+
+/// What WGSL lets a function be off by, in units of 2^-24: 1e-5 for tanh, (3 + 2 |x|) ULP for exp with |x| up to 6.
+fn accuracy(activation: Activation) -> u32 {
+    match activation {
+        Activation::Identity | Activation::Relu | Activation::LeakyRelu => 1,
+        Activation::Sigmoid | Activation::Selu => 32,
+        Activation::Tanh | Activation::Gelu => 168,
+    }
+}
+
+/// How one case came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The case.
+    pub name: String,
+    /// The relative error of the reference against finite differences.
+    pub reference: f64,
+    /// c of the bound.
+    pub roundings: u32,
+    /// The device's error in units of the bound; `None` where it does not run the case.
+    pub device: Option<f64>,
+}
+
+impl Row {
+    /// Whether the reference is right, and the device agrees with it.
+    pub fn passed(&self) -> bool {
+        self.reference <= TOLERANCE && self.device.is_none_or(|bounds| bounds <= 1.0)
+    }
+}
+
+/// A row for every case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table(pub Vec<Row>);
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:56}  {:>9}  {:>6}  {:>8}", "case", "reference", "c", "device")?;
+        for row in &self.0 {
+            let device = row.device.map_or("-".into(), |bounds| format!("{bounds:.4}"));
+            let verdict = if row.passed() { "" } else { "  FAILED" };
+            writeln!(f, "{:56}  {:9.1e}  {:6}  {device:>8}{verdict}", row.name, row.reference, row.roundings)?;
+        }
+        let passed = self.0.iter().filter(|row| row.passed()).count();
+        writeln!(f, "{passed} of {} passed", self.0.len())
+    }
+}
+
+/// The error of the reference's gradients against finite differences, with the numbers of a seed.
+///
+/// # Errors
+/// A network that does not fit together.
+pub fn reference_errors(case: &Case, seed: u64) -> Result<f64> {
+    Numbers::new(case, seed)?.reference_error()
+}
+
+/// Checks every case, on this device too, with the numbers of a seed.
+///
+/// # Errors
+/// A device that cannot run a case. A wrong gradient is no error but a row that has not passed.
+pub fn check(device: &Device, seed: u64) -> Result<Table> {
+    let mut rows = Vec::new();
+    for case in cases() {
+        let numbers = Numbers::new(&case, seed)?;
+        let bounds = match NOT_PLANNED.contains(&case.name.as_str()) {
+            true => None,
+            false => Some(numbers.bounds(&numbers.on_device(device)?)?),
+        };
+        let (reference, roundings) = (numbers.reference_error()?, roundings(&case.network, case.rows)?);
+        rows.push(Row { name: case.name, reference, roundings, device: bounds });
+    }
+    Ok(Table(rows))
+}
