@@ -1,6 +1,6 @@
 // Activations, element by element.
 //
-//   activation_forward:   y = f(y), in place
+//   activation_forward:   y = f(x)
 //   activation_backward:  dx = dy f'(x), with the derivative taken from the output y = f(x)
 //
 //   kind 1  ReLU        y = max(x, 0)                              y' = 1 where y > 0, else 0
@@ -67,9 +67,8 @@ fn activation_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_work
     if (i >= step.rows * p.quads) {
         return;
     }
-    let at = group.z * (p.y_stride / 4u) + place(i, p);
-    let z = y[at];
-    y[at] = select(vec4<f32>(), activate(p.kind, z), in_units(i % p.quads, p.units));
+    let z = x[group.z * (p.x_stride / 4u) + place(i, p)];
+    y[group.z * (p.y_stride / 4u) + place(i, p)] = select(vec4<f32>(), activate(p.kind, z), in_units(i % p.quads, p.units));
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -2,6 +2,7 @@
 //
 //   add:          y = a + b
 //   path_gather:  compact[j pixels + q, :] = factor x[n pixels + q, :] of the samples n that are kept, j = position_rows[n]
+//   path_samples: kept_samples[j] = samples[n]
 //   path_add:     y[n pixels + q, :] = skip[n pixels + q, :] + (n is dropped ? 0 : factor branch[j pixels + q, :])
 //
 // factor is the site's scale where SCALED, a constant put in front of the module, is 1, else 1. With y = skip + scale branch(x):
@@ -44,6 +45,10 @@ struct Params {
 
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> compact: array<vec4<f32>>;
+
+@group(0) @binding(2) var<storage, read> positions: array<u32>;
+@group(0) @binding(4) var<storage, read> samples: array<u32>;
+@group(0) @binding(6) var<storage, read_write> kept_samples: array<u32>;
 
 const DROPPED = 0xffffffffu;
 
@@ -109,4 +114,18 @@ fn path_add(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
         sum += scaled(branch[member * (p.b_stride / 4u) + place.y * p.b_row + place.z], scale);
     }
     y[member * (p.y_stride / 4u) + place.x * p.y_row + place.z] = sum;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn path_samples(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let p = params;
+    let member = member_index(group);
+    let i = linear_index(group, groups, local);
+    if (i >= step.rows) {
+        return;
+    }
+    let position = positions[member * p.list_stride + i];
+    if (position != DROPPED) {
+        kept_samples[member * p.y_stride + position] = samples[member * p.a_stride + i];
+    }
 }

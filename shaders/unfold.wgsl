@@ -33,17 +33,15 @@ struct Params {
     x_channel: u32,
     read_stride: u32,    // of x, du, from one member to the next
     write_stride: u32,   // of u, dx
+    by_quads: Division,
+    by_width: Division,          // places_width for u, width for dx
+    by_height: Division,         // places_height; height
+    by_channels: Division,       // channels; of quads, channels / 4
+    by_kernel_width: Division,
+    by_stride_height: Division,
+    by_stride_width: Division,
     pad0: u32,
     pad1: u32,
-    pad2: u32,
-    by_quads: vec2<u32>,          // i / quads; see src/kernels/unfold.rs for these divisions
-    by_width: vec2<u32>,          // / places_width for u, / width for dx
-    by_height: vec2<u32>,         // / places_height; / height
-    by_channels: vec2<u32>,       // / channels; of quads, / (channels / 4)
-    by_kernel_width: vec2<u32>,
-    by_stride_height: vec2<u32>,
-    by_stride_width: vec2<u32>,
-    pad3: vec2<u32>,
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -56,21 +54,16 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> u: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
 
-// i / n for i below 2^31: software adapters divide integers lane by lane.
-fn divide(i: u32, by: vec2<u32>) -> u32 {
-    return mul_high(i << 1u, by.x) >> by.y;
-}
-
 // A row as (sample, y, x) on a grid.
 fn place_of(row: u32, p: Params, height: u32, width: u32) -> vec3<u32> {
-    let line = divide(row, p.by_width);
-    let sample = divide(line, p.by_height);
+    let line = quotient(row, p.by_width);
+    let sample = quotient(line, p.by_height);
     return vec3<u32>(sample, line - sample * height, row - line * width);
 }
 
 // Where the window's element `tap` lies on the map, from its place; outside, one of the two wraps around to more than the extent.
 fn pixel_of(tap: u32, place: vec3<u32>, p: Params) -> vec2<u32> {
-    let k = divide(tap, p.by_kernel_width);
+    let k = quotient(tap, p.by_kernel_width);
     let l = tap - k * p.kernel_width;
     return vec2<u32>(
         place.y * p.stride_height + k * p.dilation_height - p.padding_height,
@@ -86,12 +79,12 @@ fn unfold(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     if (i >= step.rows * p.places_height * p.places_width * p.quads) {
         return;
     }
-    let row = divide(i, p.by_quads);
+    let row = quotient(i, p.by_quads);
     let quad = i - row * p.quads;
     let place = place_of(row, p, p.places_height, p.places_width);
     let base = member * p.read_stride + place.x * p.x_sample;
     let taps = p.kernel_height * p.kernel_width;
-    var tap = divide(4u * quad, p.by_channels);
+    var tap = quotient(4u * quad, p.by_channels);
     var channel = 4u * quad - tap * p.channels;
     var values = vec4<f32>();
     for (var e = 0u; e < 4u; e++) {
@@ -116,10 +109,10 @@ fn unfold_quads(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     if (i >= step.rows * p.places_height * p.places_width * p.quads) {
         return;
     }
-    let row = divide(i, p.by_quads);
+    let row = quotient(i, p.by_quads);
     let quad = i - row * p.quads;
     let place = place_of(row, p, p.places_height, p.places_width);
-    let tap = divide(quad, p.by_channels);
+    let tap = quotient(quad, p.by_channels);
     let at = pixel_of(tap, place, p);
     var values = vec4<f32>();
     if (at.x < p.height && at.y < p.width) {
@@ -130,12 +123,12 @@ fn unfold_quads(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
 }
 
 // The place at which the window's element k reaches coordinate y of the map; none: more than there are places.
-fn reaching(y: u32, k: u32, padding: u32, dilation: u32, stride: u32, by: vec2<u32>) -> u32 {
+fn reaching(y: u32, k: u32, padding: u32, dilation: u32, stride: u32, by: Division) -> u32 {
     let distance = y + padding - k * dilation;
     if (stride == 1u || distance >= 0x40000000u) {
         return distance;
     }
-    let place = divide(distance, by);
+    let place = quotient(distance, by);
     return select(0xffffffffu, place, place * stride == distance);
 }
 
@@ -147,7 +140,7 @@ fn fold(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (i >= step.rows * p.height * p.width * p.quads) {
         return;
     }
-    let row = divide(i, p.by_quads);
+    let row = quotient(i, p.by_quads);
     let quad = i - row * p.quads;
     let place = place_of(row, p, p.height, p.width);
     let last = vec4<u32>(p.channels - 1u);
@@ -176,7 +169,7 @@ fn fold_quads(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     if (i >= step.rows * p.height * p.width * p.quads) {
         return;
     }
-    let row = divide(i, p.by_quads);
+    let row = quotient(i, p.by_quads);
     let quad = i - row * p.quads;
     let place = place_of(row, p, p.height, p.width);
     var sum = vec4<f32>();

@@ -102,6 +102,7 @@ pub static ALL: &[&Entry] = &[
     &residual::Add::ENTRY,
     &residual::PathAdd::ENTRY,
     &residual::PathGather::ENTRY,
+    &residual::PathSamples::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
     &splits::SumSplits::ENTRY,

@@ -24,7 +24,9 @@ mod batch;
 mod build;
 mod draws;
 mod forward;
+mod map_dropout;
 mod maps;
+mod residual;
 mod thin;
 mod train;
 
@@ -218,6 +220,8 @@ pub struct PlannedSite {
     pub keep: KeepProb,
     /// Height and width of a map; `[1, 1]` of features.
     pub map: [u32; 2],
+    /// Whether its list says for which samples of the batch a branch is computed.
+    pub lists_samples: bool,
     /// What it takes in the step table.
     pub layout: SiteLayout,
 }
@@ -226,12 +230,15 @@ impl PlannedSite {
     /// The site of a dropout layer over samples of this shape.
     pub fn new(layer: usize, site: u32, dropout: &Dropout, shape: &Shape) -> Self {
         let units = dropout.unit.mask_shape(shape).elements();
-        Self { layer, site, keep: dropout.keep, map: shape.map(), layout: SiteLayout::of(dropout, units) }
+        Self { layer, site, keep: dropout.keep, map: shape.map(), lists_samples: false, layout: SiteLayout::of(dropout, units) }
     }
 
-    /// Its values in a step of `[epoch, update]`.
-    pub fn step(&self, network: &Network, key: [u32; 2], [epoch, update]: [u32; 2]) -> SiteStep {
+    /// Its values in a step of `[epoch, update]` over these samples.
+    pub fn step(&self, network: &Network, key: [u32; 2], [epoch, update]: [u32; 2], samples: impl Fn() -> Vec<u32>) -> SiteStep {
         let dropout = network.dropout_at(self.layer).expect("a site is a dropout layer");
+        if self.lists_samples {
+            return SiteStep::path(dropout, self.site, key, [epoch, update], &samples(), self.layout.units);
+        }
         SiteStep::of(dropout, &Draw { key, site: self.site, units: self.layout.units, map: self.map, epoch, update })
     }
 }

@@ -122,6 +122,20 @@ impl SiteStep {
         }
     }
 
+    /// The values of a path in a step over these samples, whose list has the places of those that keep it, and room for `batch` of them.
+    pub fn path(dropout: &Dropout, site: u32, key: [u32; 2], [epoch, update]: [u32; 2], samples: &[u32], batch: u32) -> Self {
+        let keeps = |sample: u32| {
+            let (stream, pass, sample) = match dropout.mode {
+                DropoutMode::Batch => (Stream::BatchMask, update, 0),
+                _ => (Stream::TrainingMask, epoch, sample),
+            };
+            dropout.keep.keeps(Coordinates { stream, site, pass, sample }.word(0, key))
+        };
+        let mut kept: Vec<u32> = (0..).zip(samples).filter(|&(_, &sample)| keeps(sample)).map(|(place, _)| place).collect();
+        kept.resize(batch as usize, DROPPED);
+        Self::listed(kept, batch, dropout.train_scale(1), epoch)
+    }
+
     /// The values of a site that keeps the listed ones of its units for the whole batch.
     pub(crate) fn listed(kept: Vec<u32>, units: u32, scale: f32, pass: u32) -> Self {
         // What is kept of the units is all of the matrices that a thinned plan works on.

@@ -14,7 +14,8 @@ use crate::model::{
 use crate::network::Network;
 use crate::pacer::Pacer;
 use crate::plan::{Caps, Gradient, Mode, Options, Plans, SLOTS, Source};
-use crate::step::MemberStep;
+use crate::rng::Shuffle;
+use crate::step::{MemberStep, Step};
 use crate::stream::{Need, Streams, windows};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
@@ -95,6 +96,8 @@ pub struct Trainer {
     executor: Executor,
     streams: Streams,
     network: Network,
+    /// The sample of each row of the training data, where steps list samples.
+    ids: Vec<u32>,
     options: TrainOptions,
     schedule: Schedule,
     pacer: Pacer,
@@ -186,7 +189,10 @@ impl Trainer {
         };
         let (network, pacer) = (network.clone(), Pacer::default());
         let (in_flight, history) = (VecDeque::new(), Vec::new());
-        Ok(Self { executor, streams, network, options, schedule, pacer, in_flight, history, seconds: 0.0 })
+        // The host has to know the samples of a step only where a branch is computed for some of them.
+        let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.lists_samples);
+        let ids = if lists { data.train.inputs().samples().to_vec() } else { Vec::new() };
+        Ok(Self { executor, streams, network, ids, options, schedule, pacer, in_flight, history, seconds: 0.0 })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
@@ -330,13 +336,23 @@ impl Trainer {
                 let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
                 let update = self.schedule.shared_pass(step.epoch, batch);
                 let sites = &self.executor.plans().plans[TRAIN].sites;
-                let sites = sites.iter().map(|site| site.step(&self.network, key, [step.epoch, update])).collect();
+                let sites = sites
+                    .iter()
+                    .map(|site| site.step(&self.network, key, [step.epoch, update], || self.samples(&step)))
+                    .collect();
                 step.members = vec![MemberStep { key, optimizer, sites }];
                 let last = step.accumulated + step.rows == step.batch_rows;
                 Work { plan: if last { TRAIN } else { ACCUMULATE }, step }
             }
             Next::Evaluate { plan, step } => Work { plan, step },
         }
+    }
+
+    /// The samples of a step, in order.
+    fn samples(&self, step: &Step) -> Vec<u32> {
+        let (shuffle, key) = (Shuffle::new(self.schedule.rows), rng::key(self.options.seed));
+        let row = |position| shuffle.row(position, step.epoch, key);
+        (step.position..step.position + step.rows).map(|position| self.ids[row(position) as usize]).collect()
     }
 
     /// Adds the completed epochs of a submission to the history; `begun` is the epoch that it leaves unfinished.

@@ -39,10 +39,10 @@ impl ActivationParams {
 }
 
 kernel! {
-    /// `y = f(y)`, in place.
+    /// `y = f(x)`.
     ActivationForward = "activation_forward" in "activation.wgsl", SOURCE;
     params ActivationParams; sections [step];
-    read []; write [y: 2]
+    read [x: 3]; write [y: 2]
 }
 
 kernel! {
@@ -180,16 +180,16 @@ impl Kernel for ActivationForward {
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
-        let mut y = memory.f32_mut(self.y, member);
+        let (x, mut y) = (memory.f32(self.x, member), memory.f32_mut(self.y, member));
         for (i, unit) in self.params.places(step.rows) {
-            y[i] = if unit < self.params.units { forward(self.params.kind, y[i]) } else { 0.0 };
+            y[i] = if unit < self.params.units { forward(self.params.kind, x[i]) } else { 0.0 };
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-        let y = memory.f32(self.y, member);
+        let x = memory.f32(self.x, member);
         // The padding is 0 exactly.
-        let bound = |(i, unit)| if unit < self.params.units { forward_error(self.params.kind, y[i]) } else { 0.0 };
+        let bound = |(i, unit)| if unit < self.params.units { forward_error(self.params.kind, x[i]) } else { 0.0 };
         self.params.bounds(step.rows, bound)
     }
 }

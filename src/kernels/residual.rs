@@ -87,6 +87,38 @@ kernel! {
     read [skip: 4, branch: 5]; write [y: 6]; variants variants
 }
 
+kernel! {
+    /// `kept_samples` = the samples of the batch that are kept.
+    PathSamples = "path_samples" in "residual.wgsl", SOURCE;
+    params ResidualParams; sections [step, positions]; site site;
+    read [samples: 4]; write [kept_samples: 6]; variants variants
+}
+
+impl Kernel for PathSamples {
+    fn sections(&self) -> Vec<Section> {
+        vec![Section::Step, Section::Positions(self.site)]
+    }
+
+    /// It has no factor, so it does not matter.
+    fn constants(&self) -> Constants {
+        vec![("SCALED", 0)]
+    }
+
+    fn grid(&self) -> [u32; 2] {
+        linear_grid(self.kept_samples.len, MAX_GROUPS)
+    }
+
+    fn twin(&self, memory: &Memory, step: &Step, member: usize) {
+        let (samples, mut kept) = (memory.u32(self.samples, member), memory.u32_mut(self.kept_samples, member));
+        let positions = step.members[member].sites[self.site].positions();
+        for (&sample, position) in samples.iter().zip(positions).take(step.rows as usize) {
+            if position != DROPPED {
+                kept[position as usize] = sample;
+            }
+        }
+    }
+}
+
 impl Add {
     fn results(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Number> {
         let ([a_row, b_row, y_row], columns) = (self.params.rows(), self.params.columns());

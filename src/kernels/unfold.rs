@@ -1,6 +1,6 @@
 //! `shaders/unfold.wgsl`: convolution as a product of matrices.
 
-use super::dropout::division;
+use super::division::Division;
 use super::{FLUSH, Kernel, MAX_GROUPS, Tolerance, gamma, kernel, linear_grid, params};
 use crate::memory::{Memory, Tensor};
 use crate::network::Window;
@@ -10,6 +10,7 @@ const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
     include_str!("../../shaders/lib/mul_high.wgsl"),
+    include_str!("../../shaders/lib/division.wgsl"),
     include_str!("../../shaders/unfold.wgsl")
 );
 
@@ -20,15 +21,15 @@ params! {
         stride_height: u32, stride_width: u32, padding_height: u32, padding_width: u32, dilation_height: u32, dilation_width: u32,
         height: u32, width: u32, places_height: u32, places_width: u32,
         quads: u32, row: u32, u_row: u32, x_sample: u32, x_pixel: u32, x_channel: u32, read_stride: u32, write_stride: u32,
-        pad0: u32, pad1: u32, pad2: u32,
-        by_quads: [u32; 2], by_width: [u32; 2], by_height: [u32; 2], by_channels: [u32; 2],
-        by_kernel_width: [u32; 2], by_stride_height: [u32; 2], by_stride_width: [u32; 2], pad3: [u32; 2],
+        by_quads: Division, by_width: Division, by_height: Division, by_channels: Division,
+        by_kernel_width: Division, by_stride_height: Division, by_stride_width: Division,
+        pad0: u32, pad1: u32,
     }
 }
 
 /// Maps in memory: words from one sample, pixel and channel to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MapLayout {
+pub struct MapStrides {
     /// Words from one sample to the next.
     pub sample: u32,
     /// Words from one pixel to the next.
@@ -37,7 +38,7 @@ pub struct MapLayout {
     pub channel: u32,
 }
 
-impl MapLayout {
+impl MapStrides {
     /// A row for each sample, `[C, H, W]`, in rows of `row_words`.
     pub fn planar(row_words: u32, [height, width]: [u32; 2]) -> Self {
         Self { sample: row_words, pixel: 1, channel: height * width }
@@ -47,11 +48,6 @@ impl MapLayout {
     pub fn pixels(row_words: u32, [height, width]: [u32; 2]) -> Self {
         Self { sample: height * width * row_words, pixel: row_words, channel: 1 }
     }
-}
-
-fn by(n: u32) -> [u32; 2] {
-    let (factor, shift) = division(n);
-    [factor, shift]
 }
 
 impl UnfoldParams {
@@ -71,16 +67,16 @@ impl UnfoldParams {
             width: map[1],
             places_height: places[0],
             places_width: places[1],
-            by_kernel_width: by(window.kernel[1]),
-            by_stride_height: by(window.stride[0]),
-            by_stride_width: by(window.stride[1]),
-            by_channels: by(channels),
+            by_kernel_width: Division::by(window.kernel[1]),
+            by_stride_height: Division::by(window.stride[0]),
+            by_stride_width: Division::by(window.stride[1]),
+            by_channels: Division::by(channels),
             ..Self::default()
         }
     }
 
     /// For u in rows of `row` quads, from x in this layout, without strides of members.
-    pub fn unfold(window: &Window, channels: u32, map: [u32; 2], places: [u32; 2], layout: MapLayout, row: u32) -> Self {
+    pub fn unfold(window: &Window, channels: u32, map: [u32; 2], places: [u32; 2], layout: MapStrides, row: u32) -> Self {
         let quads = (window.kernel[0] * window.kernel[1] * channels).div_ceil(4);
         Self {
             quads,
@@ -88,9 +84,9 @@ impl UnfoldParams {
             x_sample: layout.sample,
             x_pixel: layout.pixel,
             x_channel: layout.channel,
-            by_quads: by(quads),
-            by_width: by(places[1]),
-            by_height: by(places[0]),
+            by_quads: Division::by(quads),
+            by_width: Division::by(places[1]),
+            by_height: Division::by(places[0]),
             ..Self::new(window, channels, map, places)
         }
     }
@@ -102,9 +98,9 @@ impl UnfoldParams {
             quads,
             row,
             u_row,
-            by_quads: by(quads),
-            by_width: by(map[1]),
-            by_height: by(map[0]),
+            by_quads: Division::by(quads),
+            by_width: Division::by(map[1]),
+            by_height: Division::by(map[0]),
             ..Self::new(window, channels, map, places)
         }
     }
@@ -115,7 +111,7 @@ impl UnfoldParams {
     /// Channels that are no multiple of 4.
     pub fn of_quads(self) -> Self {
         assert!(self.channels.is_multiple_of(4), "{} channels are no quads", self.channels);
-        Self { by_channels: by(self.channels / 4), ..self }
+        Self { by_channels: Division::by(self.channels / 4), ..self }
     }
 
     /// The pixel that the window's element `tap` sees from its place.

@@ -193,6 +193,10 @@ impl Pool2d {
             return Err(format!("dilation {:?}: pools have none; set it to 1", self.window.dilation));
         }
         let [rows, columns] = self.window.places([height, width])?;
+        let area = u64::from(self.window.kernel[0]) * u64::from(self.window.kernel[1]);
+        if self.kind == PoolKind::Max && area > 256 {
+            return Err(format!("the window has {area} elements; the largest of at most 256 can be pooled"));
+        }
         if (0..2).any(|axis| 2 * self.window.padding[axis] > self.window.kernel[axis]) {
             let (padding, kernel) = (self.window.padding, self.window.kernel);
             return Err(format!(

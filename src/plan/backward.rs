@@ -15,19 +15,29 @@ use crate::network::Activation;
 impl Builder<'_> {
     /// A gradient `[batch * pixels, columns]` in a buffer that is not in use.
     pub(super) fn gradient(&mut self, pixels: u32, columns: u32) -> Result<Value> {
-        let slot = self.gradients.iter().position(|used| !used).unwrap_or(self.gradients.len());
-        self.gradients.resize(self.gradients.len().max(slot + 1), false);
-        self.gradients[slot] = true;
+        let slot = self.gradients.iter().position(|&readers| readers == 0).unwrap_or(self.gradients.len());
+        self.gradients.resize(self.gradients.len().max(slot + 1), 0);
+        self.gradients[slot] = 1;
         self.value(&gradient_name(slot), pixels, columns)
     }
 
-    /// The gradient has been read for the last time.
+    /// A reader has read the gradient for the last time.
     pub(super) fn release(&mut self, gradient: Value) {
+        let slot = self.slot(gradient);
+        debug_assert!(self.gradients[slot] > 0, "a gradient is released by each of its readers");
+        self.gradients[slot] -= 1;
+    }
+
+    /// The gradient has another reader.
+    pub(super) fn retain(&mut self, gradient: Value) {
+        let slot = self.slot(gradient);
+        self.gradients[slot] += 1;
+    }
+
+    fn slot(&self, gradient: Value) -> usize {
         let mut slots =
             (0..self.gradients.len()).filter(|&slot| self.named(&gradient_name(slot)).buffer == gradient.tensor.buffer);
-        let slot = slots.next().expect("gradients are in buffers of their own");
-        debug_assert!(self.gradients[slot], "a gradient is released once");
-        self.gradients[slot] = false;
+        slots.next().expect("gradients are in buffers of their own")
     }
 
     /// Whether the weights can be updated as their gradient is made. Clipping and accumulation need the whole gradient first, and a
@@ -39,7 +49,8 @@ impl Builder<'_> {
                 self.matmul(linear).splits([linear.outputs, linear.inputs], self.plan.options.batch).count == 1
             }
             Trace::Dropout { .. } => true,
-            Trace::Convolution(_) => false,
+            Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
+            Trace::Convolution(_) | Trace::Residual(_) => false,
         };
         whole && trace.iter().all(fits)
     }
@@ -99,13 +110,22 @@ impl Builder<'_> {
                     let dy = self.activation_backward(conv.activation, dy, conv.y)?;
                     self.convolution_backward(conv, dy, wanted)?
                 }
+                Trace::Pooled(pooled) => Some(self.pooled_backward(pooled, dy)?),
+                Trace::Turned(turned) => Some(self.turned_backward(turned, dy)?),
+                Trace::Activation(activation, y) => Some(self.activation_backward(activation, dy, y)?),
+                Trace::MapDropout(ref dropout) => Some(self.map_dropout_backward(dropout, dy)?),
+                Trace::Residual(ref residual) => self.residual_backward(residual, dy, wanted)?,
             };
             match dx {
                 Some(dx) => dy = dx,
                 None => return Ok(None),
             }
         }
-        Ok(Some(dy))
+        if wanted {
+            return Ok(Some(dy));
+        }
+        self.release(dy);
+        Ok(None)
     }
 
     /// The gradient with respect to what an activation was applied to, from its output, for GELU from its input. Gives `dy` back.

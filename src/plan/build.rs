@@ -11,7 +11,7 @@ use crate::kernels::scoped::Scoped;
 use crate::kernels::units::Sides;
 use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{Network, Parameter};
+use crate::network::{DropoutMode, Network, Parameter};
 use crate::rng::{self, Stream};
 use crate::step::{Scope, Section};
 use crate::{Error, Result};
@@ -85,8 +85,8 @@ pub(super) struct Builder<'a> {
     pub(super) network: &'a Network,
     pub(super) plans: &'a mut Plans,
     pub(super) plan: Plan,
-    /// Which of the gradient buffers are in use.
-    pub(super) gradients: Vec<bool>,
+    /// Who has yet to read each of the gradient buffers.
+    pub(super) gradients: Vec<u32>,
     pub(super) output: Tensor,
     /// The sample of each row of the batch, or of each row that a branch is computed for.
     pub(super) samples: Tensor,
@@ -229,21 +229,32 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn stream(&self) -> Stream {
+    pub(super) fn stream(&self, index: usize) -> Stream {
         match self.plan.options.mode {
             Mode::MonteCarlo(_) => Stream::MonteCarloMask,
+            Mode::Train(_) | Mode::Eval if self.has_one_mask(index) => Stream::BatchMask,
             Mode::Train(_) | Mode::Eval => Stream::TrainingMask,
         }
     }
 
+    /// Whether all samples of a step share the mask of a site, each unit by itself.
+    fn has_one_mask(&self, index: usize) -> bool {
+        let dropout = self.network.dropout_at(self.plan.sites[index].layer);
+        dropout.is_some_and(|dropout| dropout.mode == DropoutMode::Batch)
+    }
+
     pub(super) fn site_mask(&self, index: usize) -> SiteMask {
         // What is kept for the whole batch is all of the matrices that a thinned layer works on.
-        let rule = if self.kept_units(index).is_some() { MaskRule::All } else { self.rule() };
+        let rule = match self.rule() {
+            _ if self.kept_units(index).is_some() => MaskRule::All,
+            MaskRule::Pass if self.has_one_mask(index) => MaskRule::Batch,
+            rule => rule,
+        };
         SiteMask { index, rule }
     }
 
     pub(super) fn stream_and_site(&self, site: Option<usize>) -> u32 {
-        site.map_or(0, |index| rng::stream_and_site(self.stream(), self.plan.sites[index].site))
+        site.map_or(0, |index| rng::stream_and_site(self.stream(index), self.plan.sites[index].site))
     }
 
     pub(super) fn dropout_params(
@@ -259,7 +270,7 @@ impl<'a> Builder<'a> {
             in_stride: input.stride,
             out_stride: output.stride,
             // The padding of a row is dropped or kept like units: it is 0 either way.
-            ..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site)
+            ..DropoutParams::new(4 * self.row_quads(units), self.stream(index), self.plan.sites[index].site)
         }
     }
 }

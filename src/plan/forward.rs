@@ -1,10 +1,12 @@
 //! The forward pass: layer after layer, in the order of declaration. What a layer of maps becomes is in `maps.rs`.
 
 use super::build::{Builder, Linear, Value};
-use super::maps::Convolution;
+use super::map_dropout::MapDropout;
+use super::maps::{Convolution, Pooled, Turned};
+use super::residual::Residual;
 use super::{Mode, PlannedSite};
 use crate::Result;
-use crate::kernels::activation::{ActivationParams, GeluForward};
+use crate::kernels::activation::{ActivationForward, ActivationParams, GeluForward};
 use crate::kernels::dense::{DenseForward, Epilogue};
 use crate::kernels::dropout::DropoutForward;
 use crate::kernels::scale::{Scale, ScaleParams};
@@ -27,11 +29,26 @@ enum Piece<'a> {
 /// What the backward pass needs to know of a piece's forward pass.
 pub(super) enum Trace {
     /// `y` is what was stored after `epilogue`, for GELU what went into it.
-    Dense { linear: Linear, y: Tensor, activation: Activation, epilogue: Epilogue },
+    Dense {
+        linear: Linear,
+        y: Tensor,
+        activation: Activation,
+        epilogue: Epilogue,
+    },
     /// Dropout by a kernel of its own.
-    Dropout { index: usize, units: u32 },
-    /// A convolution.
+    Dropout {
+        index: usize,
+        units: u32,
+    },
     Convolution(Convolution),
+    Pooled(Pooled),
+    /// Maps in the other layout.
+    Turned(Turned),
+    /// An activation by itself, from what it gave, or for GELU took.
+    Activation(Activation, Tensor),
+    /// Dropout of maps.
+    MapDropout(MapDropout),
+    Residual(Residual),
 }
 
 impl Trace {
@@ -39,16 +56,14 @@ impl Trace {
     pub(super) fn is_trained(&self) -> bool {
         match self {
             Trace::Dense { .. } | Trace::Convolution(_) => true,
-            Trace::Dropout { .. } => false,
+            Trace::Residual(residual) => residual.branch.iter().chain(&residual.skip).any(Trace::is_trained),
+            Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => false,
         }
     }
 }
 
 /// The layers of a sequence with their numbers in [`crate::Network::walk`], of which `first` is that of the first.
 pub(super) fn numbered(layers: &[Layer], first: usize) -> Vec<(usize, &Layer)> {
-    fn count(layer: &Layer) -> usize {
-        1 + layer.inner().into_iter().flatten().map(count).sum::<usize>()
-    }
     let mut number = first;
     let with_number = |layer| {
         let own = number;
@@ -58,29 +73,44 @@ pub(super) fn numbered(layers: &[Layer], first: usize) -> Vec<(usize, &Layer)> {
     layers.iter().map(with_number).collect()
 }
 
+/// A layer and those inside it.
+pub(super) fn count(layer: &Layer) -> usize {
+    1 + layer.inner().into_iter().flatten().map(count).sum::<usize>()
+}
+
 impl<'a> Builder<'a> {
     /// The layers that leave a trace in this plan: a site whose rate is 1 and stays so does not, nor does any in evaluation but for
     /// the factor of vanilla dropout.
     fn pieces(&mut self, layers: &'a [Layer], first: usize) -> Result<Vec<Piece<'a>>> {
-        let (sites, shapes) = (self.network.sites()?, self.network.shapes()?);
         let drawn = self.plan.options.mode != Mode::Eval;
         let mut pieces = Vec::new();
         for (layer, kind) in numbered(layers, first) {
-            let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates;
-            match (kind, sites[layer]) {
-                (Layer::Dense(dense), _) => pieces.push(Piece::Dense(layer, dense)),
-                (Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
-                    pieces.push(Piece::Dropout(self.plan.sites.len()));
-                    self.plan.sites.push(PlannedSite::new(layer, site, dropout, &shapes[layer]));
-                }
-                (Layer::Dropout(dropout), _) if !drawn && dropout.eval_scale() != 1.0 => {
+            match kind {
+                Layer::Dense(dense) => pieces.push(Piece::Dense(layer, dense)),
+                Layer::Dropout(dropout) if drawn && self.drops(dropout) => pieces.push(Piece::Dropout(self.plan_site(layer)?)),
+                Layer::Dropout(dropout) if !drawn && dropout.eval_scale() != 1.0 => {
                     pieces.push(Piece::Scale(dropout.eval_scale()));
                 }
-                (Layer::Dropout(_), _) | (Layer::Activation(Activation::Identity), _) => {}
-                (other, _) => pieces.push(Piece::Layer(layer, other)),
+                Layer::Dropout(_) | Layer::Activation(Activation::Identity) => {}
+                other => pieces.push(Piece::Layer(layer, other)),
             }
         }
         Ok(pieces)
+    }
+
+    /// Whether a rate is below 1, or may become so.
+    pub(super) fn drops(&self, dropout: &Dropout) -> bool {
+        dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates
+    }
+
+    /// Adds the site of a layer to the plan.
+    pub(super) fn plan_site(&mut self, layer: usize) -> Result<usize> {
+        let (sites, shapes) = (self.network.sites()?, self.network.shapes()?);
+        let (Some(dropout), Some(site)) = (self.network.dropout_at(layer), sites[layer]) else {
+            unreachable!("layer {layer} is dropout")
+        };
+        self.plan.sites.push(PlannedSite::new(layer, site, dropout, &shapes[layer]));
+        Ok(self.plan.sites.len() - 1)
     }
 
     /// A site in front of the first dense layer or convolution is drawn by the gather kernel; one between two dense layers by the
@@ -117,6 +147,12 @@ impl<'a> Builder<'a> {
         self.network.dropout_at(self.plan.sites[index].layer).map_or(Unit::Element, |dropout| dropout.unit)
     }
 
+    /// Layers that begin with number `first`.
+    pub(super) fn layers(&mut self, layers: &'a [Layer], first: usize, x: Value) -> Result<(Value, Vec<Trace>)> {
+        let pieces = self.pieces(layers, first)?;
+        self.sequence(&pieces, x, None)
+    }
+
     /// `thinned` is the site that thins the columns of x.
     fn sequence(&mut self, pieces: &[Piece<'a>], mut x: Value, mut thinned: Option<usize>) -> Result<(Value, Vec<Trace>)> {
         let shapes = self.network.shapes()?;
@@ -133,6 +169,10 @@ impl<'a> Builder<'a> {
                     let kept = self.kept_units(index);
                     if kept.is_some() && thinned != Some(index) {
                         return Err(self.misplaced(index));
+                    }
+                    if kept.is_none() && (self.unit(index) != Unit::Element || x.pixels > 1) {
+                        x = self.map_dropout(index, x, &mut trace)?;
+                        continue;
                     }
                     let units = kept.unwrap_or(x.columns);
                     x = Value { tensor: self.dropout_forward(index, x.tensor, units)?, pixels: 1, columns: units };
@@ -182,6 +222,24 @@ impl<'a> Builder<'a> {
             return Ok((y, y));
         }
         Ok((y, self.gelu_forward(layer, Value { tensor: y, pixels, columns: outputs })?))
+    }
+
+    /// An activation by itself. Its input stays: the backward pass of the layer in front, or a skip around it, may read it.
+    pub(super) fn activation(&mut self, layer: usize, activation: Activation, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+        if activation == Activation::Gelu {
+            let y = self.gelu_forward(layer, x)?;
+            trace.push(Trace::Activation(activation, x.tensor));
+            return Ok(Value { tensor: y, ..x });
+        }
+        let y = self.value(&format!("activation.{layer}"), x.pixels, x.columns)?;
+        let params = ActivationParams {
+            x_stride: x.tensor.stride,
+            y_stride: y.tensor.stride,
+            ..ActivationParams::new(activation, x.columns, self.plans.row_words())
+        };
+        self.push_rows(x.pixels, ActivationForward { params, x: x.tensor, y: y.tensor });
+        trace.push(Trace::Activation(activation, y.tensor));
+        Ok(y)
     }
 
     /// GELU of x; other activations are computed in place.

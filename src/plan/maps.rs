@@ -1,14 +1,16 @@
-//! Layers of feature maps: convolutions as products of matrices.
+//! Layers of feature maps: convolutions as products of matrices, pools, and the two layouts of maps.
 
 use super::Mode;
 use super::build::{Builder, Linear, Value};
 use super::forward::Trace;
 use crate::Result;
 use crate::kernels::dense::{DenseBackwardInput, Epilogue};
-use crate::kernels::unfold::{Fold, FoldQuads, MapLayout, Unfold, UnfoldParams, UnfoldQuads};
+use crate::kernels::layout::{LayoutParams, PixelsToPlanar, PlanarToPixels};
+use crate::kernels::pool::{AveragePoolBackward, AveragePoolForward, MaxPoolBackward, MaxPoolForward, PoolParams};
+use crate::kernels::unfold::{Fold, FoldQuads, MapStrides, Unfold, UnfoldParams, UnfoldQuads};
 use crate::kernels::units::Sides;
 use crate::memory::Tensor;
-use crate::network::{Activation, Conv2d, Layer, Window};
+use crate::network::{Activation, Conv2d, Layer, Pool2d, PoolKind, Shape, Window};
 
 /// Words of unfolded maps that a training plan keeps from the forward to the backward pass: 256 MiB. What does not fit is unfolded again.
 const KEPT_WORDS: u64 = 64 << 20;
@@ -29,10 +31,18 @@ pub(super) struct Convolution {
     kept: bool,
 }
 
-impl Builder<'_> {
-    pub(super) fn layer(&mut self, layer: usize, kind: &Layer, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+impl<'a> Builder<'a> {
+    pub(super) fn layer(&mut self, layer: usize, kind: &'a Layer, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
         match kind {
             Layer::Conv2d(conv) => self.convolution(layer, conv, x, trace),
+            Layer::Pool(pool) => self.pool(layer, pool, x, trace),
+            Layer::GlobalAveragePool => self.global_pool(layer, x, trace),
+            Layer::Flatten => {
+                let shape = self.network.shapes()?.swap_remove(layer);
+                self.planar(layer, x, &shape, trace)
+            }
+            Layer::Activation(activation) => self.activation(layer, *activation, x, trace),
+            Layer::Residual(residual) => self.residual(layer, residual, x, trace),
             other => todo!("{}", other.name()),
         }
     }
@@ -64,7 +74,7 @@ impl Builder<'_> {
         let Convolution { linear: Linear { x: u, inputs, .. }, input, window, channels, map, places, .. } = *conv;
         let (row, words) = (self.row_quads(inputs), 4 * self.row_quads(input.columns));
         let planar = input.pixels == 1 && input.columns != channels;
-        let layout = if planar { MapLayout::planar(words, map) } else { MapLayout::pixels(words, map) };
+        let layout = if planar { MapStrides::planar(words, map) } else { MapStrides::pixels(words, map) };
         let (x, params) = (input.tensor, UnfoldParams::unfold(&window, channels, map, places, layout, row));
         let params = UnfoldParams { read_stride: x.stride, write_stride: u.stride, ..params };
         match planar || !channels.is_multiple_of(4) {
@@ -103,5 +113,128 @@ impl Builder<'_> {
             false => self.push(Fold { params, du, dx: dx.tensor }),
         }
         Ok(Some(dx))
+    }
+}
+
+/// Maps `[channels, height, width]` in the other layout.
+#[derive(Clone, Copy)]
+pub(super) struct Turned {
+    map: [u32; 3],
+    to_pixels: bool,
+}
+
+/// What the backward pass of a pool reads.
+#[derive(Clone, Copy)]
+pub(super) struct Pooled {
+    params: PoolParams,
+    channels: u32,
+    /// Which element of each window was the largest; `None`: their mean.
+    places: Option<Tensor>,
+}
+
+impl Builder<'_> {
+    /// A row for each pixel, of maps of a shape.
+    pub(super) fn pixels(&mut self, layer: usize, x: Value, shape: &Shape, trace: &mut Vec<Trace>) -> Result<Value> {
+        let map = triple(shape);
+        if x.pixels == map[1] * map[2] {
+            return Ok(x);
+        }
+        let turned = Turned { map, to_pixels: true };
+        let y = self.value(&format!("pixels.{layer}"), map[1] * map[2], map[0])?;
+        self.turn(turned, x.tensor, y.tensor);
+        trace.push(Trace::Turned(turned));
+        Ok(y)
+    }
+
+    /// A row for each sample, of maps of a shape.
+    pub(super) fn planar(&mut self, layer: usize, x: Value, shape: &Shape, trace: &mut Vec<Trace>) -> Result<Value> {
+        if x.pixels == 1 {
+            return Ok(x);
+        }
+        let turned = Turned { map: triple(shape), to_pixels: false };
+        let y = self.value(&format!("planar.{layer}"), 1, shape.elements())?;
+        self.turn(turned, x.tensor, y.tensor);
+        trace.push(Trace::Turned(turned));
+        Ok(y)
+    }
+
+    fn turn(&mut self, Turned { map, to_pixels }: Turned, x: Tensor, y: Tensor) {
+        let params = LayoutParams { x_stride: x.stride, y_stride: y.stride, ..LayoutParams::new(map, self.plans.row_words()) };
+        match to_pixels {
+            true => self.push(PlanarToPixels { params, x, y }),
+            false => self.push(PixelsToPlanar { params, x, y }),
+        }
+    }
+
+    pub(super) fn turned_backward(&mut self, turned: Turned, dy: Value) -> Result<Value> {
+        let [channels, height, width] = turned.map;
+        let dx = match turned.to_pixels {
+            true => self.gradient(1, channels * height * width)?,
+            false => self.gradient(height * width, channels)?,
+        };
+        self.turn(Turned { to_pixels: !turned.to_pixels, ..turned }, dy.tensor, dx.tensor);
+        self.release(dy);
+        Ok(dx)
+    }
+
+    fn pool(&mut self, layer: usize, pool: &Pool2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+        let shape = self.network.shapes()?.swap_remove(layer);
+        let x = self.pixels(layer, x, &shape, trace)?;
+        let params = PoolParams::new(triple(&shape), pool.window, self.plans.row_words());
+        self.pooled(layer, (params, pool.kind), x, trace)
+    }
+
+    fn global_pool(&mut self, layer: usize, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+        let shape = self.network.shapes()?.swap_remove(layer);
+        let x = self.pixels(layer, x, &shape, trace)?;
+        let params = PoolParams::global(triple(&shape), self.plans.row_words());
+        self.pooled(layer, (params, PoolKind::Average), x, trace)
+    }
+
+    fn pooled(
+        &mut self,
+        layer: usize,
+        (params, kind): (PoolParams, PoolKind),
+        x: Value,
+        trace: &mut Vec<Trace>,
+    ) -> Result<Value> {
+        let y = self.value(&format!("activation.{layer}"), params.out[0] * params.out[1], x.columns)?;
+        let params = PoolParams { x_stride: x.tensor.stride, y_stride: y.tensor.stride, ..params };
+        let channels = x.columns;
+        let (x, y_tensor) = (x.tensor, y.tensor);
+        let (params, places) = match kind {
+            PoolKind::Max => {
+                let words = u64::from(self.plan.options.batch) * u64::from(y.pixels) * u64::from(self.row_quads(channels));
+                let places = self.tensor(&format!("places.{layer}"), words)?;
+                let params = PoolParams { places_stride: places.stride, ..params };
+                self.push(MaxPoolForward { params, x, y: y_tensor, places });
+                (params, Some(places))
+            }
+            PoolKind::Average => {
+                self.push(AveragePoolForward { params, x, y: y_tensor });
+                (params, None)
+            }
+        };
+        trace.push(Trace::Pooled(Pooled { params, channels, places }));
+        Ok(y)
+    }
+
+    pub(super) fn pooled_backward(&mut self, Pooled { params, channels, places }: Pooled, dy: Value) -> Result<Value> {
+        let dx = self.gradient(params.map[0] * params.map[1], channels)?;
+        let params = PoolParams { x_stride: dx.tensor.stride, y_stride: dy.tensor.stride, ..params };
+        match places {
+            Some(won) => self.push(MaxPoolBackward { params, dy: dy.tensor, won, dx: dx.tensor }),
+            None => self.push(AveragePoolBackward { params, dy: dy.tensor, dx: dx.tensor }),
+        }
+        self.release(dy);
+        Ok(dx)
+    }
+}
+
+/// Channels, height and width; of other shapes one channel-like axis after the other, as one map of a single row.
+fn triple(shape: &Shape) -> [u32; 3] {
+    match *shape.0.as_slice() {
+        [channels, height, width] => [channels, height, width],
+        _ => [shape.0[0], 1, shape.elements() / shape.0[0]],
     }
 }

@@ -65,7 +65,11 @@ pub(crate) fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u
     upload_weights(&executor, plan, 0, model)?;
     upload_data(&executor, plan, network, batch.inputs(), Some(batch.targets()))?;
     let key = rng::key(seed);
-    let sites = executor.plans().plans[plan].sites.iter().map(|site| site.step(network, key, [0, 0])).collect();
+    let sites = executor.plans().plans[plan]
+        .sites
+        .iter()
+        .map(|site| site.step(network, key, [0, 0], || batch.inputs().samples().to_vec()))
+        .collect();
     let member = MemberStep { key, optimizer: OptimizerStep::default(), sites };
     let submission = executor.submit(&[Work { plan, step: Step::new(batch.rows(), vec![member]) }])?;
     let snapshot = executor.wait(submission)?;

@@ -72,8 +72,11 @@ fn gradients(member: u32, rows: u32, units: u32) -> Vec<u32> {
     bits(values.zip([1.0, 1e-37, 1e30].into_iter().cycle()).map(|(v, scale)| v * scale))
 }
 
-fn forward(kind: Activation, units: u32) -> impl Fn([Tensor; 1]) -> ActivationForward {
-    move |[y]| ActivationForward { params: ActivationParams { y_stride: y.stride, ..ActivationParams::new(kind, units, 4) }, y }
+fn forward(kind: Activation, units: u32) -> impl Fn([Tensor; 2]) -> ActivationForward {
+    move |[x, y]| {
+        let params = ActivationParams { x_stride: x.stride, y_stride: y.stride, ..ActivationParams::new(kind, units, 4) };
+        ActivationForward { params, x, y }
+    }
 }
 
 fn backward(kind: Activation, units: u32) -> impl Fn([Tensor; 3]) -> ActivationBackward {
@@ -107,8 +110,9 @@ pub(super) fn activation_forward(case: &mut Case) {
     for kind in KINDS {
         for (rows, batch, units, members) in shapes() {
             let len = batch * units.next_multiple_of(4);
-            let y = Slot::own("y", len, |m| with_extremes(scaled("y", m, rows, units, 9.0), m, units));
-            case.check(&step(rows, members, &[]), [y], forward(kind, units));
+            let x = Slot::own("x", len, |m| with_extremes(scaled("x", m, rows, units, 9.0), m, units));
+            let y = Slot::out("y", len, rows * units.next_multiple_of(4));
+            case.check(&step(rows, members, &[]), [x, y], forward(kind, units));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Cases of the kernels of convolutions as products of matrices.
 
-use thinnet::kernels::unfold::{Fold, FoldQuads, MapLayout, Unfold, UnfoldParams, UnfoldQuads};
+use thinnet::kernels::unfold::{Fold, FoldQuads, MapStrides, Unfold, UnfoldParams, UnfoldQuads};
 use thinnet::memory::Tensor;
 use thinnet::network::Window;
 
@@ -39,8 +39,8 @@ fn columns(window: &Window, channels: u32) -> u32 {
 
 fn unfold_params((window, channels, map, places, [.., words]): &Shape, planar: bool, [x, u]: [Tensor; 2]) -> UnfoldParams {
     let layout = match planar {
-        true => MapLayout::planar((channels * map[0] * map[1]).next_multiple_of(*words), *map),
-        false => MapLayout::pixels(channels.next_multiple_of(*words), *map),
+        true => MapStrides::planar((channels * map[0] * map[1]).next_multiple_of(*words), *map),
+        false => MapStrides::pixels(channels.next_multiple_of(*words), *map),
     };
     let row = columns(window, *channels).next_multiple_of(*words) / 4;
     let params = UnfoldParams::unfold(window, *channels, *map, *places, layout, row);
