@@ -13,16 +13,21 @@ use crate::memory::{Memory, Tensor};
 use crate::step::{Section, Step};
 
 pub mod activation;
+pub mod batch_norm;
+pub mod batch_norm_statistics;
+pub mod columns;
 pub mod dense;
 pub mod draws;
 pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
+pub mod layer_norm;
 pub mod loss;
 pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
+pub mod norm_gradients;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
@@ -41,6 +46,11 @@ pub static ALL: &[&Entry] = &[
     &activation::ActivationForward::ENTRY,
     &activation::GeluBackward::ENTRY,
     &activation::GeluForward::ENTRY,
+    &batch_norm::BatchNormBackward::ENTRY,
+    &batch_norm::BatchNormForward::ENTRY,
+    &batch_norm_statistics::BatchNormFinish::ENTRY,
+    &batch_norm_statistics::BatchNormMoments::ENTRY,
+    &batch_norm_statistics::BatchNormStatistics::ENTRY,
     &dense::DenseForward::PLAIN,
     &dense::DenseForward::SHUFFLE,
     &dense::DenseForward::TILE,
@@ -69,10 +79,15 @@ pub static ALL: &[&Entry] = &[
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,
+    &layer_norm::LayerNormBackward::ENTRY,
+    &layer_norm::LayerNormForward::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
+    &norm_gradients::BatchNormGradients::ENTRY,
+    &norm_gradients::LayerNormGradients::ENTRY,
+    &norm_gradients::NormGradientsFinish::ENTRY,
     &optimizer::Adam::ENTRY,
     &optimizer::RmsProp::ENTRY,
     &optimizer::Sgd::ENTRY,

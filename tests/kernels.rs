@@ -15,12 +15,15 @@ use thinnet::step::Step;
 use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 
 mod activation;
+mod batch_norm;
 mod dense;
 mod draws;
 mod dropout;
 mod gaussian;
 mod gradients;
+mod layer_norm;
 mod loss;
+mod norm;
 mod optimizer;
 mod rows;
 mod targets;
@@ -47,6 +50,8 @@ macro_rules! cases {
 
 cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
+    batch_norm: batch_norm_statistics, batch_norm_finish, batch_norm_moments, batch_norm_forward, batch_norm_backward,
+        batch_norm_gradients, norm_gradients_finish;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
@@ -54,6 +59,7 @@ cases! {
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
+    layer_norm: layer_norm_forward, layer_norm_backward, layer_norm_gradients;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
