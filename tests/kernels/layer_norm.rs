@@ -1,5 +1,6 @@
 //! Cases of layer normalisation, forward and backward, and of the gradients of its weight and bias.
 
+use thinnet::kernels::MAX_GROUPS;
 use thinnet::kernels::layer_norm::{LayerNormBackward, LayerNormForward, LayerNormParams};
 use thinnet::kernels::norm_gradients::{LayerNormGradients, NormGradientsParams};
 use thinnet::memory::Tensor;
@@ -10,11 +11,15 @@ use crate::common::{numbers, step};
 
 const EPSILON: f32 = 1e-5;
 
-/// (valid rows, columns, members): rows of one column, of less than a quad for each invocation and of several.
+/// (valid rows, columns, members): rows of one column, of less than a quad for each invocation and of several; and more rows than
+/// a dispatch has workgroups in one dimension.
 fn sizes() -> Vec<(u32, u32, u32)> {
     let columns = [1, 2, 5, 31, 33, 67, 255, 256, 257, 1030];
     let one = columns.map(|columns| (7, columns, 1));
-    one.into_iter().chain(columns.map(|columns| (13, columns, 2))).chain([(0, 9, 1), (1, 9, 2), (2, 4099, 1)]).collect()
+    one.into_iter()
+        .chain(columns.map(|columns| (13, columns, 2)))
+        .chain([(0, 9, 1), (1, 9, 2), (2, 4099, 1), (MAX_GROUPS + 5, 3, 1)])
+        .collect()
 }
 
 fn room(rows: u32) -> u32 {

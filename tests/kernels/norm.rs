@@ -5,14 +5,16 @@ use thinnet::kernels::columns::Parts;
 use super::{Slot, bits, seed};
 use crate::common::{padded, padded_to};
 
-/// (valid rows, parts, columns, members): no row, one, parts that are empty or ragged, blocks of 1 to 16 quads and more than one.
+/// (valid rows, parts, columns, members): no row, one, parts that are empty or ragged, blocks of 1 to 16 quads and more
+/// than one; and the parts that a plan has for 3000 rows.
 pub(super) fn shapes() -> Vec<(u32, Parts, u32, u32)> {
     let columns = [1, 3, 5, 16, 31, 33, 67, 257];
     let rows = [(0, 1, 128), (1, 2, 31), (2, 1, 128), (31, 1, 128), (33, 3, 31), (62, 3, 31), (93, 3, 31), (257, 2, 129)];
     let one = rows.into_iter().zip(columns.into_iter().cycle().skip(5)).map(|(rows, columns)| (rows, columns, 1));
     let two = rows.into_iter().rev().zip(columns).map(|(rows, columns)| (rows, columns, 2));
     let shape = |((rows, count, part), columns, members)| (rows, Parts { count, rows: part }, columns, members);
-    one.chain(two).chain([((93, 3, 31), 7, 1), ((257, 2, 129), 5, 2)]).map(shape).collect()
+    let planned = (3000, Parts::new(3003, 9), 9, 2);
+    one.chain(two).chain([((93, 3, 31), 7, 1), ((257, 2, 129), 5, 2)]).map(shape).chain([planned]).collect()
 }
 
 /// Numbers of every kind by column (or, with `by_row`, by row): around 0, around 1e4, all the same, 0, close together far from 0,
