@@ -13,6 +13,9 @@ use crate::memory::{Memory, Tensor};
 use crate::step::{Section, Step};
 
 pub mod activation;
+pub mod batch_norm;
+pub mod batch_norm_statistics;
+pub mod columns;
 pub mod dense;
 pub mod division;
 pub mod draws;
@@ -21,12 +24,14 @@ pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
+pub mod layer_norm;
 pub mod layout;
 pub mod loss;
 pub mod map_dropout;
 pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
+pub mod norm_gradients;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
@@ -50,6 +55,11 @@ pub static ALL: &[&Entry] = &[
     &activation::ActivationForward::ENTRY,
     &activation::GeluBackward::ENTRY,
     &activation::GeluForward::ENTRY,
+    &batch_norm::BatchNormBackward::ENTRY,
+    &batch_norm::BatchNormForward::ENTRY,
+    &batch_norm_statistics::BatchNormFinish::ENTRY,
+    &batch_norm_statistics::BatchNormMoments::ENTRY,
+    &batch_norm_statistics::BatchNormStatistics::ENTRY,
     &dense::DenseForward::PLAIN,
     &dense::DenseForward::SHUFFLE,
     &dense::DenseForward::TILE,
@@ -84,12 +94,17 @@ pub static ALL: &[&Entry] = &[
     &gradients::GradientNorm::ENTRY,
     &layout::PixelsToPlanar::ENTRY,
     &layout::PlanarToPixels::ENTRY,
+    &layer_norm::LayerNormBackward::ENTRY,
+    &layer_norm::LayerNormForward::ENTRY,
     &loss::CrossEntropy::ENTRY,
     &loss::CrossEntropyForward::ENTRY,
     &map_dropout::MapDropoutBackward::ENTRY,
     &map_dropout::MapDropoutForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
+    &norm_gradients::BatchNormGradients::ENTRY,
+    &norm_gradients::LayerNormGradients::ENTRY,
+    &norm_gradients::NormGradientsFinish::ENTRY,
     &optimizer::Adam::ENTRY,
     &optimizer::RmsProp::ENTRY,
     &optimizer::Sgd::ENTRY,

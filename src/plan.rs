@@ -26,6 +26,7 @@ mod draws;
 mod forward;
 mod map_dropout;
 mod maps;
+mod norm;
 mod residual;
 mod thin;
 mod train;

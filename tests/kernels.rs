@@ -15,15 +15,19 @@ use thinnet::step::Step;
 use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 
 mod activation;
+mod batch_norm;
 mod dense;
 mod draws;
 mod drop_block;
 mod dropout;
 mod gaussian;
 mod gradients;
+mod layer_norm;
 mod layout;
 mod loss;
+mod loss;
 mod map_dropout;
+mod norm;
 mod optimizer;
 mod pool;
 mod residual;
@@ -53,6 +57,8 @@ macro_rules! cases {
 
 cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
+    batch_norm: batch_norm_statistics, batch_norm_finish, batch_norm_moments, batch_norm_forward, batch_norm_backward,
+        batch_norm_gradients, norm_gradients_finish;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
@@ -62,6 +68,7 @@ cases! {
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     layout: planar_to_pixels, pixels_to_planar;
+    layer_norm: layer_norm_forward, layer_norm_backward, layer_norm_gradients;
     loss: cross_entropy, cross_entropy_forward, metrics;
     map_dropout: map_dropout_forward, map_dropout_backward;
     optimizer: sgd, adam, rmsprop;

@@ -123,6 +123,16 @@ pub(super) fn forward_error(kind: u32, x: f32) -> f64 {
     }
 }
 
+/// f(z) and its error, where z is off by `error`: the twin rounds z as well, and no activation is steeper than SELU below 0.
+pub(super) fn after(kind: u32, (z, error): (f64, f64)) -> (f64, f64) {
+    if kind == 0 {
+        return (z, error);
+    }
+    let error = error + EPS * z.abs();
+    let near = [z - error, z, z + error].map(|z| forward_error(kind, z as f32));
+    (f64::from(forward(kind, z as f32)), 1.76 * error + near.into_iter().fold(0.0, f64::max))
+}
+
 /// The gradient and its error: at most four roundings, and of the three numbers that dy multiplies or makes any may be flushed.
 pub(super) fn backward(kind: u32, y: f32, dy: f32) -> (f64, f64) {
     let (y, dy) = (f64::from(y), f64::from(dy));

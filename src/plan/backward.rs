@@ -50,7 +50,7 @@ impl Builder<'_> {
             }
             Trace::Dropout { .. } => true,
             Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
-            Trace::Convolution(_) | Trace::Residual(_) => false,
+            Trace::Convolution(_) | Trace::Residual(_) | Trace::Norm(_) => false,
         };
         whole && trace.iter().all(fits)
     }
@@ -114,6 +114,10 @@ impl Builder<'_> {
                 Trace::Turned(turned) => Some(self.turned_backward(turned, dy)?),
                 Trace::Activation(activation, y) => Some(self.activation_backward(activation, dy, y)?),
                 Trace::MapDropout(ref dropout) => Some(self.map_dropout_backward(dropout, dy)?),
+                Trace::Norm(ref norm) => {
+                    let dy = self.activation_backward(norm.activation, dy, norm.y)?;
+                    self.norm_backward(norm, dy, wanted)?
+                }
                 Trace::Residual(ref residual) => self.residual_backward(residual, dy, wanted)?,
             };
             match dx {

@@ -3,6 +3,7 @@
 use super::build::{Builder, Linear, Value};
 use super::map_dropout::MapDropout;
 use super::maps::{Convolution, Pooled, Turned};
+use super::norm::Norm;
 use super::residual::Residual;
 use super::{Mode, PlannedSite};
 use crate::Result;
@@ -49,13 +50,14 @@ pub(super) enum Trace {
     /// Dropout of maps.
     MapDropout(MapDropout),
     Residual(Residual),
+    Norm(Norm),
 }
 
 impl Trace {
     /// Whether it has weights.
     pub(super) fn is_trained(&self) -> bool {
         match self {
-            Trace::Dense { .. } | Trace::Convolution(_) => true,
+            Trace::Dense { .. } | Trace::Convolution(_) | Trace::Norm(_) => true,
             Trace::Residual(residual) => residual.branch.iter().chain(&residual.skip).any(Trace::is_trained),
             Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => false,
         }
@@ -198,6 +200,17 @@ impl<'a> Builder<'a> {
                     let (stored, y) = self.dense_forward(linear, dense.activation, epilogue)?;
                     trace.push(Trace::Dense { linear, y: stored, activation: dense.activation, epilogue });
                     x = Value { tensor: y, pixels: 1, columns: linear.outputs };
+                }
+                Piece::Layer(layer, Layer::BatchNorm(norm)) => {
+                    // The activation behind it, but GELU, whose derivative needs its input.
+                    let activation = match *rest {
+                        [Piece::Layer(_, &Layer::Activation(activation)), ..] if activation != Activation::Gelu => {
+                            rest = &rest[1..];
+                            activation
+                        }
+                        _ => Activation::Identity,
+                    };
+                    x = self.batch_norm(layer, norm, activation, x, &mut trace)?;
                 }
                 Piece::Layer(layer, kind) => x = self.layer(layer, kind, x, &mut trace)?,
             }

@@ -22,7 +22,7 @@ impl Builder<'_> {
         let layer = self.plan.sites[index].layer;
         let shape = self.network.shapes()?.swap_remove(layer);
         let x = match self.unit(index) {
-            Unit::Block(_) => self.pixels(layer, x, &shape, trace)?,
+            Unit::Block(_) => self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?,
             _ => x,
         };
         let dropout = MapDropout { index, shape, pixels: x.pixels, columns: x.columns };

@@ -43,7 +43,8 @@ impl<'a> Builder<'a> {
             }
             Layer::Activation(activation) => self.activation(layer, *activation, x, trace),
             Layer::Residual(residual) => self.residual(layer, residual, x, trace),
-            other => todo!("{}", other.name()),
+            Layer::LayerNorm(norm) => self.layer_norm(layer, norm, x, trace),
+            Layer::Dense(_) | Layer::Dropout(_) | Layer::BatchNorm(_) => unreachable!("{} has pieces of its own", kind.name()),
         }
     }
 
@@ -134,13 +135,13 @@ pub(super) struct Pooled {
 
 impl Builder<'_> {
     /// A row for each pixel, of maps of a shape.
-    pub(super) fn pixels(&mut self, layer: usize, x: Value, shape: &Shape, trace: &mut Vec<Trace>) -> Result<Value> {
+    pub(super) fn pixels(&mut self, name: &str, x: Value, shape: &Shape, trace: &mut Vec<Trace>) -> Result<Value> {
         let map = triple(shape);
         if x.pixels == map[1] * map[2] {
             return Ok(x);
         }
         let turned = Turned { map, to_pixels: true };
-        let y = self.value(&format!("pixels.{layer}"), map[1] * map[2], map[0])?;
+        let y = self.value(name, map[1] * map[2], map[0])?;
         self.turn(turned, x.tensor, y.tensor);
         trace.push(Trace::Turned(turned));
         Ok(y)
@@ -179,14 +180,14 @@ impl Builder<'_> {
 
     fn pool(&mut self, layer: usize, pool: &Pool2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
         let shape = self.network.shapes()?.swap_remove(layer);
-        let x = self.pixels(layer, x, &shape, trace)?;
+        let x = self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?;
         let params = PoolParams::new(triple(&shape), pool.window, self.plans.row_words());
         self.pooled(layer, (params, pool.kind), x, trace)
     }
 
     fn global_pool(&mut self, layer: usize, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
         let shape = self.network.shapes()?.swap_remove(layer);
-        let x = self.pixels(layer, x, &shape, trace)?;
+        let x = self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?;
         let params = PoolParams::global(triple(&shape), self.plans.row_words());
         self.pooled(layer, (params, PoolKind::Average), x, trace)
     }

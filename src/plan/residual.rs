@@ -39,13 +39,14 @@ impl<'a> Builder<'a> {
         let numbers = numbered(&residual.branch, layer + 1);
         let skip_first = layer + 1 + numbers.iter().map(|(_, layer)| count(layer)).sum::<usize>();
         // A block that needs maps in one layout in both ways takes them so.
-        let x = if shapes[layer].0.len() == 3 { self.pixels(layer, x, &shapes[layer], trace)? } else { x };
+        let x = if shapes[layer].0.len() == 3 { self.pixels(&format!("pixels.{layer}"), x, &shapes[layer], trace)? } else { x };
         let dropped = self.dropped_path(residual, &numbers)?;
         let layers = &residual.branch[..residual.branch.len() - usize::from(dropped.is_some())];
         let path = match dropped {
             Some(number) => Some(self.begin_path(number)?),
             None => None,
         };
+        let behind = format!("pixels.behind.{layer}");
         let (skip, mut skip_trace) = self.layers(&residual.skip, skip_first, x)?;
         let outer = (self.path, self.samples);
         let branch_x = match path {
@@ -54,10 +55,10 @@ impl<'a> Builder<'a> {
         };
         let (mut branch, mut branch_trace) = self.layers(layers, layer + 1, branch_x)?;
         if branch.pixels < skip.pixels {
-            branch = self.pixels(layer, branch, &as_map(skip), &mut branch_trace)?;
+            branch = self.pixels(&behind, branch, &as_map(skip), &mut branch_trace)?;
         }
         (self.path, self.samples) = outer;
-        let skip = if skip.pixels < branch.pixels { self.pixels(layer, skip, &as_map(branch), &mut skip_trace)? } else { skip };
+        let skip = if skip.pixels < branch.pixels { self.pixels(&behind, skip, &as_map(branch), &mut skip_trace)? } else { skip };
         let y = self.value(&format!("activation.{layer}"), skip.pixels, skip.columns)?;
         self.add(path, true, (skip, branch), y);
         let (input, output) = ((x.pixels, x.columns), (y.pixels, y.columns));
