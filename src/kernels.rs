@@ -20,6 +20,7 @@ pub mod dropout;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
+pub mod grouped;
 pub mod layout;
 pub mod loss;
 pub mod matmul;
@@ -74,6 +75,9 @@ pub static ALL: &[&Entry] = &[
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,
+    &grouped::GroupedBackwardInput::ENTRY,
+    &grouped::GroupedBackwardWeight::ENTRY,
+    &grouped::GroupedForward::ENTRY,
     &layout::PixelsToPlanar::ENTRY,
     &layout::PlanarToPixels::ENTRY,
     &loss::CrossEntropy::ENTRY,

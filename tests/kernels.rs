@@ -20,6 +20,7 @@ mod draws;
 mod dropout;
 mod gaussian;
 mod gradients;
+mod grouped;
 mod layout;
 mod loss;
 mod optimizer;
@@ -57,6 +58,7 @@ cases! {
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
+    grouped: grouped_forward, grouped_backward_input, grouped_backward_weight;
     layout: planar_to_pixels, pixels_to_planar;
     loss: cross_entropy, cross_entropy_forward, metrics;
     optimizer: sgd, adam, rmsprop;
