@@ -3,13 +3,13 @@
 //   planar_to_pixels:  y[(n H + y) W + x, c] = x[n, (c H + y) W + x]
 //   pixels_to_planar:  y[n, (c H + y) W + x] = x[(n H + y) W + x, c]
 //
-// planar: [batch, C H W], one row a sample; pixels: [batch H W, C], one row a pixel. The rows of both are padded with zeros to whole
-// quads and lie planar_row and pixel_row quads apart. Only the maps of the step.rows valid samples are read and written.
+// planar: [batch, C H W], one row a sample; pixels: [batch H W, C], one row a pixel. The rows of both are padded with zeros to
+// whole quads and lie planar_row and pixel_row quads apart. Only the maps of the step.rows valid samples are read and written.
 // The elements are moved as words, so that every bit of a number survives.
 //
-// ALIGNED, a constant put in front of the module, is 1 where H W is a multiple of 4: then a quad of a planar row is of one channel.
-// Dispatch: one invocation per block of 4 channels by 4 pixels; for pixels_to_planar without alignment, where a quad that is written
-// may be of two channels or more, one per quad of a planar row. z is the member.
+// ALIGNED, a constant put in front of the module, is 1 where H W is a multiple of 4: then a quad of a planar row is of one
+// channel. Dispatch: one invocation per block of 4 channels by 4 pixels; for pixels_to_planar without alignment, where a quad
+// that is written may be of two channels or more, one per quad of a planar row. z is the member.
 
 struct Params {
     channels: u32,

@@ -1,18 +1,18 @@
 // Pooling of feature maps, each channel by itself; x: [batch H W, C], one row a pixel, y: [batch OH OW, C].
 //
-//   max_pool_forward:       y = the largest x of the window, the first of several in row-major order; a NaN is the largest (the last of
-//                           several), padding never is. places: which of the window's elements it was, row-major, four bytes a word,
-//                           one word per quad of y
+//   max_pool_forward:       y = the largest x of the window, the first of several in row-major order; a NaN is the largest (the
+//                           last of several), padding never is. places: which of the window's elements it was, row-major, four
+//                           bytes a word, one word per quad of y
 //   max_pool_backward:      dx = sum of dy over the windows whose largest element is this pixel, in row-major order
 //   average_pool_forward:   y = sum of x over the window / its area, padding (0) included: PyTorch's default
 //   average_pool_backward:  dx = sum of dy over the windows that hold this pixel / their area
 //
-// Rows are padded with zeros to whole quads and lie x_row and y_row quads apart; those of places are by_quads.divisor words and lie one
-// behind the other. Only the maps of the step.rows valid samples are read and written.
+// Rows are padded with zeros to whole quads and lie x_row and y_row quads apart; those of places are by_quads.divisor words and
+// lie one behind the other. Only the maps of the step.rows valid samples are read and written.
 // Select, don't multiply: of a window that another pixel won, not even a NaN comes back.
 //
-// Constants put in front of the module: TOUCHING is 1 where the stride is the kernel's extent and there is no padding, so that no two
-// windows share a pixel; SQUARE is the extent of a kernel of 2 x 2 or 3 x 3, whose loops are then unrolled, else 0.
+// Constants put in front of the module: TOUCHING is 1 where the stride is the kernel's extent and there is no padding, so that no
+// two windows share a pixel; SQUARE is the extent of a kernel of 2 x 2 or 3 x 3, whose loops are then unrolled, else 0.
 // Dispatch: one invocation per quad of y; backward without TOUCHING per quad of dx. z is the member.
 
 struct Params {

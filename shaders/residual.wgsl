@@ -11,9 +11,9 @@
 //   backward   the gradient of the branch's output by path_gather from dy, scale; dx by path_add from dy and the branch's dx, 1
 //
 // position_rows: for each sample of the batch its place among the kept ones, or DROPPED; by member, in the step table.
-// Matrices: [rows, columns], rows padded with zeros to whole quads, a_row, b_row and y_row quads apart. add takes step.rows rows; of
-// the others each of the step.rows samples has `pixels` rows, and the matrix of the branch is compact: without those of dropped samples.
-// Select, don't multiply: the branch of a dropped sample is not read, not even a NaN.
+// Matrices: [rows, columns], rows padded with zeros to whole quads, a_row, b_row and y_row quads apart. add takes step.rows rows;
+// of the others each of the step.rows samples has `pixels` rows, and the matrix of the branch is compact: without those of
+// dropped samples. Select, don't multiply: the branch of a dropped sample is not read, not even a NaN.
 // Dispatch: one invocation per quad of the whole matrices; z is the member.
 
 struct Params {

@@ -25,6 +25,7 @@ pub mod gather;
 pub mod gaussian;
 pub mod gradients;
 pub mod layer_norm;
+pub mod grouped;
 pub mod layout;
 pub mod loss;
 pub mod map_dropout;
@@ -92,6 +93,9 @@ pub static ALL: &[&Entry] = &[
     &gradients::AccumulateGradients::ENTRY,
     &gradients::ClipGradient::ENTRY,
     &gradients::GradientNorm::ENTRY,
+    &grouped::GroupedBackwardInput::ENTRY,
+    &grouped::GroupedBackwardWeight::ENTRY,
+    &grouped::GroupedForward::ENTRY,
     &layout::PixelsToPlanar::ENTRY,
     &layout::PlanarToPixels::ENTRY,
     &layer_norm::LayerNormBackward::ENTRY,

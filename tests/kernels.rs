@@ -23,6 +23,7 @@ mod dropout;
 mod gaussian;
 mod gradients;
 mod layer_norm;
+mod grouped;
 mod layout;
 mod loss;
 mod loss;
@@ -67,6 +68,7 @@ cases! {
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
+    grouped: grouped_forward, grouped_backward_input, grouped_backward_weight;
     layout: planar_to_pixels, pixels_to_planar;
     layer_norm: layer_norm_forward, layer_norm_backward, layer_norm_gradients;
     loss: cross_entropy, cross_entropy_forward, metrics;

@@ -1,5 +1,5 @@
-// Division by a number that all invocations divide by; needs lib/mul_high.wgsl. Software adapters divide integers lane by lane, so it
-// is a product. The host side is src/kernels/division.rs.
+// Division by a number that all invocations divide by; needs lib/mul_high.wgsl. Software adapters divide integers lane by lane,
+// so it is a product. The host side is src/kernels/division.rs.
 
 struct Division {
     divisor: u32,

@@ -31,7 +31,8 @@ impl PoolParams {
     /// A window over maps `[channels, height, width]`, rows padded to `row_words`, without strides.
     ///
     /// # Panics
-    /// On a window that does not fit the map, or whose padding leaves room for one without a pixel: a checked network has neither.
+    /// On a window that does not fit the map, or whose padding leaves room for one without a pixel: a checked network has
+    /// neither.
     pub fn new([channels, height, width]: [u32; 3], window: Window, row_words: u32) -> Self {
         let Window { kernel, stride, padding, dilation } = window;
         let map = [height, width];

@@ -1,5 +1,5 @@
-//! `shaders/residual.wgsl`: the sum of branch and skip of a residual block, and blocks whose branch runs only for the samples that keep
-//! it (stochastic depth: Huang et al., ECCV 2016).
+//! `shaders/residual.wgsl`: the sum of branch and skip of a residual block, and blocks whose branch runs only for the samples
+//! that keep it (stochastic depth: Huang et al., ECCV 2016).
 
 use super::division::Division;
 use super::sums::{Number, Sum, bounds, store};
@@ -24,8 +24,8 @@ params! {
 }
 
 impl ResidualParams {
-    /// Rows of `columns`, padded to `row_words`, without strides; for the kernels of paths, `pixels` of them for each of the `samples`
-    /// that a batch has room for.
+    /// Rows of `columns`, padded to `row_words`, without strides; for the kernels of paths, `pixels` of them for each of the
+    /// `samples` that a batch has room for.
     pub fn new(columns: u32, row_words: u32, pixels: u32, samples: u32) -> Self {
         let row = columns.next_multiple_of(row_words) / 4;
         Self {

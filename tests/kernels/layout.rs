@@ -5,8 +5,8 @@ use thinnet::kernels::layout::{LayoutParams, PixelsToPlanar, PlanarToPixels};
 use super::{Case, Slot, on_device, seed};
 use crate::common::{POISON, padded_to, step};
 
-/// `[rows, columns]` random numbers in (-1, 1) in a tensor for `batch` rows. The rest of the last quad in use is 0, and the quads up to
-/// the next row are poison: no kernel may rely on them.
+/// `[rows, columns]` random numbers in (-1, 1) in a tensor for `batch` rows. The rest of the last quad in use is 0, and the quads
+/// up to the next row are poison: no kernel may rely on them.
 pub(super) fn matrix(name: &'static str, batch: u32, rows: u32, columns: u32, row_words: u32) -> Slot<'static> {
     let row = columns.next_multiple_of(row_words);
     Slot::own(name, batch * row, move |m| apart(padded_to(row_words, rows, columns, seed(name, m)), columns, row))

@@ -42,8 +42,8 @@ struct Paths {
     row_words: u32,
 }
 
-/// Some, all and none of the samples; those past the valid ones are in no list. Members keep as many as their lists have room for, or
-/// fewer.
+/// Some, all and none of the samples; those past the valid ones are in no list. Members keep as many as their lists have room
+/// for, or fewer.
 fn paths() -> Vec<Paths> {
     let lists = [
         (5, 5, [vec![0, 2, 3], vec![1, 4, DROPPED]]),
