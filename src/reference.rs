@@ -14,13 +14,13 @@
 //! residual  y = skip(x) + branch(x);   dx = the sum of both ways
 //! ```
 //!
-//! A branch that ends in path dropout is computed for the rows that keep it, and for no others: batch norms inside see those rows only,
-//! sites inside those rows' samples. Batch norm takes the statistics of the rows where masks are drawn (training), the running ones in
-//! evaluation.
+//! A branch that ends in path dropout is computed for the rows that keep it, and for no others: batch norms inside see those rows
+//! only, sites inside those rows' samples. Batch norm takes the statistics of the rows where masks are drawn (training), the
+//! running ones in evaluation.
 //!
-//! The masks are in `reference/masks.rs`, convolutions and pools in `reference/maps.rs`, normalisation in `reference/norm.rs`, the losses in `reference/loss.rs`, the
-//! optimizers in `reference/optimizer.rs`. Matrices and maps `[C, H, W]` are row-major. Weights and gradients are one vector per tensor
-//! in the order of [`Network::parameters`]; running statistics have gradient 0.
+//! The masks are in `reference/masks.rs`, convolutions and pools in `reference/maps.rs`, normalisation in `reference/norm.rs`,
+//! the losses in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices and maps `[C, H, W]` are row-major.
+//! Weights and gradients are one vector per tensor in the order of [`Network::parameters`]; running statistics have gradient 0.
 
 use crate::network::Network;
 #[cfg(doc)]
@@ -79,8 +79,8 @@ fn nodes<'a>(network: &'a Network, weights: &[Vec<f64>], inputs: &[f64], masks: 
     Ok(nodes)
 }
 
-/// The output of every layer of [`Network::layers`], each `[rows, elements]`, dense layers and convolutions after their activation, of
-/// a residual block the sum; `inputs` is `[rows, elements]`.
+/// The output of every layer of [`Network::layers`], each `[rows, elements]`, dense layers and convolutions after their
+/// activation, of a residual block the sum; `inputs` is `[rows, elements]`.
 ///
 /// # Errors
 /// A network that does not fit together; weights, inputs or sample numbers of another length than it needs; no row.
@@ -113,8 +113,8 @@ pub fn backward(
     Ok((gradients, dx))
 }
 
-/// The running statistics after a training step on these rows: the new values of the tensors that are not trained, in the order of
-/// [`Network::parameters`]. In evaluation ([`Masks::None`]) they stay as they are.
+/// The running statistics after a training step on these rows: the new values of the tensors that are not trained, in the order
+/// of [`Network::parameters`]. In evaluation ([`Masks::None`]) they stay as they are.
 ///
 /// # Errors
 /// As [`forward`].
@@ -124,9 +124,9 @@ pub fn running_statistics(network: &Network, weights: &[Vec<f64>], inputs: &[f64
     Ok(layers::running_statistics(&nodes, &done, weights))
 }
 
-/// How far this pass stays away from places where the output has no derivative: the least argument of a rectifier (ReLU, leaky ReLU,
-/// SELU) by magnitude, and the least distance between the largest pixel under a max pool's window and the next. Infinite where there
-/// are none. Finite differences, and roundings, mean something well below this only.
+/// How far this pass stays away from places where the output has no derivative: the least argument of a rectifier (ReLU, leaky
+/// ReLU, SELU) by magnitude, and the least distance between the largest pixel under a max pool's window and the next. Infinite
+/// where there are none. Steps of finite differences, and roundings, have to stay far below it.
 ///
 /// # Errors
 /// As [`forward`].

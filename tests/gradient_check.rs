@@ -11,11 +11,12 @@ fn every_layer_and_every_variant_has_the_right_gradients() {
     println!("{table}");
     assert_eq!(table.0.len(), cases().len());
     assert!(table.0.iter().all(|row| row.passed()), "{table}");
+    assert!(table.0.iter().filter(|row| row.device.is_some()).count() >= 13, "the device has run too few cases");
 }
 
-/// The bound must not admit the masks of another seed, nor a weight that is off by 1 %.
+/// The bound must not admit the masks of another seed, nor weights that are off by 1 %.
 #[test]
-fn wrong_masks_and_wrong_weights_are_far_outside_the_bound() {
+fn wrong_masks_and_weights_are_far_outside_the_bound() {
     for case in cases() {
         let right = Numbers::new(&case, 2).unwrap();
         let exact = right.gradients().unwrap();
@@ -24,11 +25,10 @@ fn wrong_masks_and_wrong_weights_are_far_outside_the_bound() {
         let others = (1..=20).map(|seed| Numbers { seed: right.seed + seed, ..right.clone() }.gradients().unwrap());
         let masks = others.map(|wrong| right.bounds(&wrong).unwrap()).fold(0.0, f64::max);
         let mut weights = right.model.weights().to_vec();
-        let largest = weights[0].iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
-        *largest *= 1.01;
+        weights[0].iter_mut().for_each(|weight| *weight *= 1.01);
         let moved = Numbers { model: Model::new(case.network.clone(), weights).unwrap(), ..right.clone() };
         let weight = right.bounds(&moved.gradients().unwrap()).unwrap();
-        println!("{}: masks {masks:.0} bounds, weight {weight:.1} bounds", case.name);
+        println!("{}: masks {masks:.0} bounds, weights {weight:.1} bounds", case.name);
         let drops = case.network != case.network.without_dropout();
         assert!(weight > 5.0 && (masks > 100.0) == drops, "{}: masks {masks}, weight {weight}", case.name);
     }

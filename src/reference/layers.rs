@@ -276,8 +276,8 @@ pub(super) fn running_statistics(nodes: &[Node], done: &[Done], weights: &[Vec<f
     found
 }
 
-/// The least distance of an activation's argument from its kink, and of the largest pixel of a window from the next one. Exact zeros
-/// and ties come from what is dropped or rectified before, which stays so.
+/// The least distance of an activation's argument from its kink, and of the largest pixel of a window from the next one. Exact
+/// zeros and ties come from what is dropped or rectified before, which stays so.
 pub(super) fn kink_distance(nodes: &[Node], done: &[Done]) -> f64 {
     let kink = |activation: Activation, z: &[f64]| match has_kink(activation) {
         true => z.iter().map(|z| z.abs()).filter(|&z| z != 0.0).fold(f64::INFINITY, f64::min),

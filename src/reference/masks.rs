@@ -1,7 +1,7 @@
 //! The factor of every element at a dropout site, from the words of the mask contract.
 //!
 //! ```text
-//! word      stream 0 at (site, pass, sample of the row, unit); where a batch shares the mask, stream 6 at (site, update, 0, unit)
+//! word      stream 0 at (site, pass, sample of the row, unit); where a batch shares it, stream 6 at (site, update, 0, unit)
 //! unit      of element (c, y, x): the sum over the axes of index * stride, the stride of a shared axis being 0
 //! kept      word < T;   blocks: no seed, word >= T, whose square covers the element;   units: the k smallest (word, unit)
 //! factor    f32(2^32 / T), of blocks f32(1 / rate(T)), of units f32(n / k), of vanilla dropout 1

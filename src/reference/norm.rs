@@ -56,7 +56,7 @@ pub(super) fn forward(
     (sets, places): (usize, Vec<(usize, usize)>),
     x: &[f64],
 ) -> (Vec<f64>, Normal) {
-    let (of_x, n) = (running.is_none(), if sets == 0 { 0 } else { x.len() / sets });
+    let (of_x, n) = (running.is_none(), x.len().checked_div(sets).unwrap_or(0));
     let statistics = running.unwrap_or_else(|| statistics(sets, &places, x));
     let normalised = |(&(set, _), x): (&(usize, usize), &f64)| {
         let (mean, variance): (f64, f64) = statistics[set];
@@ -87,8 +87,8 @@ pub(super) fn backward(normal: &Normal, weight: &[f64], dy: &[f64]) -> (Vec<f64>
     (dweight, dbias, dx)
 }
 
-/// The running means and variances after a batch, [`BatchNorm`]'s formulas: without rows they stay, with one number for each channel
-/// the variance does.
+/// The running means and variances after a batch, [`BatchNorm`]'s formulas: without rows they stay, with one number for each
+/// channel the variance does.
 pub(super) fn followed(norm: &BatchNorm, normal: &Normal, mean: &[f64], variance: &[f64]) -> [Vec<f64>; 2] {
     let (mut mean, mut variance) = (mean.to_vec(), variance.to_vec());
     if normal.of_x && normal.n > 0 {

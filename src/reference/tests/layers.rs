@@ -1,4 +1,4 @@
-//! Every layer and every dropout variant: finite differences with random upstream gradients, batch norm's statistics, dropped paths.
+//! Every layer and every dropout variant: finite differences with random upstream gradients, running statistics, dropped paths.
 
 use super::*;
 use crate::gradient_check::{Case, Numbers, cases};
@@ -153,7 +153,7 @@ fn dropped_path(mode: fn(Dropout) -> Dropout) -> (Network, Network) {
     (network(with), network(branch))
 }
 
-/// What a residual block with a dropped path gives is the skip, plus the scaled branch of a network that has only the rows that pass.
+/// A residual block with a dropped path gives the skip, plus the scaled branch of a network that has only the rows that pass.
 #[test]
 fn a_dropped_path_is_not_computed() {
     let (network, alone) = dropped_path(|path| path);

@@ -6,7 +6,8 @@
 //! import torch
 //! from torch.nn import functional as F
 //! torch.set_default_dtype(torch.float64)
-//! def ints(*shape, a, m): return ((torch.arange(torch.Size(shape).numel()) * a % m - m // 2) / 1.0).reshape(shape)
+//! def ints(*shape, a, m):
+//!     return ((torch.arange(torch.Size(shape).numel()) * a % m - m // 2) / 1.0).reshape(shape)
 //! def run(name, f, x, *p):
 //!     x, *p = [t.clone().requires_grad_() for t in (x, *p)]
 //!     y = f(x, *p)
@@ -14,7 +15,8 @@
 //!     print(name, [t.flatten().tolist() for t in (y, x.grad, *[t.grad for t in p])])
 //! run('CONV', lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2),
 //!     ints(1, 2, 4, 5, a=7, m=11), ints(4, 1, 3, 2, a=5, m=7), ints(4, a=3, m=5))
-//! run('FULL', lambda x, w, b: F.conv2d(x, w, b, stride=2, padding=1), ints(2, 2, 3, 3, a=7, m=11), ints(3, 2, 2, 2, a=5, m=7), ints(3, a=3, m=5))
+//! run('FULL', lambda x, w, b: F.conv2d(x, w, b, stride=2, padding=1),
+//!     ints(2, 2, 3, 3, a=7, m=11), ints(3, 2, 2, 2, a=5, m=7), ints(3, a=3, m=5))
 //! p = ints(1, 1, 3, 5, a=4, m=16)
 //! run('MAX', lambda x: F.max_pool2d(x, (2, 3), (1, 2), (1, 1)), p)
 //! run('AVERAGE', lambda x: F.avg_pool2d(x, (2, 3), (1, 2), (1, 1)), p)
