@@ -9,13 +9,13 @@ use thinnet::rng::Stream;
 use crate::host::{Host, shape, site};
 
 /// Bound of every test in standard deviations: 5.7e-7 on both sides together.
-const SIGMAS: f64 = 5.0;
+pub(crate) const SIGMAS: f64 = 5.0;
 
 /// `units` of every row.
 const UNITS: u32 = 1024;
 
 /// How many standard deviations the share of ones is from `share`, for independent words.
-fn deviation(ones: u64, n: usize, share: f64) -> f64 {
+pub(crate) fn deviation(ones: u64, n: usize, share: f64) -> f64 {
     (ones as f64 - n as f64 * share) / (n as f64 * share * (1.0 - share)).sqrt()
 }
 
@@ -25,7 +25,7 @@ fn ones(mask: &[u32]) -> u64 {
 
 /// How far the number of units on which two masks agree is from that of independent masks, k^2 + (1 - k)^2 of them. For
 /// pairs that share no unit, of which the agreements are independent.
-fn agreement(a: &[u32], b: &[u32], keep_prob: f64) -> f64 {
+pub(crate) fn agreement(a: &[u32], b: &[u32], keep_prob: f64) -> f64 {
     assert_eq!(a.len(), b.len());
     let equal = a.iter().zip(b).filter(|(a, b)| a == b).count() as u64;
     deviation(equal, a.len(), keep_prob * keep_prob + (1.0 - keep_prob) * (1.0 - keep_prob))

@@ -31,6 +31,9 @@ mod dropout;
 /// Masks as random variables: rate, mean, independence, each test with its false-alarm rate and its power.
 mod mask_statistics;
 
+/// Masks of feature maps: every unit and DropBlock against the contract unit by unit, and as random variables.
+mod maps;
+
 /// The order of the rows: known orders, permutations, statistics.
 mod shuffle;
 

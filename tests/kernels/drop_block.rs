@@ -7,7 +7,7 @@ use thinnet::rng::Stream;
 use super::draws::{draws, rules, with_rule};
 use super::dropout::{SITE, rates};
 use super::{Case, Slot, seed};
-use crate::common::words;
+use crate::common::{padded_to, words};
 
 /// Channels, height, width, and the size of the squares.
 const MAPS: [([u32; 3], u32); 10] = [
@@ -68,16 +68,29 @@ pub(super) fn drop_block_columns(case: &mut Case) {
     }
 }
 
-/// Bits, input and output of a batch of maps.
+/// Bits, input and output of a batch of maps. What is dropped is no number.
 fn slots(
     [input, output]: [&'static str; 2],
     map: ([u32; 3], u32),
     rows: u32,
     padded: [u32; 2],
 ) -> ([Slot<'static>; 3], DropBlockParams) {
-    let (of_map, pixels, batch) = (params(map, padded), map.0[1] * map.0[2], rows + 2);
-    let x = Slot::rows(input, batch * pixels, rows * pixels, map.0[0], padded[0]);
-    let y = Slot::out_rows(output, batch * pixels, rows * pixels, map.0[0], padded[1]);
+    let (of_map, [channels, height, width], batch) = (params(map, padded), map.0, rows + 2);
+    let (pixels, row_words, of_row) = (height * width, channels.next_multiple_of(padded[0]), 4 * of_map.channel_quads);
+    let values = move |m: u32| {
+        let bits = words((rows * of_map.bits()) as usize, seed("covered", m));
+        let mut values = padded_to(padded[0], rows * pixels, channels, seed(input, m));
+        for (pixel, row) in (0..).zip(values.chunks_mut(row_words as usize)) {
+            for (channel, value) in (0..channels).zip(row) {
+                let (y, x) = (pixel / width, pixel % width);
+                let word = bits[((y * of_map.words + x / 32) * of_row + channel) as usize];
+                *value = if word >> (x % 32) & 1 == 1 { f32::NAN.to_bits() } else { *value };
+            }
+        }
+        values
+    };
+    let x = Slot::own(input, batch * pixels * row_words, values);
+    let y = Slot::out_rows(output, batch * pixels, rows * pixels, channels, padded[1]);
     ([bits("covered", &of_map, rows, batch), x, y], of_map)
 }
 

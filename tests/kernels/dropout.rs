@@ -3,7 +3,7 @@
 use thinnet::KeepProb;
 use thinnet::kernels::dropout::{DropoutBackward, DropoutForward, DropoutMask, DropoutMaskRagged, DropoutParams, DropoutRagged};
 use thinnet::kernels::{Kernel, WORKGROUP};
-use thinnet::mask_rule::SiteMask;
+use thinnet::mask_rule::{MaskRule, SiteMask};
 use thinnet::memory::Tensor;
 use thinnet::rng::{self, Coordinates, Stream};
 use thinnet::step::{SiteStep, Step};
@@ -48,6 +48,7 @@ struct Site {
     first_sample: Option<u32>,
     /// Where the rows begin in the mask, in quads of units.
     first_quad: u32,
+    rule: MaskRule,
 }
 
 impl Site {
@@ -55,12 +56,13 @@ impl Site {
         let keeps = [vec![0.0], vec![1.0], vec![0.5, 0.8], vec![0.8, 1.0, 0.0]];
         let sizes = units.into_iter().flat_map(|units| [1, 31, 33].map(|rows| (rows, units)));
         sizes.zip((0..).cycle()).flat_map(move |((rows, units), i)| {
-            // Every shape with two of the four sets of rates, listed and counted.
-            let site = |which: usize, first_sample, first_quad| {
+            // Every shape with two of the four sets of rates, listed and counted, and with a third where the rows share a mask.
+            let site = |which: usize, first_sample, first_quad, rule| {
                 let keeps = keeps[which % 4].clone();
-                Site { rows, batch: rows + keeps.len() as u32 - 1, units, keeps, first_sample, first_quad }
+                Site { rows, batch: rows + keeps.len() as u32 - 1, units, keeps, first_sample, first_quad, rule }
             };
-            [site(i, None, 0), site(i + 2, Some(u32::MAX - 400), 0x3FFF_FF00)]
+            let counted = site(i + 2, Some(u32::MAX - 400), 0x3FFF_FF00, MaskRule::Pass);
+            [site(i, None, 0, MaskRule::Pass), counted, site(i + 3, None, 0, MaskRule::Batch)]
         })
     }
 
@@ -83,7 +85,14 @@ impl Site {
 
     fn samples(&self) -> Slot<'static> {
         let (rows, batch) = (self.rows as usize, self.batch);
-        Slot::own("samples", batch, move |member| words(rows, seed("samples", member)))
+        match self.rule {
+            MaskRule::Batch => Slot::own("samples", batch, |_| Vec::new()),
+            _ => Slot::own("samples", batch, move |member| words(rows, seed("samples", member))),
+        }
+    }
+
+    fn site(&self) -> SiteMask {
+        SiteMask { index: 1, rule: self.rule }
     }
 
     fn place(&self, params: DropoutParams) -> DropoutParams {
@@ -99,7 +108,10 @@ impl Site {
             let samples = words(self.rows as usize, seed("samples", m));
             let values = numbers((self.rows * self.units) as usize, seed(name, m));
             units_of(self.rows, self.units, |row, unit| {
-                let sample = self.first_sample.map_or(samples[row as usize], |first| first + row);
+                let sample = match self.rule {
+                    MaskRule::Batch => 0,
+                    _ => self.first_sample.map_or(samples[row as usize], |first| first + row),
+                };
                 let at = Coordinates { stream: Stream::TrainingMask, site: SITE, pass: member.sites[1].pass, sample };
                 match (row + unit) % 5 {
                     3 if !member.sites[1].keeps(at.word(4 * self.first_quad + unit, member.key)) => f32::NAN.to_bits(),
@@ -116,7 +128,7 @@ pub(super) fn dropout_forward(case: &mut Case) {
         let slots = [site.samples(), site.input("x"), Slot::out("y", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, x, y]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, x, y));
-            DropoutForward { params, site: 1.into(), samples, x, y }
+            DropoutForward { params, site: site.site(), samples, x, y }
         });
     }
     for (rule, rows, units) in rules().flat_map(|rule| [(rule, 33, 20), (rule, 7, 260)]) {
@@ -138,7 +150,7 @@ pub(super) fn dropout_backward(case: &mut Case) {
         let slots = [site.samples(), site.input("dy"), Slot::out("dx", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, dy, dx]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, dy, dx));
-            DropoutBackward { params, site: 1.into(), samples, dy, dx }
+            DropoutBackward { params, site: site.site(), samples, dy, dx }
         });
     }
 }
@@ -148,7 +160,7 @@ pub(super) fn dropout_mask(case: &mut Case) {
         let slots = [site.samples(), Slot::out("mask", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, mask]| {
             let params = site.place(params(site.units, Stream::MonteCarloMask, samples, samples, mask));
-            DropoutMask { params, site: 1.into(), samples, mask }
+            DropoutMask { params, site: site.site(), samples, mask }
         });
     }
 }
@@ -158,7 +170,7 @@ pub(super) fn dropout_ragged(case: &mut Case) {
         let slots = [site.samples(), site.input("x_units"), Slot::out("y_units", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, x_units, y_units]| {
             let params = site.place(params(site.units, Stream::TrainingMask, samples, x_units, y_units));
-            DropoutRagged { params, site: 1.into(), samples, x_units, y_units }
+            DropoutRagged { params, site: site.site(), samples, x_units, y_units }
         });
     }
 }
@@ -168,7 +180,7 @@ pub(super) fn dropout_mask_ragged(case: &mut Case) {
         let slots = [site.samples(), Slot::out("mask_units", site.len(), site.rows * site.units)];
         case.check(&site.step(), slots, |[samples, mask_units]| {
             let params = site.place(params(site.units, Stream::MonteCarloMask, samples, samples, mask_units));
-            DropoutMaskRagged { params, site: 1.into(), samples, mask_units }
+            DropoutMaskRagged { params, site: site.site(), samples, mask_units }
         });
     }
 }
