@@ -24,6 +24,7 @@ mod batch;
 mod build;
 mod draws;
 mod forward;
+mod grouped;
 mod map_dropout;
 mod maps;
 mod norm;
@@ -221,8 +222,8 @@ pub struct PlannedSite {
     pub keep: KeepProb,
     /// Height and width of a map; `[1, 1]` of features.
     pub map: [u32; 2],
-    /// Whether its list says for which samples of the batch a branch is computed.
-    pub lists_samples: bool,
+    /// At the end of a branch that is computed for some samples alone, which its list says.
+    pub path: Option<Path>,
     /// What it takes in the step table.
     pub layout: SiteLayout,
 }
@@ -231,17 +232,15 @@ impl PlannedSite {
     /// The site of a dropout layer over samples of this shape.
     pub fn new(layer: usize, site: u32, dropout: &Dropout, shape: &Shape) -> Self {
         let units = dropout.unit.mask_shape(shape).elements();
-        Self { layer, site, keep: dropout.keep, map: shape.map(), lists_samples: false, layout: SiteLayout::of(dropout, units) }
+        Self { layer, site, keep: dropout.keep, map: shape.map(), path: None, layout: SiteLayout::of(dropout, units) }
     }
+}
 
-    /// Its values in a step of `[epoch, update]` over these samples.
-    pub fn step(&self, network: &Network, key: [u32; 2], [epoch, update]: [u32; 2], samples: impl Fn() -> Vec<u32>) -> SiteStep {
-        let dropout = network.dropout_at(self.layer).expect("a site is a dropout layer");
-        if self.lists_samples {
-            return SiteStep::path(dropout, self.site, key, [epoch, update], &samples(), self.layout.units);
-        }
-        SiteStep::of(dropout, &Draw { key, site: self.site, units: self.layout.units, map: self.map, epoch, update })
-    }
+/// A branch that is computed for some of the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// The site of the branch around it, whose samples these are some of; `None`: of the batch.
+    pub within: Option<usize>,
 }
 
 /// Kernels in order, with everything they read and write.
@@ -266,6 +265,33 @@ impl Plan {
     pub fn row_layout(&self) -> RowLayout {
         let sites = self.sites.iter().map(|site| site.layout).collect();
         RowLayout { members: self.options.members, sites, scopes: self.scopes.clone() }
+    }
+
+    /// The values of the sites in a step of `[epoch, update]`; `samples` are those of its rows, asked for only if a path lists some.
+    pub fn site_steps(
+        &self,
+        network: &Network,
+        key: [u32; 2],
+        [epoch, update]: [u32; 2],
+        samples: impl Fn() -> Vec<u32>,
+    ) -> Vec<SiteStep> {
+        let mut steps: Vec<SiteStep> = Vec::new();
+        // The samples that each path keeps.
+        let mut kept = vec![Vec::new(); self.sites.len()];
+        for (number, site) in self.sites.iter().enumerate() {
+            let dropout = network.dropout_at(site.layer).expect("a site is a dropout layer");
+            let (units, map) = (site.layout.units, site.map);
+            steps.push(match site.path {
+                None => SiteStep::of(dropout, &Draw { key, site: site.site, units, map, epoch, update }),
+                Some(Path { within }) => {
+                    let samples = within.map_or_else(&samples, |around| kept[around].clone());
+                    let step = SiteStep::path(dropout, site.site, key, [epoch, update], &samples, units);
+                    kept[number] = step.kept.iter().filter_map(|&place| samples.get(place as usize).copied()).collect();
+                    step
+                }
+            });
+        }
+        steps
     }
 
     /// A tensor by name.

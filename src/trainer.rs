@@ -190,7 +190,7 @@ impl Trainer {
         let (network, pacer) = (network.clone(), Pacer::default());
         let (in_flight, history) = (VecDeque::new(), Vec::new());
         // The host has to know the samples of a step only where a branch is computed for some of them.
-        let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.lists_samples);
+        let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.path.is_some());
         let ids = if lists { data.train.inputs().samples().to_vec() } else { Vec::new() };
         Ok(Self { executor, streams, network, ids, options, schedule, pacer, in_flight, history, seconds: 0.0 })
     }
@@ -335,11 +335,8 @@ impl Trainer {
                 let x = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
                 let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
                 let update = self.schedule.shared_pass(step.epoch, batch);
-                let sites = &self.executor.plans().plans[TRAIN].sites;
-                let sites = sites
-                    .iter()
-                    .map(|site| site.step(&self.network, key, [step.epoch, update], || self.samples(&step)))
-                    .collect();
+                let plan = &self.executor.plans().plans[TRAIN];
+                let sites = plan.site_steps(&self.network, key, [step.epoch, update], || self.samples(&step));
                 step.members = vec![MemberStep { key, optimizer, sites }];
                 let last = step.accumulated + step.rows == step.batch_rows;
                 Work { plan: if last { TRAIN } else { ACCUMULATE }, step }

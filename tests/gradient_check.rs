@@ -11,7 +11,6 @@ fn every_layer_and_every_variant_has_the_right_gradients() {
     println!("{table}");
     assert_eq!(table.0.len(), cases().len());
     assert!(table.0.iter().all(|row| row.passed()), "{table}");
-    assert!(table.0.iter().filter(|row| row.device.is_some()).count() >= 13, "the device has run too few cases");
 }
 
 /// The bound must not admit the masks of another seed, nor weights that are off by 1 %.

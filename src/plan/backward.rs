@@ -50,7 +50,7 @@ impl Builder<'_> {
             }
             Trace::Dropout { .. } => true,
             Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
-            Trace::Convolution(_) | Trace::Residual(_) | Trace::Norm(_) => false,
+            Trace::Convolution(_) | Trace::Grouped(_) | Trace::Residual(_) | Trace::Norm(_) => false,
         };
         whole && trace.iter().all(fits)
     }
@@ -109,6 +109,10 @@ impl Builder<'_> {
                 Trace::Convolution(ref conv) => {
                     let dy = self.activation_backward(conv.activation, dy, conv.y)?;
                     self.convolution_backward(conv, dy, wanted)?
+                }
+                Trace::Grouped(ref grouped) => {
+                    let dy = self.activation_backward(grouped.activation, dy, grouped.y)?;
+                    self.grouped_backward(grouped, dy, wanted)?
                 }
                 Trace::Pooled(pooled) => Some(self.pooled_backward(pooled, dy)?),
                 Trace::Turned(turned) => Some(self.turned_backward(turned, dy)?),

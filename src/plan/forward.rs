@@ -1,6 +1,7 @@
 //! The forward pass: layer after layer, in the order of declaration. What a layer of maps becomes is in `maps.rs`.
 
 use super::build::{Builder, Linear, Value};
+use super::grouped::Grouped;
 use super::map_dropout::MapDropout;
 use super::maps::{Convolution, Pooled, Turned};
 use super::norm::Norm;
@@ -42,6 +43,8 @@ pub(super) enum Trace {
         units: u32,
     },
     Convolution(Convolution),
+    /// The same in groups.
+    Grouped(Grouped),
     Pooled(Pooled),
     /// Maps in the other layout.
     Turned(Turned),
@@ -57,7 +60,7 @@ impl Trace {
     /// Whether it has weights.
     pub(super) fn is_trained(&self) -> bool {
         match self {
-            Trace::Dense { .. } | Trace::Convolution(_) | Trace::Norm(_) => true,
+            Trace::Dense { .. } | Trace::Convolution(_) | Trace::Grouped(_) | Trace::Norm(_) => true,
             Trace::Residual(residual) => residual.branch.iter().chain(&residual.skip).any(Trace::is_trained),
             Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => false,
         }

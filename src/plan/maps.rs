@@ -48,7 +48,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn convolution(&mut self, layer: usize, conv: &Conv2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+    fn convolution(&mut self, layer: usize, conv: &'a Conv2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+        if conv.groups > 1 {
+            return self.grouped(layer, conv, x, trace);
+        }
         let before = &self.network.shapes()?[layer];
         let (channels, map) = (before.0[0], before.map());
         let places = conv.window.places(map).expect("the network's shapes were checked");

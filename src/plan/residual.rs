@@ -6,6 +6,7 @@ use super::forward::{Trace, count, numbered};
 use crate::kernels::residual::{Add, PathAdd, PathGather, PathSamples, ResidualParams};
 use crate::memory::Tensor;
 use crate::network::{self, Layer, Shape, Unit};
+use crate::plan;
 use crate::step::SiteLayout;
 use crate::{Error, Result};
 
@@ -74,12 +75,6 @@ impl<'a> Builder<'a> {
         if dropout.unit != Unit::Path || !one_mask || !self.drops(dropout) {
             return Ok(None);
         }
-        if self.path.is_some() {
-            return Err(Error::Network {
-                place: self.network.places()[number].clone(),
-                problem: "drops a path inside of a path that is dropped itself; drop only the outer one".into(),
-            });
-        }
         if residual.branch.len() == 1 {
             return Err(Error::Network {
                 place: self.network.places()[number].clone(),
@@ -93,7 +88,7 @@ impl<'a> Builder<'a> {
         let (site, batch) = (self.plan.sites.len(), self.plan.options.batch);
         self.plan_site(number)?;
         self.plan.sites[site].layout = SiteLayout { units: batch, kept: Some(batch) };
-        self.plan.sites[site].lists_samples = true;
+        self.plan.sites[site].path = Some(plan::Path { within: self.path });
         let samples = self.tensor(&format!("path.samples.{site}"), batch.into())?;
         let params = ResidualParams {
             a_stride: self.samples.stride,

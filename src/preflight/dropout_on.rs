@@ -8,7 +8,7 @@ use crate::network::{Layer, Network};
 use crate::ops::Site;
 use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
 use crate::reference::{self, Masks};
-use crate::rng::{self, Stream};
+use crate::rng::{self, Shuffle, Stream};
 use crate::step::{MemberStep, OptimizerStep, Step};
 use crate::work::Work;
 use crate::{Device, Model, Result, masks};
@@ -65,11 +65,10 @@ pub(crate) fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u
     upload_weights(&executor, plan, 0, model)?;
     upload_data(&executor, plan, network, batch.inputs(), Some(batch.targets()))?;
     let key = rng::key(seed);
-    let sites = executor.plans().plans[plan]
-        .sites
-        .iter()
-        .map(|site| site.step(network, key, [0, 0], || batch.inputs().samples().to_vec()))
-        .collect();
+    let sites = executor.plans().plans[plan].site_steps(network, key, [0, 0], || {
+        let shuffle = Shuffle::new(batch.rows());
+        (0..batch.rows()).map(|position| batch.inputs().samples()[shuffle.row(position, 0, key) as usize]).collect()
+    });
     let member = MemberStep { key, optimizer: OptimizerStep::default(), sites };
     let submission = executor.submit(&[Work { plan, step: Step::new(batch.rows(), vec![member]) }])?;
     let snapshot = executor.wait(submission)?;

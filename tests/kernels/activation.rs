@@ -177,8 +177,8 @@ pub(super) fn scale(case: &mut Case) {
 
 #[test]
 fn the_padding_of_a_row_stays_zero_where_f_of_zero_is_not() {
-    let y = Slot::own("y", 8, |_| scaled("y", 0, 1, 5, 1.0));
-    let [y] = on_device(&step(1, 1, &[]), [y], forward(Activation::Sigmoid, 5));
+    let x = Slot::own("x", 8, |_| scaled("x", 0, 1, 5, 1.0));
+    let [_, y] = on_device(&step(1, 1, &[]), [x, Slot::out("y", 8, 8)], forward(Activation::Sigmoid, 5));
     assert!(y[..5].iter().all(|&word| f32::from_bits(word) > 0.2), "sigmoid ran: {y:x?}");
     assert_eq!(y[5..8], [0; 3]);
 }
@@ -187,8 +187,8 @@ fn the_padding_of_a_row_stays_zero_where_f_of_zero_is_not() {
 #[test]
 fn the_activations_of_a_few_numbers() {
     let run = |kind| {
-        let y = Slot::own("y", 4, |_| bits([2.0, -1.0, -1e-6, 0.5]));
-        let [y] = on_device(&step(1, 1, &[]), [y], forward(kind, 4));
+        let x = Slot::own("x", 4, |_| bits([2.0, -1.0, -1e-6, 0.5]));
+        let [_, y] = on_device(&step(1, 1, &[]), [x, Slot::out("y", 4, 4)], forward(kind, 4));
         y.into_iter().map(f32::from_bits).collect::<Vec<_>>()
     };
     let close = |got: &[f32], expected: [f32; 4]| {
@@ -226,8 +226,8 @@ fn a_nan_that_reaches_gelu_or_is_scaled_stays_one() {
 #[test]
 fn a_nan_that_reaches_an_activation_leaves_it() {
     for kind in KINDS {
-        let y = Slot::own("y", 4, |_| bits([f32::NAN, 0.5, f32::from_bits(POISON), -f32::NAN]));
-        let [y] = on_device(&step(1, 1, &[]), [y], forward(kind, 4));
+        let x = Slot::own("x", 4, |_| bits([f32::NAN, 0.5, f32::from_bits(POISON), -f32::NAN]));
+        let [_, y] = on_device(&step(1, 1, &[]), [x, Slot::out("y", 4, 4)], forward(kind, 4));
         let nan: Vec<bool> = y.iter().map(|&word| f32::from_bits(word).is_nan()).collect();
         assert_eq!(nan, [true, false, true, true], "{kind:?} forward: {y:x?}");
 

@@ -1,6 +1,6 @@
 //! Cases of the sums of residual blocks, with all samples and with those that keep their branch.
 
-use thinnet::kernels::residual::{Add, PathAdd, PathGather, ResidualParams};
+use thinnet::kernels::residual::{Add, PathAdd, PathGather, PathSamples, ResidualParams};
 use thinnet::step::{DROPPED, SiteStep, Step};
 
 use super::layout::{apart, matrix, sizes};
@@ -100,6 +100,21 @@ pub(super) fn path_gather(case: &mut Case) {
             case.check(&path.step(members), [path.whole("x"), compact], |[x, compact]| {
                 let params = ResidualParams { a_stride: x.stride, y_stride: compact.stride, ..path.params() };
                 PathGather { params, site: 1, scaled, x, compact }
+            });
+        }
+    }
+}
+
+pub(super) fn path_samples(case: &mut Case) {
+    for path in paths() {
+        for members in [1, 2] {
+            let room = (path.kept[0].len() as u32).max(1);
+            let both =
+                (0..members as usize).map(|m| path.kept[m].iter().filter(|&&n| n != DROPPED).count() as u32).min().unwrap();
+            let samples = Slot::own("samples", path.batch, |m| (0..path.rows).map(|i| 1_000 * (m + 1) + 7 * i).collect());
+            case.check(&path.step(members), [samples, Slot::out("kept_samples", room, both)], |[samples, kept_samples]| {
+                let params = ResidualParams { a_stride: samples.stride, y_stride: kept_samples.stride, ..path.params() };
+                PathSamples { params, site: 1, samples, kept_samples }
             });
         }
     }
