@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! reference   max |g - d| / max |d|     g: the reference's gradient of the loss, d: its central differences in f64;
-//!                                       by all parameters and by the inputs; at most [`TOLERANCE`]
+//!                                       by all parameters and by the inputs; at most TOLERANCE
 //! device      max |a - g| / (c eps max |g|)     a: the device's gradient, eps = 2^-24; at most 1
 //! ```
 //!
