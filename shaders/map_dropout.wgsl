@@ -11,15 +11,15 @@
 //   0  planar  [samples, elements]: one row a sample; unit = unit_of(place in the row)
 // Rows are padded to quads; what lies in the last quad past the last column is written as 0.
 //
-// A place is taken apart into INNER + 1 axes, of which the host has merged neighbours that are both shared or both not, and left out
-// those of extent 1; the last of them is outermost. How many Philox calls a run of RUN quads of memory takes is SPACE:
+// A place is taken apart into INNER + 1 axes, innermost first. The host has merged neighbours that are both shared or both not,
+// and left out those of extent 1. How many Philox calls a run of RUN quads of memory takes is SPACE:
 //   0  the innermost axis is shared    planar: its extent is a multiple of 4, or it is the only one. One call for as long as the
 //                                      unit stays the same. Pixels: it is the only one. One call for four channels, all pixels
 //   1  consecutive                     planar: the innermost axis is not shared, the rest as above. One call for four elements.
 //                                      Pixels: one axis, not shared. For each channel one call for four pixels, two where their
 //                                      units do not begin at a multiple of 4; for all channels where channels are shared
 //   2  any                             one call for each element; for each pixel where channels are shared
-// CHANNELS is 0 where all channels share a unit (pixels). Every variant gives the same bits: tests/map_masks.rs.
+// CHANNELS is 0 where all channels share a unit (pixels). Every variant gives the same bits: tests/maps.rs.
 // Select, don't multiply: a dropped NaN or infinity becomes 0.
 // Dispatch: one invocation per run of RUN pixels of four channels, or of RUN quads of a row; z is the member.
 

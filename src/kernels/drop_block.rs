@@ -33,8 +33,8 @@ params! {
 }
 
 impl DropBlockParams {
-    /// Squares of `size` x `size` pixels of maps `[channels, height, width]`, without strides of members. `rows` are the quads from
-    /// one row of the input, and of the output, to the next.
+    /// Squares of `size` x `size` pixels of maps `[channels, height, width]`, without strides of members. `rows` are the quads
+    /// from one row of the input, and of the output, to the next.
     ///
     /// # Panics
     /// On a square that does not fit into the map, which a network refuses.

@@ -109,8 +109,8 @@ fn merged(extents: &[u32], strides: &[u32]) -> Vec<Axis> {
 }
 
 impl MapDropoutParams {
-    /// A site that drops units of samples of a shape, without strides of members, and the variant for it. `rows` are the quads from
-    /// one row of the input, and of the output, to the next.
+    /// A site that drops units of samples of a shape, without strides of members, and the variant for it. `rows` are the quads
+    /// from one row of the input, and of the output, to the next; `at` is the stream and the site.
     ///
     /// # Panics
     /// On [`Unit::Block`], which `drop_block.rs` drops, and on a shape of no axes or more than eight.
@@ -169,7 +169,7 @@ impl MapDropoutParams {
         unit
     }
 
-    /// Where an element lies in its row and sample, and its unit: calls `f(row of the sample, column, unit)`; no unit in the padding.
+    /// Calls `f(row of the sample, column, unit)` for every element that is written; those of the padding have no unit.
     fn for_each_column(&self, variant: MapVariant, mut f: impl FnMut(u32, u32, Option<u32>)) {
         let (rows, used) = match variant.layout {
             MapLayout::Planar => (1, 4 * self.places),
@@ -246,7 +246,6 @@ fn twin(
 fn grid(params: &MapDropoutParams, variant: MapVariant, out: Tensor) -> [u32; 2] {
     let rows = if variant.layout == MapLayout::Pixels { params.places } else { 1 };
     let invocations = out.len / (4 * params.out_row) / rows * params.runs * params.quads;
-    assert!(invocations < 1 << 31, "{invocations} invocations of dropout, more than are told apart");
     linear_grid(invocations, MAX_GROUPS)
 }
 

@@ -53,8 +53,8 @@ fn what_is_dropped_is_the_union_of_the_squares_at_the_seeds() {
 }
 
 /// Maps of channels and samples are independent, the pixels of a map are not; so the mean is over maps, with the deviation of
-/// their shares as it was found. False alarms at 5 deviations of a mean of more than 16,000 shares: as of a normal number, 5.7e-7.
-/// A rate that is wrong by 1 % is more than 10 deviations off, and so missed once in 3.5 million times at most.
+/// their shares as it was found. The mean of 48,000 shares and more is normal enough for false alarms at 5 deviations of 5.7e-7. A
+/// rate that is wrong by 1 % must be more than 10 deviations off, so that it is missed once in 3.5 million times at most.
 #[test]
 fn blocks_keep_the_share_they_say_and_a_rate_1_percent_off_is_noticed() {
     for (keep, size, samples) in [(0.9, 3, 6000u32), (0.75, 2, 6000), (0.9, 5, 8000)] {

@@ -6,17 +6,23 @@ use thinnet::network::Unit;
 use super::{Mask, shared};
 use crate::mask_statistics::{SIGMAS, agreement, deviation};
 
+/// A unit, a shape, a number of samples, and which elements are the first of their unit.
+type Rate = (Unit, [u32; 3], u32, fn(usize) -> bool);
+
+/// A unit, and the first element that shares the unit of an element.
+type Whole = (Unit, fn(usize) -> usize);
+
 /// One element of every unit of a sample, in the order of units.
 fn of_units(kept: &[bool], elements: usize, first: impl Fn(usize) -> bool) -> Vec<u32> {
     let units: Vec<usize> = (0..elements).filter(|&element| first(element)).collect();
     kept.chunks(elements).flat_map(|sample| units.iter().map(|&unit| u32::from(sample[unit]))).collect()
 }
 
-/// 250,000 units at least: at keep 0.8 a rate off by 1 %, 0.008, is 10 standard deviations of sqrt(0.16 / 250,000) = 0.0008 away, and
-/// missed once in 3.5 million times.
+/// 250,000 units at least: at keep 0.8 a rate off by 1 %, 0.008, is 10 standard deviations of sqrt(0.16 / 250,000) = 0.0008
+/// away, and missed once in 3.5 million times.
 #[test]
 fn units_of_maps_are_kept_at_their_rate_and_one_1_percent_off_is_noticed() {
-    let cases: [(Unit, [u32; 3], u32, fn(usize) -> bool); 5] = [
+    let cases: [Rate; 5] = [
         (Unit::Element, [16, 8, 8], 250, |_| true),
         (Unit::Spatial2d, [50, 2, 3], 5000, |element| element % 6 == 0),
         (shared(&[1]), [10, 3, 5], 5000, |element| element % 15 < 5),
@@ -47,8 +53,7 @@ fn what_is_shared_is_kept_or_dropped_as_one() {
     let whole = |kept: &[bool], of: fn(usize) -> usize| {
         kept.chunks(210).all(|sample| (0..210).all(|element| sample[element] == sample[of(element)]))
     };
-    // The first element that shares an element's unit.
-    let cases: [(Unit, fn(usize) -> usize); 4] = [
+    let cases: [Whole; 4] = [
         (Unit::Spatial2d, |element| element / 35 * 35),
         (shared(&[0]), |element| element % 35),
         (shared(&[2]), |element| element / 7 * 7),
@@ -84,8 +89,8 @@ fn channels_and_samples_are_independent() {
         for (what, a, b) in pairs {
             let z = agreement(&a, &b, keep);
             assert!(z.abs() <= SIGMAS, "keep {keep}, {what}: {z} standard deviations");
-            // Where one channel in twenty is another's, 64,000 pairs agree too often by 12.6 standard deviations at keep 0.5 and by
-            // 8.7 at 0.8.
+            // Where one channel in twenty is another's, 64,000 pairs agree too often by 12.6 standard deviations at keep 0.5
+            // and by 8.7 at 0.8.
             let mut copied = b;
             copied.iter_mut().zip(&a).step_by(20).for_each(|(copy, &kept)| *copy = kept);
             let z = agreement(&a, &copied, keep);
