@@ -13,6 +13,7 @@ use crate::memory::{Memory, Tensor};
 use crate::step::{Section, Step};
 
 pub mod activation;
+pub mod augment;
 pub mod dense;
 pub mod draws;
 pub mod dropout;
@@ -23,6 +24,7 @@ pub mod loss;
 pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
+pub mod mixup;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
@@ -41,6 +43,7 @@ pub static ALL: &[&Entry] = &[
     &activation::ActivationForward::ENTRY,
     &activation::GeluBackward::ENTRY,
     &activation::GeluForward::ENTRY,
+    &augment::Augment::ENTRY,
     &dense::DenseForward::PLAIN,
     &dense::DenseForward::SHUFFLE,
     &dense::DenseForward::TILE,
@@ -73,6 +76,7 @@ pub static ALL: &[&Entry] = &[
     &loss::CrossEntropyForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
+    &mixup::MixupPartners::ENTRY,
     &optimizer::Adam::ENTRY,
     &optimizer::RmsProp::ENTRY,
     &optimizer::Sgd::ENTRY,

@@ -15,6 +15,7 @@ use thinnet::step::Step;
 use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 
 mod activation;
+mod augment;
 mod dense;
 mod draws;
 mod dropout;
@@ -47,6 +48,7 @@ macro_rules! cases {
 
 cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
+    augment: augment, mixup_partners;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;

@@ -44,7 +44,7 @@ impl DropoutParams {
 ///
 /// f = ceil(2^(31 + s) / n) with 2^s >= n exceeds the true factor by less than 1, so the product exceeds i 2^(31 + s) / n by
 /// less than 2^31 <= 2^(31 + s) / n, too little to reach the next whole number (Granlund and Montgomery, PLDI 1994).
-fn division(n: u32) -> (u32, u32) {
+pub(crate) fn division(n: u32) -> (u32, u32) {
     let shift = n.next_power_of_two().trailing_zeros();
     ((1u64 << (31 + shift)).div_ceil(u64::from(n)) as u32, shift)
 }

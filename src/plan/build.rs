@@ -36,7 +36,8 @@ pub(super) fn plan(network: &Network, options: Options, plans: &mut Plans) -> Re
 fn check(network: &Network, options: &Options, caps: &Caps) -> Result<()> {
     let bad = |option, value: String, problem: &str| Err(Error::Option { option, value, problem: problem.into() });
     let shapes = network.shapes()?;
-    if shapes[0].0.len() != 1 {
+    // The rows of a data set are planar: an image in front of flatten is a row as it is.
+    if shapes[0].0.len() != 1 && !matches!(network.layers.first(), Some(Layer::Flatten)) {
         return Err(Error::Network {
             place: "network".into(),
             problem: format!("input shape {} has more than one axis, which no layer takes yet", shapes[0]),
@@ -181,7 +182,7 @@ impl<'a> Builder<'a> {
                 (Layer::Dropout(dropout), _) if !drawn && dropout.eval_scale() != 1.0 => {
                     pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));
                 }
-                (Layer::Dropout(_), _) => {}
+                (Layer::Dropout(_) | Layer::Flatten, _) => {}
                 (other, _) => todo!("{}", other.name()),
             }
         }
@@ -200,11 +201,11 @@ impl<'a> Builder<'a> {
             }
             _ => None,
         };
-        let mut x = self.gather(shapes[0].0[0], first)?;
+        let mut x = self.gather(shapes[0].elements(), first)?;
         // The site that thins the columns of x.
         let mut thinned = first.filter(|&index| self.kept_units(index).is_some());
         if let Some(site) = thinned {
-            x = self.gather_columns(site, x, shapes[0].0[0])?;
+            x = self.gather_columns(site, x, shapes[0].elements())?;
         }
         let mut trace = Vec::new();
         while let Some((&piece, others)) = rest.split_first() {
@@ -337,7 +338,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn dropout_forward(&mut self, index: usize, x: Tensor, units: u32) -> Result<Tensor> {
+    pub(super) fn dropout_forward(&mut self, index: usize, x: Tensor, units: u32) -> Result<Tensor> {
         let samples = self.named("batch.samples");
         let y = self.matrix(&format!("activation.{}", self.plan.sites[index].layer), units)?;
         let params = self.dropout_params(index, units, samples, x, y);
