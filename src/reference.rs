@@ -1,6 +1,6 @@
 //! An independent oracle: a whole network forward and backward in f64, written from the formulas.
 //!
-//! Invariant: this module imports only `network` and `rng` (and the crate's error). It knows nothing of plans, kernels,
+//! Invariant: this module imports only `network`, `rng` and the [`Augmentation`](crate::Augmentation) (and the crate's error). It knows nothing of plans, kernels,
 //! devices or padded batches, so that nothing the fast path gets wrong can be wrong here for the same reason.
 //!
 //! ```text
@@ -18,9 +18,11 @@ use crate::network::{Activation, Dropout, DropoutMode, Layer, Network};
 use crate::rng::{self, Coordinates, Stream};
 use crate::{Error, Result};
 
+mod augmentation;
 mod loss;
 mod optimizer;
 
+pub use augmentation::{Augmented, augmented, partner};
 pub use loss::{Targets, gradients, loss, numeric_gradients, row_losses};
 pub use optimizer::{Adam, RmsProp, Sgd, adam_step, clip_factor, max_norm, rmsprop_step, sgd_step};
 
