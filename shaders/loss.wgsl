@@ -5,6 +5,8 @@
 //   dlogits[i, c] = (softmax(z)_c - [c = label]) / step.batch_rows, the gradient of the mean over the batch, of which the rows of
 //                   this step may be a part
 //
+// With MIXUP, a constant put in front of the module, a row has two labels: loss = lambda loss(first) + (1 - lambda) loss(second), the
+// gradient likewise, and the first is the one to hit. rows then has four words a row, see mixup.wgsl.
 // cross_entropy writes all three; cross_entropy_forward, for evaluation, leaves the gradient out.
 // z, dlogits: [rows, classes], rows padded to a multiple of four columns; the padding of dlogits is 0.
 // Dispatch: one invocation per row; z is the member.
@@ -29,8 +31,24 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> correct: array<u32>;
 @group(0) @binding(7) var<storage, read_write> dlogits: array<f32>;
 
+// The labels of a row and the share of the first.
+struct Labels {
+    first: u32,
+    second: u32,
+    share: f32,
+}
+
+fn labels_of(row: u32, p: Params, member: u32) -> Labels {
+    if (MIXUP == 1u) {
+        let at = member * p.rows_stride + 4u * row;
+        return Labels(labels[rows[at]], labels[rows[at + 1u]], bitcast<f32>(rows[at + 2u]));
+    }
+    let label = labels[rows[member * p.rows_stride + row]];
+    return Labels(label, label, 1.0);
+}
+
 struct Softmax {
-    label: u32,
+    labels: Labels,
     largest: f32,
     sum: f32,  // of e^(z_c - largest)
 }
@@ -38,7 +56,7 @@ struct Softmax {
 // Writes the row's loss and hit, and returns what its gradient needs.
 fn row_loss(row: u32, p: Params, member: u32) -> Softmax {
     let z = member * p.logits_stride + row * p.row_stride;
-    let label = labels[rows[member * p.rows_stride + row]];
+    let wanted = labels_of(row, p, member);
     var best = 0u;
     var largest = logits[z];
     for (var c = 1u; c < p.classes; c++) {
@@ -52,9 +70,13 @@ fn row_loss(row: u32, p: Params, member: u32) -> Softmax {
     for (var c = 0u; c < p.classes; c++) {
         sum += exp(logits[z + c] - largest);
     }
-    loss[member * p.loss_stride + row] = log(sum) + (largest - logits[z + label]);
-    correct[member * p.correct_stride + row] = select(0u, 1u, best == label);
-    return Softmax(label, largest, sum);
+    var margin = largest - logits[z + wanted.first];
+    if (MIXUP == 1u) {
+        margin = wanted.share * margin + (1.0 - wanted.share) * (largest - logits[z + wanted.second]);
+    }
+    loss[member * p.loss_stride + row] = log(sum) + margin;
+    correct[member * p.correct_stride + row] = select(0u, 1u, best == wanted.first);
+    return Softmax(wanted, largest, sum);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -71,7 +93,10 @@ fn cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
     for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
         let probability = exp(logits[z + c] - softmax.largest) / softmax.sum;
-        let wanted = select(0.0, 1.0, c == softmax.label);
+        var wanted = select(0.0, softmax.labels.share, c == softmax.labels.first);
+        if (MIXUP == 1u) {
+            wanted += select(0.0, 1.0 - softmax.labels.share, c == softmax.labels.second);
+        }
         dlogits[dz + c] = select(0.0, (probability - wanted) / batch, c < p.classes);
     }
 }

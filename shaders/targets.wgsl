@@ -8,6 +8,8 @@
 //   squared_error          l = (z - t)^2                              l' = 2 (z - t)
 //                          correct[i] = 0
 //
+// With MIXUP, a constant put in front of the module, a row has two targets t and u: lambda l(z, t) + (1 - lambda) l(z, u), the gradient
+// likewise, and t is the one to hit. rows then has four words a row, see mixup.wgsl.
 // The entry points that end in _forward, for evaluation, leave the gradient out.
 // z, dlogits: [rows, outputs], targets: [rows of the data set, outputs], the same for all members. Rows are padded to a multiple
 // of four columns; the padding of dlogits is 0. Dispatch: one invocation per row; z is the member.
@@ -46,20 +48,49 @@ fn sigmoid(z: f32) -> f32 {
     return select(e, 1.0, z >= 0.0) / (1.0 + e);
 }
 
-fn target_of(row: u32, p: Params, member: u32) -> u32 {
-    return rows[member * p.rows_stride + row] * p.targets_row;
+// Where the targets of a row lie, and the share of the first.
+struct Goal {
+    first: u32,
+    second: u32,
+    share: f32,
+}
+
+fn goal_of(row: u32, p: Params, member: u32) -> Goal {
+    if (MIXUP == 1u) {
+        let at = member * p.rows_stride + 4u * row;
+        return Goal(rows[at] * p.targets_row, rows[at + 1u] * p.targets_row, bitcast<f32>(rows[at + 2u]));
+    }
+    let at = rows[member * p.rows_stride + row] * p.targets_row;
+    return Goal(at, at, 1.0);
+}
+
+// lambda t_c + (1 - lambda) u_c: both gradients are linear in the target, and so is binary cross-entropy.
+fn wanted(goal: Goal, c: u32) -> f32 {
+    let t = targets[goal.first + c];
+    if (MIXUP == 1u) {
+        return goal.share * t + (1.0 - goal.share) * targets[goal.second + c];
+    }
+    return t;
+}
+
+fn squares(logit: f32, goal: Goal, c: u32) -> f32 {
+    let difference = logit - targets[goal.first + c];
+    if (MIXUP == 1u) {
+        let other = logit - targets[goal.second + c];
+        return goal.share * (difference * difference) + (1.0 - goal.share) * (other * other);
+    }
+    return difference * difference;
 }
 
 fn binary_row_loss(row: u32, p: Params, member: u32) {
     let z = member * p.logits_stride + row * p.row_stride;
-    let t = target_of(row, p, member);
+    let goal = goal_of(row, p, member);
     var sum = 0.0;
     var right = true;
     for (var c = 0u; c < p.classes; c++) {
         let logit = logits[z + c];
-        let wanted = targets[t + c];
-        sum += max(logit, 0.0) - logit * wanted + log_one_plus(exp(-abs(logit)));
-        right = right && (logit > 0.0) == (wanted > 0.5);
+        sum += max(logit, 0.0) - logit * wanted(goal, c) + log_one_plus(exp(-abs(logit)));
+        right = right && (logit > 0.0) == (targets[goal.first + c] > 0.5);
     }
     loss[member * p.loss_stride + row] = sum / f32(p.classes);
     correct[member * p.correct_stride + row] = select(0u, 1u, right);
@@ -67,11 +98,10 @@ fn binary_row_loss(row: u32, p: Params, member: u32) {
 
 fn squared_row_loss(row: u32, p: Params, member: u32) {
     let z = member * p.logits_stride + row * p.row_stride;
-    let t = target_of(row, p, member);
+    let goal = goal_of(row, p, member);
     var sum = 0.0;
     for (var c = 0u; c < p.classes; c++) {
-        let difference = logits[z + c] - targets[t + c];
-        sum += difference * difference;
+        sum += squares(logits[z + c], goal, c);
     }
     loss[member * p.loss_stride + row] = sum / f32(p.classes);
     correct[member * p.correct_stride + row] = 0u;
@@ -88,9 +118,9 @@ fn binary_cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wo
     binary_row_loss(row, p, group.z);
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
-    let t = target_of(row, p, group.z);
+    let goal = goal_of(row, p, group.z);
     for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
-        dlogits[dz + c] = select(0.0, (sigmoid(logits[z + c]) - targets[t + c]) / count, c < p.classes);
+        dlogits[dz + c] = select(0.0, (sigmoid(logits[z + c]) - wanted(goal, c)) / count, c < p.classes);
     }
 }
 
@@ -115,9 +145,9 @@ fn squared_error(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     squared_row_loss(row, p, group.z);
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
-    let t = target_of(row, p, group.z);
+    let goal = goal_of(row, p, group.z);
     for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
-        dlogits[dz + c] = select(0.0, 2.0 * (logits[z + c] - targets[t + c]) / count, c < p.classes);
+        dlogits[dz + c] = select(0.0, 2.0 * (logits[z + c] - wanted(goal, c)) / count, c < p.classes);
     }
 }
 

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::data::Augmentation;
 use crate::data::file::DataOptions;
 use crate::network::{Layer, Loss, Network, Shape};
 use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer};
@@ -61,6 +62,9 @@ pub struct Config {
     /// How it is trained.
     #[serde(default, deserialize_with = "train_table")]
     pub train: TrainTable,
+    /// How rows are changed in training. Default: they are not.
+    #[serde(default, skip_serializing_if = "Augmentation::is_none")]
+    pub augment: Augmentation,
 }
 
 /// The table `[network]`: a [`Network`] but for the shape of its input, which the data have.
@@ -155,7 +159,7 @@ impl Default for TrainTable {
 }
 
 impl TrainTable {
-    /// The options of a training with this seed.
+    /// The options of a training with this seed, without augmentation; [`Config::options`] has it.
     pub fn options(&self, seed: u64) -> TrainOptions {
         TrainOptions {
             seed,
@@ -168,6 +172,7 @@ impl TrainTable {
             schedule: self.schedule,
             warmup: self.warmup,
             momentum_ramp: self.momentum_ramp,
+            augment: Augmentation::default(),
             evaluate_train: self.evaluate_train,
             first_epoch: 0,
             data_budget: None,
@@ -193,6 +198,11 @@ impl Config {
     /// [`Config::check`] refuses, each with its line and its key.
     pub fn parse(text: &str) -> Result<Self> {
         problem::parse(text).map_err(Error::Data)
+    }
+
+    /// The options of the training that the whole file describes.
+    pub fn options(&self) -> TrainOptions {
+        TrainOptions { augment: self.augment, ..self.train.options(self.seed) }
     }
 
     /// Checks what needs no data: every number, the layers, the sites, options that exclude or need each other.

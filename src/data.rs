@@ -2,6 +2,7 @@
 //!
 //! Invariant: a value of these types never disagrees with itself, so nothing behind it has to check counts again.
 
+pub mod augmentation;
 mod digits;
 #[cfg(feature = "files")]
 pub mod file;
@@ -9,6 +10,7 @@ pub mod file;
 pub mod idx;
 mod preprocessing;
 
+pub use augmentation::Augmentation;
 pub use digits::digits;
 #[cfg(feature = "files")]
 pub use file::{DataOptions, Portion, Rows, Sets, Target, Task};

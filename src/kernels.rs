@@ -13,6 +13,7 @@ use crate::memory::{Memory, Tensor};
 use crate::step::{Section, Step};
 
 pub mod activation;
+pub mod augment;
 pub mod batch_norm;
 pub mod batch_norm_statistics;
 pub mod columns;
@@ -32,6 +33,7 @@ pub mod map_dropout;
 pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
+pub mod mixup;
 pub mod norm_gradients;
 pub mod optimizer;
 pub mod output;
@@ -61,6 +63,7 @@ pub static ALL: &[&Entry] = &[
     &batch_norm_statistics::BatchNormFinish::ENTRY,
     &batch_norm_statistics::BatchNormMoments::ENTRY,
     &batch_norm_statistics::BatchNormStatistics::ENTRY,
+    &augment::Augment::ENTRY,
     &dense::DenseForward::PLAIN,
     &dense::DenseForward::SHUFFLE,
     &dense::DenseForward::TILE,
@@ -109,6 +112,7 @@ pub static ALL: &[&Entry] = &[
     &norm_gradients::BatchNormGradients::ENTRY,
     &norm_gradients::LayerNormGradients::ENTRY,
     &norm_gradients::NormGradientsFinish::ENTRY,
+    &mixup::MixupPartners::ENTRY,
     &optimizer::Adam::ENTRY,
     &optimizer::RmsProp::ENTRY,
     &optimizer::Sgd::ENTRY,

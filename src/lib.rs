@@ -43,7 +43,7 @@ mod stream;
 
 #[cfg(feature = "files")]
 pub use config::{Config, NetworkOptions, TrainTable};
-pub use data::{Dataset, Inputs, Preprocessing, Targets};
+pub use data::{Augmentation, Dataset, Inputs, Preprocessing, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};

@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::data::Augmentation;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::{Access, Kernel, MAX_GROUPS};
 use crate::mask_rule::MaskRule;
@@ -19,6 +20,7 @@ use crate::network::{Dropout, KeepProb, Network, Shape};
 use crate::step::{Draw, RowLayout, Scope, SiteLayout, SiteStep};
 use crate::{Error, Result};
 
+mod augment;
 mod backward;
 mod batch;
 mod build;
@@ -85,7 +87,7 @@ impl Caps {
 }
 
 /// What a plan does. There is no default: dropout is never on in evaluation by accident, nor off in training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Mode {
     /// Shuffled rows, dropout, loss, backward, and what [`Training`] says.
@@ -107,8 +109,8 @@ pub struct Draws {
     pub kept: u32,
 }
 
-/// What a training plan does with the gradient. The numbers are in the step table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a training plan does with its rows and with the gradient. The optimizer's numbers are in the step table.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Training {
     /// The optimizer.
     pub update: Update,
@@ -118,12 +120,14 @@ pub struct Training {
     pub clip_norm: bool,
     /// Whether the norm of each unit's incoming weights is bounded.
     pub max_norm: bool,
+    /// How the rows are changed.
+    pub augment: Augmentation,
 }
 
 impl From<Update> for Training {
     /// An update after every step, and nothing else.
     fn from(update: Update) -> Self {
-        Self { update, gradient: Gradient::Step, clip_norm: false, max_norm: false }
+        Self { update, gradient: Gradient::Step, clip_norm: false, max_norm: false, augment: Augmentation::default() }
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! Later checks that a failed one makes meaningless are skipped and say so.
 
-use crate::data::{Dataset, Targets};
+use crate::data::{Augmentation, Dataset, Targets};
 use crate::network::{Init, Layer, Loss, Network};
 use crate::optimizer::LrSchedule;
 use crate::rng::{self, Shuffle};
@@ -83,8 +83,10 @@ pub fn preflight(
 ) -> Result<Vec<Check>> {
     options.check()?;
     crate::model::check_data(network, train)?;
-    // A schedule, a ramp or warm-up would judge another learning rate than the one that is set.
-    let plain = TrainOptions { schedule: LrSchedule::Constant, warmup: 0.0, momentum_ramp: None, ..options.clone() };
+    // A schedule, a ramp or warm-up would judge another learning rate than the one that is set; rows that change with every epoch
+    // are no fixed batch.
+    let augment = Augmentation::default();
+    let plain = TrainOptions { schedule: LrSchedule::Constant, warmup: 0.0, momentum_ramp: None, augment, ..options.clone() };
     let batch = fixed_batch(train, &plain)?;
     let mut checks = Vec::new();
     let mut note = |check: Check| {

@@ -1,6 +1,6 @@
 //! An independent oracle: a whole network forward and backward in f64, written from the formulas.
 //!
-//! Invariant: this module imports only `network` and `rng` (and the crate's error). It knows nothing of plans, kernels,
+//! Invariant: this module imports only `network`, `rng` and the [`Augmentation`](crate::Augmentation) (and the crate's error). It knows nothing of plans, kernels,
 //! devices or padded batches, so that nothing the fast path gets wrong can be wrong here for the same reason.
 //!
 //! ```text
@@ -27,6 +27,7 @@ use crate::network::Network;
 use crate::rng::Stream;
 use crate::{Error, Result};
 
+mod augmentation;
 mod functions;
 mod layers;
 mod loss;
@@ -35,6 +36,7 @@ mod masks;
 mod norm;
 mod optimizer;
 
+pub use augmentation::{Augmented, augmented, partner};
 pub(crate) use loss::central_differences;
 pub use loss::{Targets, all_gradients, gradients, loss, numeric_gradients, row_losses};
 pub use optimizer::{Adam, RmsProp, Sgd, adam_step, clip_factor, max_norm, rmsprop_step, sgd_step};

@@ -53,9 +53,9 @@ pub enum Stream {
     InitialWeights = 2,
     /// The order of the rows in an epoch.
     Shuffle = 3,
-    /// Data augmentation.
+    /// Data augmentation; the sites and units are in [`crate::data::augmentation`], the last site is that of noisy labels.
     Augmentation = 4,
-    /// Continuous noise.
+    /// Continuous noise; the last site is that of noise on the input.
     ContinuousNoise = 5,
     /// Masks that a whole batch shares; the pass is the optimizer step.
     BatchMask = 6,
@@ -88,7 +88,7 @@ pub const MAX_SITE: u32 = (1 << 24) - 1;
 /// | coordinate | meaning |
 /// | --- | --- |
 /// | stream | what the word is for, see [`Stream`] |
-/// | site | place in the network in depth-first order of declaration; for initial weights the parameter tensor |
+/// | site | place in the network in depth-first order of declaration; for initial weights the parameter tensor; for augmentation its kind |
 /// | pass | the epoch in training, the draw in Monte-Carlo, the optimizer step from 0 where a batch shares the mask |
 /// | sample | row in the source file, before any range is selected; 0 where a batch shares the mask |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use thinnet::config::{Config, NetworkOptions, Outputs, TrainTable, template};
 use thinnet::data::file::{DataOptions, Rows, Target};
 use thinnet::network::DropoutMode;
 use thinnet::optimizer::{Prior, weight_decay_of};
-use thinnet::{Activation, Dense, Dropout, Error, Init, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer};
+use thinnet::{Activation, Augmentation, Dense, Dropout, Error, Init, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer};
 
 /// What is refused, and in which words.
 mod refused;
@@ -60,6 +60,7 @@ fn the_example_has_the_values_it_says() {
             ],
         },
         train: TrainTable { epochs: 5, batch: 128, optimizer: Optimizer::momentum(0.1, 0.95), ..Default::default() },
+        augment: Augmentation::default(),
     };
     assert_eq!(Config::parse(EXAMPLE).unwrap(), expected);
     let network = Network::new(784)
@@ -68,18 +69,19 @@ fn the_example_has_the_values_it_says() {
         .dropout(dropout(0.5))
         .dense(Dense::new(10));
     assert_eq!(expected.network.network(784).unwrap(), network);
-    let options = expected.train.options(expected.seed);
+    let options = expected.options();
     assert_eq!((options.seed, options.batch, options.optimizer), (42, 128, Optimizer::momentum(0.1, 0.95)));
 }
 
 #[test]
 fn what_is_left_out_has_the_documented_default() {
-    let Config { seed, data, network, train } = least();
+    let Config { seed, data, network, train, augment } = least();
     assert_eq!((seed, data.path.as_path(), network.loss), (0, Path::new("digits"), Loss::SoftmaxCrossEntropy));
     assert_eq!((train.epochs, train.batch, train.optimizer), (10, 32, Optimizer::adam(0.001)));
     assert_eq!((train.weight_decay, train.accumulate, train.schedule, train.warmup), (0.0, 1, LrSchedule::Constant, 0.0));
     assert_eq!((train.clip_norm, train.max_norm, train.momentum_ramp, train.patience), (None, None, None, None));
     assert_eq!((train.min_delta, train.evaluate_train), (0.0, false));
+    assert!(augment.is_none());
     assert_eq!(train.options(7).optimizer, thinnet::TrainOptions::default().optimizer);
 }
 
@@ -175,6 +177,13 @@ fn several() -> Vec<Config> {
                     patience: some.then_some(i),
                     min_delta: f64::from(i) / 7.0,
                     evaluate_train: some,
+                },
+                augment: Augmentation {
+                    shift: i % 3,
+                    flip: some,
+                    noise: f64::from(i % 4) / 3.0,
+                    cutout: i % 5,
+                    mixup: f64::from(i % 2) / 5.0,
                 },
             }
         })
@@ -286,14 +295,19 @@ fn the_template_has_every_key_and_its_default() {
         },
         ..least()
     };
-    let full = full.to_toml();
+    let augment = Augmentation { shift: 1, flip: true, noise: 0.5, cutout: 3, mixup: 0.2 };
+    let full = Config { augment, ..full }.to_toml();
     let names = |text: &str, table: &str| {
         let mut names: Vec<String> = keys(text, table).into_iter().map(|(key, _)| key.to_owned()).collect();
         names.sort();
         names
     };
-    for table in ["data", "network", "train"] {
+    for table in ["data", "network", "train", "augment"] {
         assert_eq!(names(&text, table), names(&full, table), "{table}\n{text}");
+    }
+    for (key, rest) in keys(&text, "augment") {
+        let config = Config::parse(&format!("[network]\nlayers = [{{ dense = 1 }}]\n[augment]\n{key} = {rest}")).unwrap();
+        assert!(config.augment.is_none(), "{key} = {rest}");
     }
     // Each line of [train] can be used as it is, and those with a default change nothing.
     for (key, rest) in keys(&text, "train") {
@@ -302,6 +316,13 @@ fn the_template_has_every_key_and_its_default() {
         let config = Config::parse(&format!("{layers}\n{sgd}{key} = {rest}")).unwrap_or_else(|e| panic!("{key}: {e}"));
         assert_eq!(config.train == TrainTable::default(), !rest.contains("default: "), "{key} = {rest}");
     }
+}
+
+#[test]
+fn augmentation_is_read_and_goes_into_the_options() {
+    let text = "[network]\nlayers = [{ dense = 1 }]\n[augment]\nshift = 2\nflip = true\nnoise = 0.1\ncutout = 8\nmixup = 0.2";
+    let augment = Augmentation { shift: 2, flip: true, noise: 0.1, cutout: 8, mixup: 0.2 };
+    assert_eq!(Config::parse(text).unwrap().options().augment, augment);
 }
 
 #[test]

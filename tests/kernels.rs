@@ -15,6 +15,7 @@ use thinnet::step::Step;
 use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 
 mod activation;
+mod augment;
 mod batch_norm;
 mod dense;
 mod draws;
@@ -59,6 +60,7 @@ cases! {
     activation: activation_forward, activation_backward, gelu_forward, gelu_backward, scale;
     batch_norm: batch_norm_statistics, batch_norm_finish, batch_norm_moments, batch_norm_forward, batch_norm_backward,
         batch_norm_gradients, norm_gradients_finish;
+    augment: augment, mixup_partners;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;

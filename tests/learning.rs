@@ -5,7 +5,7 @@ use thinnet::executor::Executor;
 use thinnet::plan::{self, Gradient, SLOTS};
 use thinnet::step::Step;
 use thinnet::work::Snapshot;
-use thinnet::{Activation, Dense, Device, Dropout, Loss, Metrics, Network, Optimizer, TrainOptions, Trainer};
+use thinnet::{Activation, Augmentation, Dense, Device, Dropout, Loss, Metrics, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::balls;
 use crate::common::device;
@@ -38,6 +38,7 @@ fn train(device: &Device, member: &Member, data: &Dataset, steps: u32) -> Vec<Up
         gradient: if steps == 1 { Gradient::Step } else { Gradient::Accumulated },
         clip_norm: member.clip_norm.is_finite(),
         max_norm: member.max_norm.is_finite(),
+        augment: Augmentation::default(),
     };
     let plans = drive::plans(device.caps(), network, data, BATCH, training, 1);
     let mut executor = Executor::new(device, plans).unwrap();

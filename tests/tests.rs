@@ -66,6 +66,9 @@ mod going_on;
 /// Data sets that are streamed instead of resident.
 mod streaming;
 
+/// Augmented rows against the reference, wherever a row stands; their statistics; what cannot be augmented.
+mod augmentation;
+
 /// Accumulated gradients, rates that change, early stopping.
 mod control;
 

@@ -3,14 +3,16 @@
 use thinnet::kernels::matmul::Matmul;
 use thinnet::network::{Activation, Loss, Network};
 use thinnet::plan::{Caps, Gradient, Mode, Options, Plans, Training, Update};
-use thinnet::{Dense, Dropout};
+use thinnet::{Augmentation, Dense, Dropout};
 
 use crate::drive;
 
 mod parts;
 
+const NONE: Augmentation = Augmentation { shift: 0, flip: false, noise: 0.0, cutout: 0, mixup: 0.0 };
+
 const EVERYTHING: Training =
-    Training { update: Update::RmsProp, gradient: Gradient::Accumulated, clip_norm: true, max_norm: true };
+    Training { update: Update::RmsProp, gradient: Gradient::Accumulated, clip_norm: true, max_norm: true, augment: NONE };
 
 /// Vanilla dropout of the input, GELU, inverted dropout, tanh, and one output.
 fn network() -> Network {

@@ -74,7 +74,7 @@ impl Experiment {
         config.data.path = if path == Path::new("digits") { path } else { path.canonicalize().unwrap_or(path) };
         let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
         let network = config.network.network(sets.train.columns()).map_err(|e| in_file(file, e))?;
-        let options = config.train.options(config.seed);
+        let options = config.options();
         options.check().map_err(|e| in_file(file, e))?;
         thinnet::checkpoint::check_foldable(&network).map_err(|e| in_file(file, e))?;
         Ok(Self { config, network, sets, options })

@@ -32,6 +32,7 @@ pub(super) fn config(config: &Config) -> Checked {
     data(&config.data)?;
     network(&config.network)?;
     train(&config.train)?;
+    config.augment.check().map_err(|error| option(error, ""))?;
     if let (Some(patience), None, None) = (config.train.patience, &config.data.valid, config.data.valid_fraction) {
         let problem = "stopping early needs validation data; give data.valid or data.valid_fraction";
         return refuse("train.patience", patience, problem);

@@ -1,9 +1,9 @@
-//! A file to begin with: every key of `[data]` and `[train]`, those with their default commented out.
+//! A file to begin with: every key of `[data]`, `[train]` and `[augment]`, those with their default commented out.
 
 use std::fmt::Write as _;
 
 use super::TrainTable;
-use crate::data::DataOptions;
+use crate::data::{Augmentation, DataOptions};
 
 /// What a network is to answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,21 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
 
     text += "\n[train]\n";
     train().iter().for_each(|one| line(&mut text, "# ", one));
+    text += "\n[augment]\n";
+    augment().iter().for_each(|one| line(&mut text, "# ", one));
     text
+}
+
+/// The keys of `[augment]`, taken apart by name as those of `[train]`.
+fn augment() -> Vec<Line> {
+    let Augmentation { shift, flip, noise, cutout, mixup } = Augmentation::default();
+    vec![
+        ("shift", shift.to_string(), "pixels by which images are shifted at most, over zeros"),
+        ("flip", flip.to_string(), "mirror half of the images left to right"),
+        ("noise", format!("{noise:?}"), "standard deviation of noise on every value"),
+        ("cutout", cutout.to_string(), "side of a square of every image that is set to 0, in pixels"),
+        ("mixup", format!("{mixup:?}"), "alpha of mixup, such as 0.2: pairs of rows with shares of Beta(alpha, alpha)"),
+    ]
 }
 
 /// The keys of `[train]`. Taken apart by name, so that a new key cannot be forgotten.

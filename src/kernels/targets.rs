@@ -1,7 +1,7 @@
 //! `shaders/targets.wgsl`: losses against numbers instead of labels. The twins compute in f64 and round once.
 
-use super::loss::LossParams;
-use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, exp_error, gamma, kernel, linear_grid};
+use super::loss::{LossParams, constants, mixup_or_not, sources};
+use super::{Constants, EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, exp_error, gamma, kernel, linear_grid};
 use crate::memory::{Memory, Tensor};
 use crate::step::Step;
 
@@ -12,31 +12,31 @@ const SOURCE: &str = concat!(
 );
 
 kernel! {
-    /// Binary cross-entropy, hit and gradient of every row.
+    /// Binary cross-entropy, hit and gradient of every row; with mixup, `rows` is the `mix` of `mixup.wgsl`.
     BinaryCrossEntropy = "binary_cross_entropy" in "targets.wgsl", SOURCE;
-    params LossParams; sections [step];
-    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6, dlogits: 7]
+    params LossParams; sections [step]; sides mixup: bool;
+    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6, dlogits: 7]; variants mixup_or_not
 }
 
 kernel! {
     /// Binary cross-entropy and hit of every row.
     BinaryCrossEntropyForward = "binary_cross_entropy_forward" in "targets.wgsl", SOURCE;
     params LossParams; sections [step];
-    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6]
+    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6]; variants || vec![constants(false)]
 }
 
 kernel! {
-    /// Squared error and gradient of every row.
+    /// Squared error and gradient of every row; with mixup, `rows` is the `mix` of `mixup.wgsl`.
     SquaredError = "squared_error" in "targets.wgsl", SOURCE;
-    params LossParams; sections [step];
-    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6, dlogits: 7]
+    params LossParams; sections [step]; sides mixup: bool;
+    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6, dlogits: 7]; variants mixup_or_not
 }
 
 kernel! {
     /// Squared error of every row.
     SquaredErrorForward = "squared_error_forward" in "targets.wgsl", SOURCE;
     params LossParams; sections [step];
-    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6]
+    read [rows: 2, targets: 3, logits: 4]; write [loss: 5, correct: 6]; variants || vec![constants(false)]
 }
 
 /// One output: its loss and its derivative, with the errors that WGSL allows, and whether it is right.
@@ -86,10 +86,27 @@ fn squared(z: f32, t: f32) -> Output {
     }
 }
 
+/// Two targets with their shares, of which the first has to be right. What is linear in the target the device takes of the mixed target,
+/// or else it mixes two terms: two products and a sum, each rounded to either side, or flushed.
+fn mixed(share: f64, [a, b]: [Output; 2], z: f32, targets: [f32; 2]) -> Output {
+    let sum = |a: f64, b: f64| share * a + (1.0 - share) * b;
+    let size = sum(a.size, b.size);
+    let target = sum(f64::from(targets[0]).abs(), f64::from(targets[1]).abs());
+    Output {
+        loss: sum(a.loss, b.loss),
+        size,
+        loss_error: sum(a.loss_error, b.loss_error) + 8.0 * EPS * size + (3.0 + 3.0 * f64::from(z).abs()) * FLUSH,
+        slope: sum(a.slope, b.slope),
+        // Twice the error of the mixed target, for the squared error.
+        slope_error: sum(a.slope_error, b.slope_error) + 2.0 * (6.0 * EPS * target + 3.0 * FLUSH),
+        right: a.right,
+    }
+}
+
 /// Calls `f` with the number and the outputs of every row.
 fn for_each_row(
     output: fn(f32, f32) -> Output,
-    (params, rows, targets, logits): (&LossParams, Tensor, Tensor, Tensor),
+    (params, mixup, rows, targets, logits): (&LossParams, bool, Tensor, Tensor, Tensor),
     (memory, step, member): (&Memory, &Step, usize),
     mut f: impl FnMut(usize, &[Output]),
 ) {
@@ -97,8 +114,13 @@ fn for_each_row(
     let (stride, outputs) = (params.row_stride as usize, params.classes as usize);
     for i in 0..step.rows as usize {
         let z = &logits[i * stride..][..outputs];
-        let t = &targets[rows[i] as usize * params.targets_row as usize..][..outputs];
-        f(i, &z.iter().zip(t).map(|(&z, &t)| output(z, t)).collect::<Vec<_>>());
+        let (sources, share) = sources(&rows, i, mixup);
+        let target = |source: usize, c| targets[source * params.targets_row as usize + c];
+        let of = |(c, &z): (usize, &f32)| match (mixup, sources.map(|source| target(source, c))) {
+            (false, [t, _]) => output(z, t),
+            (true, both) => mixed(share, both.map(|t| output(z, t)), z, both),
+        };
+        f(i, &z.iter().enumerate().map(of).collect::<Vec<_>>());
     }
 }
 
@@ -124,6 +146,10 @@ fn gradient(output: &Output, outputs: usize, step: &Step) -> (f64, f64) {
 macro_rules! training {
     ($kernel:ident, $output:ident) => {
         impl Kernel for $kernel {
+            fn constants(&self) -> Constants {
+                constants(self.mixup)
+            }
+
             fn grid(&self) -> [u32; 2] {
                 linear_grid(self.loss.len, MAX_GROUPS)
             }
@@ -132,7 +158,7 @@ macro_rules! training {
                 let (mut loss, mut correct) = (memory.f32_mut(self.loss, member), memory.u32_mut(self.correct, member));
                 let mut dlogits = memory.f32_mut(self.dlogits, member);
                 let stride = self.params.row_stride as usize;
-                let tensors = (&self.params, self.rows, self.targets, self.logits);
+                let tensors = (&self.params, self.mixup, self.rows, self.targets, self.logits);
                 for_each_row($output, tensors, (memory, step, member), |i, row| {
                     loss[i] = mean(row) as f32;
                     correct[i] = u32::from(row.iter().all(|output| output.right));
@@ -146,7 +172,7 @@ macro_rules! training {
             fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
                 let stride = self.params.row_stride as usize;
                 let (mut loss, mut dlogits) = (Vec::new(), vec![-1.0; step.rows as usize * stride]);
-                let tensors = (&self.params, self.rows, self.targets, self.logits);
+                let tensors = (&self.params, self.mixup, self.rows, self.targets, self.logits);
                 for_each_row($output, tensors, (memory, step, member), |i, row| {
                     loss.push(mean_error(row));
                     dlogits[i * stride..][..row.len().next_multiple_of(4)].fill(0.0);
@@ -164,13 +190,17 @@ macro_rules! training {
 macro_rules! evaluation {
     ($kernel:ident, $output:ident) => {
         impl Kernel for $kernel {
+            fn constants(&self) -> Constants {
+                constants(false)
+            }
+
             fn grid(&self) -> [u32; 2] {
                 linear_grid(self.loss.len, MAX_GROUPS)
             }
 
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {
                 let (mut loss, mut correct) = (memory.f32_mut(self.loss, member), memory.u32_mut(self.correct, member));
-                let tensors = (&self.params, self.rows, self.targets, self.logits);
+                let tensors = (&self.params, false, self.rows, self.targets, self.logits);
                 for_each_row($output, tensors, (memory, step, member), |i, row| {
                     loss[i] = mean(row) as f32;
                     correct[i] = u32::from(row.iter().all(|output| output.right));
@@ -179,7 +209,7 @@ macro_rules! evaluation {
 
             fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
                 let mut loss = Vec::new();
-                let tensors = (&self.params, self.rows, self.targets, self.logits);
+                let tensors = (&self.params, false, self.rows, self.targets, self.logits);
                 for_each_row($output, tensors, (memory, step, member), |_, row| loss.push(mean_error(row)));
                 vec![Tolerance::Bounds(loss), Tolerance::Exact]
             }

@@ -15,7 +15,7 @@ use crate::rng::Shuffle;
 use crate::{Error, Result};
 
 impl Builder<'_> {
-    /// The rows of the batch, then their values, of which the site in front of the first dense layer drops some.
+    /// The rows of the batch, then their values, changed as the plan says, of which the site in front of the first dense layer drops some.
     pub(super) fn gather(&mut self, columns: u32, site: Option<usize>) -> Result<Tensor> {
         self.check_window()?;
         let Options { mode, batch, source, .. } = self.plan.options.clone();
@@ -38,7 +38,13 @@ impl Builder<'_> {
             }
         }
 
-        let x = self.matrix("batch.x", columns)?;
+        self.augmented(columns, site)
+    }
+
+    /// The values of some rows of the data set, of which a site drops some. Of a streamed one they are the rows of the batch.
+    pub(super) fn gather_rows(&mut self, name: &str, columns: u32, rows: Tensor, site: Option<usize>) -> Result<Tensor> {
+        let (source, samples) = (self.plan.options.source.clone(), self.named("batch.samples"));
+        let x = self.matrix(name, columns)?;
         let quads = columns.div_ceil(4);
         let params = GatherParams {
             quads,
@@ -109,7 +115,8 @@ impl Builder<'_> {
         if !source.labelled {
             return Ok(None);
         }
-        let rows = self.named("batch.rows");
+        let mixup = self.mixes();
+        let rows = self.named(if mixup { "batch.mix" } else { "batch.rows" });
         let target_words = match self.network.loss {
             Loss::SoftmaxCrossEntropy => 1,
             _ => u64::from(self.network.targets()?).next_multiple_of(4),
@@ -133,19 +140,19 @@ impl Builder<'_> {
         params.dlogits_stride = gradient.map_or(0, |dlogits| dlogits.tensor.stride);
         match (self.network.loss, gradient.map(|dlogits| dlogits.tensor)) {
             (Loss::SoftmaxCrossEntropy, Some(dlogits)) => {
-                self.push(CrossEntropy { params, rows, labels: targets, logits, loss, correct, dlogits });
+                self.push(CrossEntropy { params, mixup, rows, labels: targets, logits, loss, correct, dlogits });
             }
             (Loss::SoftmaxCrossEntropy, None) => {
                 self.push(CrossEntropyForward { params, rows, labels: targets, logits, loss, correct });
             }
             (Loss::BinaryCrossEntropy, Some(dlogits)) => {
-                self.push(BinaryCrossEntropy { params, rows, targets, logits, loss, correct, dlogits });
+                self.push(BinaryCrossEntropy { params, mixup, rows, targets, logits, loss, correct, dlogits });
             }
             (Loss::BinaryCrossEntropy, None) => {
                 self.push(BinaryCrossEntropyForward { params, rows, targets, logits, loss, correct });
             }
             (Loss::MeanSquaredError, Some(dlogits)) => {
-                self.push(SquaredError { params, rows, targets, logits, loss, correct, dlogits });
+                self.push(SquaredError { params, mixup, rows, targets, logits, loss, correct, dlogits });
             }
             (Loss::MeanSquaredError, None) => {
                 self.push(SquaredErrorForward { params, rows, targets, logits, loss, correct });

@@ -270,7 +270,7 @@ impl<'a> Builder<'a> {
         Ok(y)
     }
 
-    fn dropout_forward(&mut self, index: usize, x: Tensor, units: u32) -> Result<Tensor> {
+    pub(super) fn dropout_forward(&mut self, index: usize, x: Tensor, units: u32) -> Result<Tensor> {
         let samples = self.samples;
         let y = self.matrix(&format!("activation.{}", self.plan.sites[index].layer), units)?;
         let params = self.dropout_params(index, units, samples, x, y);

@@ -1,5 +1,6 @@
 //! How to train, as plain data.
 
+use crate::data::Augmentation;
 use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer};
 use crate::plan::{Gradient, Training};
 use crate::step::OptimizerStep;
@@ -32,6 +33,8 @@ pub struct TrainOptions {
     pub warmup: f64,
     /// How the momentum grows; for optimizers that have one.
     pub momentum_ramp: Option<MomentumRamp>,
+    /// How rows are changed in training, never in evaluation.
+    pub augment: Augmentation,
     /// Whether the training data are also judged in evaluation mode after each epoch; the validation data always are.
     pub evaluate_train: bool,
     /// Number of the first epoch: the pass of its masks and the order of its rows. Training that goes on from the weights of
@@ -58,6 +61,7 @@ impl Default for TrainOptions {
             schedule: LrSchedule::Constant,
             warmup: 0.0,
             momentum_ramp: None,
+            augment: Augmentation::default(),
             evaluate_train: false,
             first_epoch: 0,
             data_budget: None,
@@ -102,6 +106,7 @@ impl TrainOptions {
         }
         self.optimizer.check()?;
         self.schedule.check()?;
+        self.augment.check()?;
         for (option, norm) in [("clip_norm", self.clip_norm), ("max_norm", self.max_norm)] {
             if let Some(norm) = norm
                 && !(f32::MIN_POSITIVE..=f32::MAX).contains(&(norm as f32))
@@ -115,7 +120,7 @@ impl TrainOptions {
     /// What the plans of this training do with the gradient.
     pub(super) fn training(&self, gradient: Gradient) -> Training {
         let (clip_norm, max_norm) = (self.clip_norm.is_some(), self.max_norm.is_some());
-        Training { update: self.optimizer.update(), gradient, clip_norm, max_norm }
+        Training { update: self.optimizer.update(), gradient, clip_norm, max_norm, augment: self.augment }
     }
 
     /// The scalars of update number `t` (counted from 1, for Adam's bias corrections), `x` epochs after the beginning, where an

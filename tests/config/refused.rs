@@ -11,7 +11,7 @@ const REFUSED: [(&str, &str, &[&str]); 77] = [
         &["line 18: train.optimizer.sgd.momentun: unknown key; did you mean \"momentum\"? (expected lr, "],
     ),
     ("{ keep = 0.5", "{ kep = 0.5", &["line 12: network.layers[2].dropout.kep: unknown key", "did you mean \"keep\"?"]),
-    ("seed =", "sede =", &["line 2: sede: unknown key; did you mean \"seed\"? (expected seed, data, network or train)"]),
+    ("seed =", "sede =", &["line 2: sede: unknown key; did you mean \"seed\"? (expected seed, data, network, train or augment)"]),
     ("[train]", "[training]", &["line 15: training: unknown key; did you mean \"train\"?"]),
     ("batch =", "batch_size =", &["line 17: train.batch_size: unknown key; did you mean \"batch\"?"]),
     ("batch =", "lr =", &["line 17: train.lr: unknown key; it is a key of the optimizer"]),
@@ -202,6 +202,16 @@ fn whole_tables_that_do_not_fit_are_refused() {
         ("[network]\nlayers = [{ dense = 70000 }, { dense = 70000 }]", "line 2: network.layers[1].dense: units = 70000"),
         ("[[network.layers]]\ndense = 4\n[[network.layers]]\ndense = 0", "line 4: network.layers[1].dense = 0"),
         ("[network]\nlayers = [\n{ dense = 1 }\n[train]", "line 4: "),
+        (
+            "[network]\nlayers = [{ dense = 1 }]\n[augment]\nnoise = -0.1",
+            "line 4: augment.noise = -0.1: is a standard deviation, a number from 0 up",
+        ),
+        ("[network]\nlayers = [{ dense = 1 }]\n[augment]\nmixup = nan", "line 4: augment.mixup = NaN: is the alpha of Beta"),
+        (
+            "[network]\nlayers = [{ dense = 1 }]\n[augment]\nflips = true",
+            "line 4: augment.flips: unknown key; did you mean \"flip\"?",
+        ),
+        ("[network]\nlayers = [{ dense = 1 }]\n[augment]\nshift = -1", "line 4: augment.shift: "),
     ] {
         let message = Config::parse(text).unwrap_err().to_string();
         assert!(message.contains(said), "{text}: {message}");

@@ -1,6 +1,5 @@
 //! Every kernel of a plan in place: on the device and through its twin, from the same words.
 
-use thinnet::Optimizer;
 use thinnet::cpu;
 use thinnet::data::Dataset;
 use thinnet::executor::Executor;
@@ -10,6 +9,7 @@ use thinnet::memory::BufferId;
 use thinnet::network::Network;
 use thinnet::plan::{Caps, Gradient, Training, Update};
 use thinnet::work::Work;
+use thinnet::{Augmentation, Optimizer};
 
 use super::networks::{ADAM, Case, SGD, members, mixed, networks};
 use crate::common::{POISON, compare_kernel, device, whole};
@@ -132,7 +132,8 @@ fn everything(case: &Case, count: u64, optimizer: [Optimizer; 2], gradient: Grad
     // Two members bound differently, and one of them one of the norms not at all.
     let norms = if count == 1 { vec![(0.1, 0.9)] } else { vec![(f64::INFINITY, 0.7), (0.05, f64::INFINITY)] };
     let members = members(network, count, optimizer).into_iter().zip(norms).map(|(m, (clip, max))| m.norms(clip, max)).collect();
-    let training = Training { clip_norm: true, max_norm: true, gradient, update: optimizer[0].update() };
+    let training =
+        Training { clip_norm: true, max_norm: true, gradient, augment: Augmentation::default(), update: optimizer[0].update() };
     let steps = if gradient == Gradient::Accumulated { 2 } else { 1 };
     Run { training, steps, ..Run::new(network, members, drive::data_for(network, 17, *soft, 5)) }
 }

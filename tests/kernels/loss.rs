@@ -16,6 +16,15 @@ pub(super) fn rows_of(rows: u32, member: u32) -> Vec<u32> {
     (0..rows).map(|i| (7 * i + 3 + 11 * member) % ROWS).collect()
 }
 
+/// The same rows with partners, some of them the rows themselves, and shares of 1, of one half and between; no loss reads the last word.
+pub(super) fn mix_of(rows: u32, member: u32) -> Vec<u32> {
+    let word = |(i, row): (u32, u32)| {
+        let share = [1.0f32, 0.5, 0.75 + 1.0 / (1 << 24) as f32, 1.0 - 1.0 / (1 << 24) as f32, 0.9][i as usize % 5];
+        [row, if i % 4 == 3 { row } else { (row + 1 + i % 7) % ROWS }, share.to_bits(), POISON - i]
+    };
+    (0..).zip(rows_of(rows, member)).flat_map(word).collect()
+}
+
 /// Labels of all rows: the first class, the last, and any.
 fn labels(classes: u32) -> Vec<u32> {
     let label = |(i, word)| [0, classes - 1, word % classes][i % 3];
@@ -80,12 +89,18 @@ pub(super) fn cross_entropy(case: &mut Case) {
     for (valid, batch, classes, members) in shapes() {
         let [rows, labels, logits, loss, correct] = inputs(valid, batch, classes);
         let columns = classes.next_multiple_of(4);
-        let slots = [rows, labels, logits, loss, correct, Slot::out("dlogits", batch * columns, valid * columns)];
+        let dlogits = || Slot::out("dlogits", batch * columns, valid * columns);
         let step = Step { batch_rows: valid + 3, ..step(valid, members, &[]) };
-        case.check(&step, slots, |[rows, labels, logits, loss, correct, dlogits]| {
-            let params = LossParams { dlogits_stride: dlogits.stride, ..params(classes, [rows, logits, loss, correct]) };
-            CrossEntropy { params, rows, labels, logits, loss, correct, dlogits }
-        });
+        let mut check = |slots, mixup| {
+            case.check(&step, slots, |[rows, labels, logits, loss, correct, dlogits]| {
+                let params = LossParams { dlogits_stride: dlogits.stride, ..params(classes, [rows, logits, loss, correct]) };
+                CrossEntropy { params, mixup, rows, labels, logits, loss, correct, dlogits }
+            });
+        };
+        check([rows, labels, logits, loss, correct, dlogits()], false);
+        let mix = Slot::own("rows", 4 * batch, move |m| mix_of(valid, m));
+        let [_, labels, logits, loss, correct] = inputs(valid, batch, classes);
+        check([mix, labels, logits, loss, correct, dlogits()], true);
     }
 }
 
@@ -115,7 +130,7 @@ fn the_loss_of_certain_and_of_undecided_rows() {
     let step = Step { batch_rows: 8, accumulated: 4, ..step(4, 1, &[]) };
     let [.., loss, correct, dlogits] = on_device(&step, slots, |[rows, labels, logits, loss, correct, dlogits]| {
         let params = params(4, [rows, logits, loss, correct]);
-        CrossEntropy { params, rows, labels, logits, loss, correct, dlogits }
+        CrossEntropy { params, mixup: false, rows, labels, logits, loss, correct, dlogits }
     });
     // Of two largest logits the first counts: the last row's label is the second of them.
     assert_eq!(correct, [0, 1, 0, 0]);

@@ -5,7 +5,7 @@ use thinnet::kernels::targets::{BinaryCrossEntropy, BinaryCrossEntropyForward, S
 use thinnet::memory::Tensor;
 use thinnet::step::Step;
 
-use super::loss::{ROWS, rows_of};
+use super::loss::{ROWS, mix_of, rows_of};
 use super::{Case, Slot, bits, on_device, seed};
 use crate::common::{POISON, numbers, step};
 
@@ -87,12 +87,19 @@ macro_rules! training {
             for (valid, batch, outputs, members) in shapes() {
                 let [rows, targets, logits, loss, correct] = inputs(valid, batch, outputs);
                 let columns = outputs.next_multiple_of(4);
-                let slots = [rows, targets, logits, loss, correct, Slot::out("dlogits", batch * columns, valid * columns)];
+                let dlogits = || Slot::out("dlogits", batch * columns, valid * columns);
                 let step = Step { batch_rows: 2 * valid + 1, ..step(valid, members, &[]) };
-                case.check(&step, slots, |[rows, targets, logits, loss, correct, dlogits]| {
-                    let params = LossParams { dlogits_stride: dlogits.stride, ..params(outputs, [rows, logits, loss, correct]) };
-                    $kernel { params, rows, targets, logits, loss, correct, dlogits }
-                });
+                let mut check = |slots, mixup| {
+                    case.check(&step, slots, |[rows, targets, logits, loss, correct, dlogits]| {
+                        let params = params(outputs, [rows, logits, loss, correct]);
+                        let params = LossParams { dlogits_stride: dlogits.stride, ..params };
+                        $kernel { params, mixup, rows, targets, logits, loss, correct, dlogits }
+                    });
+                };
+                check([rows, targets, logits, loss, correct, dlogits()], false);
+                let mix = Slot::own("rows", 4 * batch, move |m| mix_of(valid, m));
+                let [_, targets, logits, loss, correct] = inputs(valid, batch, outputs);
+                check([mix, targets, logits, loss, correct, dlogits()], true);
             }
         }
     };
@@ -139,9 +146,17 @@ pub(super) fn assert_close(got: &[u32], expected: &[f32]) {
 #[test]
 fn the_losses_of_known_outputs() {
     let step = Step { batch_rows: 12, accumulated: 3, ..step(3, 1, &[]) };
-    let [.., loss, correct, dlogits] = on_device(&step, known(), |[rows, targets, logits, loss, correct, dlogits]| {
-        BinaryCrossEntropy { params: params(3, [rows, logits, loss, correct]), rows, targets, logits, loss, correct, dlogits }
-    });
+    let [.., loss, correct, dlogits] =
+        on_device(&step, known(), |[rows, targets, logits, loss, correct, dlogits]| BinaryCrossEntropy {
+            params: params(3, [rows, logits, loss, correct]),
+            mixup: false,
+            rows,
+            targets,
+            logits,
+            loss,
+            correct,
+            dlogits,
+        });
     let (sure, two) = ((-30f32).exp(), std::f32::consts::LN_2);
     // log(1 + e^-30) is e^-30, of which a logarithm would leave nothing; log(1 + e^-1) = 0.313261...
     assert_close(&loss, &[sure, two, (200.0 + 0.313_261_7) / 3.0]);
@@ -150,9 +165,17 @@ fn the_losses_of_known_outputs() {
     let slopes = [0.0, sure, 0.0, 0.0, 0.25, -0.5, 0.5, 0.0, 0.0, 1.0, low, 0.0];
     assert_close(&dlogits[1..], &slopes.map(|s| s / 36.0)[1..]);
 
-    let [.., loss, correct, dlogits] = on_device(&step, known(), |[rows, targets, logits, loss, correct, dlogits]| {
-        SquaredError { params: params(3, [rows, logits, loss, correct]), rows, targets, logits, loss, correct, dlogits }
-    });
+    let [.., loss, correct, dlogits] =
+        on_device(&step, known(), |[rows, targets, logits, loss, correct, dlogits]| SquaredError {
+            params: params(3, [rows, logits, loss, correct]),
+            mixup: false,
+            rows,
+            targets,
+            logits,
+            loss,
+            correct,
+            dlogits,
+        });
     assert_close(&loss, &[(29.0 * 29.0 * 2.0 + 900.0) / 3.0, 1.0625 / 3.0, (199.0 * 199.0 + 200.0 * 200.0 + 1.0) / 3.0]);
     assert_eq!(correct, [0; 3]);
     let slopes = [29.0, -30.0, 29.0, 0.0, -0.25, -1.0, 0.0, 0.0, 199.0, 200.0, -1.0, 0.0];
@@ -175,6 +198,7 @@ fn a_nan_among_outputs_or_targets_is_in_the_loss_and_in_its_gradient() {
         let step = step(1, 1, &[]);
         let binary = on_device(&step, slots(), |[rows, targets, logits, loss, correct, dlogits]| BinaryCrossEntropy {
             params: params(3, [rows, logits, loss, correct]),
+            mixup: false,
             rows,
             targets,
             logits,
@@ -184,6 +208,7 @@ fn a_nan_among_outputs_or_targets_is_in_the_loss_and_in_its_gradient() {
         });
         let squared = on_device(&step, slots(), |[rows, targets, logits, loss, correct, dlogits]| SquaredError {
             params: params(3, [rows, logits, loss, correct]),
+            mixup: false,
             rows,
             targets,
             logits,
