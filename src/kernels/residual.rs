@@ -105,7 +105,7 @@ impl Kernel for PathSamples {
     }
 
     fn grid(&self) -> [u32; 2] {
-        linear_grid(self.kept_samples.len, MAX_GROUPS)
+        linear_grid(self.samples.len, MAX_GROUPS)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
