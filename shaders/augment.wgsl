@@ -118,7 +118,9 @@ fn changed(quad: u32, change: Change, p: Params, epoch: u32, key: vec2<u32>) -> 
         //# end
     } else {
         let start = change.base + first;
-        v = vec4<f32>(value(change.which, start), value(change.which, start + 1u), value(change.which, start + 2u), value(change.which, start + 3u));
+        //# for i in 0..4
+        v[{i}] = value(change.which, start + {i}u);
+        //# end
     }
     if (NOISE == 1u) {
         v += p.noise * normals(quad, change.sample, epoch, key);

@@ -47,5 +47,6 @@ fn mixup_partners(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgrou
     let smaller = below + mul_high(above - below, words.y << 9u);
     let share = 1.0 - f32(smaller >> 8u) * 5.9604644775390625e-8;
     partners[group.z * params.partners_stride + i] = partner;
-    mix[group.z * (params.mix_stride / 4u) + i] = vec4<u32>(rows[group.z * params.rows_stride + i], partner, bitcast<u32>(share), ids[partner]);
+    let row = rows[group.z * params.rows_stride + i];
+    mix[group.z * (params.mix_stride / 4u) + i] = vec4<u32>(row, partner, bitcast<u32>(share), ids[partner]);
 }

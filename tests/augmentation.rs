@@ -76,7 +76,8 @@ fn bound(augment: &Augmentation, value: f64) -> f64 {
 fn differ(got: &[f32], expected: &[Augmented], augment: &Augmentation) -> usize {
     let expected = expected.iter().flat_map(|row| &row.inputs);
     assert_eq!(got.len(), expected.clone().count());
-    got.iter().zip(expected).filter(|&(&got, &value)| !((f64::from(got) - value).abs() <= bound(augment, value))).count()
+    let near = |&(&got, &value): &(&f32, &f64)| (f64::from(got) - value).abs() <= bound(augment, value);
+    got.len() - got.iter().zip(expected).filter(near).count()
 }
 
 /// The gradient of the mixed loss in f64 over the rows that the device saw, its error, and the loss of every row.
@@ -151,8 +152,9 @@ fn a_training_with_everything_on_is_the_references() {
                     let near = |((&got, g), e): ((&f32, &f64), &f64)| (f64::from(got) - g).abs() <= *e;
                     let triples = got.iter().flatten().zip(gradient.iter().flatten()).zip(errors.iter().flatten());
                     let rows = drive::numbers_of(executor, TRAIN, ("batch.loss", m), (1, rows.len()));
-                    let loss = rows.iter().zip(&losses).filter(|(got, ball)| (f64::from(**got) - ball.mid).abs() > ball.rad);
-                    (triples.filter(|&triple| !near(triple)).count(), loss.count())
+                    let hit = |(got, ball): &(&f32, &Ball)| (f64::from(**got) - ball.mid).abs() <= ball.rad;
+                    let missed = rows.len() - rows.iter().zip(&losses).filter(hit).count();
+                    (triples.filter(|&triple| !near(triple)).count(), missed)
                 };
                 assert_eq!(wrong([&own, &partner], &shares), (0, 0), "{loss:?}, member {m}, {step:?}");
                 let (gradients, losses) = wrong([&partner, &own], &shares);
@@ -174,11 +176,11 @@ fn a_training_with_everything_on_is_the_references() {
 fn by_sample(data: &Dataset, augment: Augmentation, batch: u32) -> Vec<[Vec<Vec<u32>>; 2]> {
     let mut epochs = vec![[vec![Vec::new(); ROWS as usize], vec![Vec::new(); ROWS as usize]]; 2];
     run(&networks(Loss::SoftmaxCrossEntropy)[0], data, augment, batch, |executor, step, _| {
-        for m in 0..2 {
+        for (m, samples) in epochs[step.epoch as usize].iter_mut().enumerate() {
             let rows = rows_of(step, m, ROWS);
             let seen = drive::numbers_of(executor, TRAIN, ("batch.augmented", m as u32), (rows.len(), ELEMENTS as usize));
             for (&row, values) in rows.iter().zip(seen.chunks(ELEMENTS as usize)) {
-                epochs[step.epoch as usize][m][row as usize] = values.iter().map(|v| v.to_bits()).collect();
+                samples[row as usize] = values.iter().map(|v| v.to_bits()).collect();
             }
         }
     });
