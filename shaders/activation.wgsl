@@ -28,6 +28,8 @@ struct Params {
     dx_stride: u32,
     x_stride: u32,
     row: u32,   // quads from one row to the next
+    by_quads: Division,
+    pad0: u32,
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -53,7 +55,8 @@ fn gelu_share(b: vec4<f32>) -> vec4<f32> {
 
 // Where quad i of the valid rows lies, from the beginning of a member.
 fn place(i: u32, p: Params) -> u32 {
-    return i / p.quads * p.row + i % p.quads;
+    let row = quotient(i, p.by_quads);
+    return row * p.row + (i - row * p.quads);
 }
 
 fn in_units(quad: u32, units: u32) -> vec4<bool> {
@@ -68,7 +71,7 @@ fn activation_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_work
         return;
     }
     let z = x[group.z * (p.x_stride / 4u) + place(i, p)];
-    y[group.z * (p.y_stride / 4u) + place(i, p)] = select(vec4<f32>(), activate(p.kind, z), in_units(i % p.quads, p.units));
+    y[group.z * (p.y_stride / 4u) + place(i, p)] = select(vec4<f32>(), activate(p.kind, z), in_units(i - quotient(i, p.by_quads) * p.quads, p.units));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -78,9 +81,10 @@ fn activation_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wor
     if (i >= step.rows * p.quads) {
         return;
     }
-    let f = output[group.z * (p.y_stride / 4u) + place(i, p)];
-    let d = dy[group.z * (p.dy_stride / 4u) + place(i, p)];
-    dx[group.z * (p.dx_stride / 4u) + place(i, p)] = activation_gradient(p.kind, f, d);
+    let at = place(i, p);
+    let f = output[group.z * (p.y_stride / 4u) + at];
+    let d = dy[group.z * (p.dy_stride / 4u) + at];
+    dx[group.z * (p.dx_stride / 4u) + at] = activation_gradient(p.kind, f, d);
 }
 
 // The padding of x is 0, and so is GELU of it.

@@ -9,7 +9,8 @@
 // x lies in any layout that x_sample, x_pixel and x_channel describe, in words; the kernels of quads read vec4, and so take multiples of
 // 4 channels that lie side by side. Rows are padded with zeros to u_row and dx_row quads; the quads behind the last column are not
 // written. Only the rows of step.rows samples are read and written.
-// Dispatch: one invocation per quad of u or dx; z is the member.
+// Dispatch: one invocation per quad of dx, and per quad and RUN rows of u, which share where its elements lie in the window; z is the
+// member.
 
 struct Params {
     channels: u32,
@@ -36,7 +37,7 @@ struct Params {
     by_quads: Division,
     by_width: Division,          // places_width for u, width for dx
     by_height: Division,         // places_height; height
-    by_channels: Division,       // channels; of quads, channels / 4
+    by_channels: Division,
     by_kernel_width: Division,
     by_stride_height: Division,
     by_stride_width: Division,
@@ -61,65 +62,88 @@ fn place_of(row: u32, p: Params, height: u32, width: u32) -> vec3<u32> {
     return vec3<u32>(sample, line - sample * height, row - line * width);
 }
 
-// Where the window's element `tap` lies on the map, from its place; outside, one of the two wraps around to more than the extent.
-fn pixel_of(tap: u32, place: vec3<u32>, p: Params) -> vec2<u32> {
+// Element e of quad `quad` of u: how far the pixel it sees lies from the first that its window sees, and its channel; more rows than
+// any map has where there is no such element.
+fn element_of(e: u32, p: Params) -> vec3<u32> {
+    let tap = quotient(e, p.by_channels);
     let k = quotient(tap, p.by_kernel_width);
-    let l = tap - k * p.kernel_width;
-    return vec2<u32>(
-        place.y * p.stride_height + k * p.dilation_height - p.padding_height,
-        place.z * p.stride_width + l * p.dilation_width - p.padding_width,
-    );
+    let reach = vec2<u32>(k * p.dilation_height, (tap - k * p.kernel_width) * p.dilation_width);
+    return vec3<u32>(select(reach.x, 0x40000000u, k >= p.kernel_height), reach.y, e - tap * p.channels);
+}
+
+// The word of x that an element sees from the corner of its window, or of the sample's first pixel; whether it is on the map.
+fn word_of(element: vec3<u32>, corner: vec2<u32>, p: Params) -> vec2<u32> {
+    let at = corner + element.xy;
+    let inside = at.x < p.height && at.y < p.width;
+    return vec2<u32>(select(0u, (at.x * p.width + at.y) * p.x_pixel, inside) + element.z * p.x_channel, u32(inside));
+}
+
+// The corner of the window at a place; outside the map, it wraps around to more than the extent.
+fn corner_of(place: vec3<u32>, p: Params) -> vec2<u32> {
+    return vec2<u32>(place.y * p.stride_height - p.padding_height, place.z * p.stride_width - p.padding_width);
+}
+
+// The place behind another.
+fn next_place(place: vec3<u32>, p: Params) -> vec3<u32> {
+    if (place.z + 1u < p.places_width) {
+        return vec3<u32>(place.xy, place.z + 1u);
+    }
+    if (place.y + 1u < p.places_height) {
+        return vec3<u32>(place.x, place.y + 1u, 0u);
+    }
+    return vec3<u32>(place.x + 1u, 0u, 0u);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn unfold(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
     let member = member_index(group);
+    let rows = step.rows * p.places_height * p.places_width;
     let i = linear_index(group, groups, local);
-    if (i >= step.rows * p.places_height * p.places_width * p.quads) {
+    let run = quotient(i, p.by_quads);
+    let quad = i - run * p.quads;
+    if (run * RUN >= rows) {
         return;
     }
-    let row = quotient(i, p.by_quads);
-    let quad = i - row * p.quads;
-    let place = place_of(row, p, p.places_height, p.places_width);
-    let base = member * p.read_stride + place.x * p.x_sample;
-    let taps = p.kernel_height * p.kernel_width;
-    var tap = quotient(4u * quad, p.by_channels);
-    var channel = 4u * quad - tap * p.channels;
-    var values = vec4<f32>();
-    for (var e = 0u; e < 4u; e++) {
-        let at = pixel_of(tap, place, p);
-        if (tap < taps && at.x < p.height && at.y < p.width) {
-            values[e] = x[base + (at.x * p.width + at.y) * p.x_pixel + channel * p.x_channel];
-        }
-        channel++;
-        if (channel == p.channels) {
-            channel = 0u;
-            tap++;
-        }
+    var place = place_of(run * RUN, p, p.places_height, p.places_width);
+    let a = element_of(4u * quad, p);
+    let b = element_of(4u * quad + 1u, p);
+    let c = element_of(4u * quad + 2u, p);
+    let d = element_of(4u * quad + 3u, p);
+    for (var row = run * RUN; row < min(rows, run * RUN + RUN); row++) {
+        let corner = corner_of(place, p);
+        let base = member * p.read_stride + place.x * p.x_sample;
+        let at_a = word_of(a, corner, p);
+        let at_b = word_of(b, corner, p);
+        let at_c = word_of(c, corner, p);
+        let at_d = word_of(d, corner, p);
+        // What is outside is read at the sample's first pixel, and not used.
+        let values = vec4<f32>(x[base + at_a.x], x[base + at_b.x], x[base + at_c.x], x[base + at_d.x]);
+        let inside = vec4<u32>(at_a.y, at_b.y, at_c.y, at_d.y) == vec4<u32>(1u);
+        u[member * (p.write_stride / 4u) + row * p.row + quad] = select(vec4<f32>(), values, inside);
+        place = next_place(place, p);
     }
-    u[member * (p.write_stride / 4u) + row * p.row + quad] = values;
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn unfold_quads(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let p = params;
     let member = member_index(group);
+    let rows = step.rows * p.places_height * p.places_width;
     let i = linear_index(group, groups, local);
-    if (i >= step.rows * p.places_height * p.places_width * p.quads) {
+    let run = quotient(i, p.by_quads);
+    let quad = i - run * p.quads;
+    if (run * RUN >= rows) {
         return;
     }
-    let row = quotient(i, p.by_quads);
-    let quad = i - row * p.quads;
-    let place = place_of(row, p, p.places_height, p.places_width);
-    let tap = quotient(quad, p.by_channels);
-    let at = pixel_of(tap, place, p);
-    var values = vec4<f32>();
-    if (at.x < p.height && at.y < p.width) {
-        let pixel = place.x * p.x_sample + (at.x * p.width + at.y) * p.x_pixel;
-        values = x_quads[(member * p.read_stride + pixel) / 4u + quad - tap * (p.channels / 4u)];
+    var place = place_of(run * RUN, p, p.places_height, p.places_width);
+    let element = element_of(4u * quad, p);
+    for (var row = run * RUN; row < min(rows, run * RUN + RUN); row++) {
+        let at = word_of(element, corner_of(place, p), p);
+        let value = x_quads[(member * p.read_stride + place.x * p.x_sample + at.x) / 4u];
+        u[member * (p.write_stride / 4u) + row * p.row + quad] = select(vec4<f32>(), value, at.y == 1u);
+        place = next_place(place, p);
     }
-    u[member * (p.write_stride / 4u) + row * p.row + quad] = values;
 }
 
 // The place at which the window's element k reaches coordinate y of the map; none: more than there are places.

@@ -1,27 +1,39 @@
 //! `shaders/activation.wgsl`: activations, element by element.
 
+use super::division::Division;
 use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, exp_error, kernel, linear_grid, params};
-use crate::memory::Memory;
+use crate::memory::{Memory, Tensor};
 use crate::network::Activation;
 use crate::step::Step;
 
 const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/index.wgsl"),
+    include_str!("../../shaders/lib/mul_high.wgsl"),
+    include_str!("../../shaders/lib/division.wgsl"),
     include_str!("../../shaders/lib/activation.wgsl"),
     include_str!("../../shaders/activation.wgsl")
 );
 
 params! {
     /// `params` of `activation.wgsl`.
-    ActivationParams { kind: u32, units: u32, quads: u32, y_stride: u32, dy_stride: u32, dx_stride: u32, x_stride: u32, row: u32 }
+    ActivationParams {
+        kind: u32, units: u32, quads: u32, y_stride: u32, dy_stride: u32, dx_stride: u32, x_stride: u32, row: u32,
+        by_quads: Division, pad0: u32,
+    }
 }
 
 impl ActivationParams {
     /// An activation over rows of `units`, padded to `row_words`, without strides.
     pub fn new(activation: Activation, units: u32, row_words: u32) -> Self {
         let row = units.next_multiple_of(row_words) / 4;
-        Self { kind: kind(activation), units, quads: units.div_ceil(4), row, ..Self::default() }
+        let quads = units.div_ceil(4);
+        Self { kind: kind(activation), units, quads, row, by_quads: Division::by(quads), ..Self::default() }
+    }
+
+    /// One invocation per quad in use of the rows that a matrix has room for.
+    fn grid(&self, tensor: Tensor) -> [u32; 2] {
+        linear_grid(tensor.len / (4 * self.row) * self.quads, MAX_GROUPS)
     }
 
     /// Where the quads of the valid rows lie, and which unit each element is.
@@ -186,7 +198,7 @@ fn gelu_gradient(x: f32, dy: f32) -> (f64, f64) {
 
 impl Kernel for ActivationForward {
     fn grid(&self) -> [u32; 2] {
-        linear_grid(self.y.len / 4, MAX_GROUPS)
+        self.params.grid(self.y)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -206,7 +218,7 @@ impl Kernel for ActivationForward {
 
 impl Kernel for ActivationBackward {
     fn grid(&self) -> [u32; 2] {
-        linear_grid(self.dx.len / 4, MAX_GROUPS)
+        self.params.grid(self.dx)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -225,7 +237,7 @@ impl Kernel for ActivationBackward {
 
 impl Kernel for GeluForward {
     fn grid(&self) -> [u32; 2] {
-        linear_grid(self.y.len / 4, MAX_GROUPS)
+        self.params.grid(self.y)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -244,7 +256,7 @@ impl Kernel for GeluForward {
 
 impl Kernel for GeluBackward {
     fn grid(&self) -> [u32; 2] {
-        linear_grid(self.dx.len / 4, MAX_GROUPS)
+        self.params.grid(self.dx)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

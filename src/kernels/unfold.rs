@@ -1,7 +1,7 @@
 //! `shaders/unfold.wgsl`: convolution as a product of matrices.
 
 use super::division::Division;
-use super::{FLUSH, Kernel, MAX_GROUPS, Tolerance, gamma, kernel, linear_grid, params};
+use super::{Constants, FLUSH, Kernel, MAX_GROUPS, Tolerance, gamma, kernel, linear_grid, params};
 use crate::memory::{Memory, Tensor};
 use crate::network::Window;
 use crate::step::Step;
@@ -111,7 +111,7 @@ impl UnfoldParams {
     /// Channels that are no multiple of 4.
     pub fn of_quads(self) -> Self {
         assert!(self.channels.is_multiple_of(4), "{} channels are no quads", self.channels);
-        Self { by_channels: Division::by(self.channels / 4), ..self }
+        self
     }
 
     /// The pixel that the window's element `tap` sees from its place.
@@ -132,32 +132,39 @@ impl UnfoldParams {
     }
 }
 
+/// Rows of u that an invocation writes.
+const RUN: u32 = 8;
+
+fn runs() -> Vec<Constants> {
+    vec![vec![("RUN", RUN)]]
+}
+
 kernel! {
     /// `u`, of any layout of x.
     Unfold = "unfold" in "unfold.wgsl", SOURCE;
     params UnfoldParams; sections [step];
-    read [x: 2]; write [u: 3]
+    read [x: 2]; write [u: 3]; variants runs
 }
 
 kernel! {
     /// `u`, of channels that are quads.
     UnfoldQuads = "unfold_quads" in "unfold.wgsl", SOURCE;
     params UnfoldParams; sections [step];
-    read [x_quads: 2]; write [u: 3]
+    read [x_quads: 2]; write [u: 3]; variants runs
 }
 
 kernel! {
     /// `dx` of any number of channels.
     Fold = "fold" in "unfold.wgsl", SOURCE;
     params UnfoldParams; sections [step];
-    read [du: 2]; write [dx: 3]
+    read [du: 2]; write [dx: 3]; variants runs
 }
 
 kernel! {
     /// `dx` of channels that are quads.
     FoldQuads = "fold_quads" in "unfold.wgsl", SOURCE;
     params UnfoldParams; sections [step];
-    read [du_quads: 2]; write [dx: 3]
+    read [du_quads: 2]; write [dx: 3]; variants runs
 }
 
 fn unfold(p: &UnfoldParams, (x, u): (Tensor, Tensor), memory: &Memory, step: &Step, member: usize) {
@@ -230,8 +237,13 @@ fn fold_tolerance(p: &UnfoldParams, tensors: (Tensor, Tensor), memory: &Memory, 
 macro_rules! unfold_kernel {
     ($kernel:ident, $x:ident) => {
         impl Kernel for $kernel {
+            fn constants(&self) -> Constants {
+                runs().remove(0)
+            }
+
             fn grid(&self) -> [u32; 2] {
-                linear_grid(self.u.len / 4 / self.params.row * self.params.quads, MAX_GROUPS)
+                let rows = self.u.len / (4 * self.params.row);
+                linear_grid(rows.div_ceil(RUN) * self.params.quads, MAX_GROUPS)
             }
 
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -247,6 +259,10 @@ unfold_kernel!(UnfoldQuads, x_quads);
 macro_rules! fold_kernel {
     ($kernel:ident, $du:ident) => {
         impl Kernel for $kernel {
+            fn constants(&self) -> Constants {
+                runs().remove(0)
+            }
+
             fn grid(&self) -> [u32; 2] {
                 linear_grid(self.dx.len / 4 / self.params.row * self.params.quads, MAX_GROUPS)
             }

@@ -14,7 +14,7 @@ use crate::kernels::dropout::DropoutForward;
 use crate::kernels::scale::{Scale, ScaleParams};
 use crate::kernels::units::Sides;
 use crate::memory::Tensor;
-use crate::network::{Activation, Dense, Dropout, Layer, Shape, Unit};
+use crate::network::{Activation, Dense, Dropout, Layer, PoolKind, Shape, Unit};
 
 /// A layer that a plan has something to do for.
 #[derive(Clone, Copy)]
@@ -215,6 +215,21 @@ impl<'a> Builder<'a> {
                     };
                     x = self.batch_norm(layer, norm, activation, x, &mut trace)?;
                 }
+                Piece::Layer(layer, Layer::Conv2d(conv)) => {
+                    // The largest of rectified numbers is the rectified largest, and there are fewer of these; the gradient goes the
+                    // same way, since that of a window without a positive number is that of its first or of its largest, times the
+                    // slope at it, which is the same for both.
+                    let rectified = matches!(conv.activation, Activation::Relu | Activation::LeakyRelu);
+                    x = match *rest {
+                        [Piece::Layer(number, Layer::Pool(pool)), ..] if rectified && pool.kind == PoolKind::Max => {
+                            rest = &rest[1..];
+                            let linear = self.convolution(layer, conv, Activation::Identity, x, &mut trace)?;
+                            let largest = self.pool(number, pool, linear, &mut trace)?;
+                            self.activation(&format!("rectified.{number}"), conv.activation, largest, &mut trace)?
+                        }
+                        _ => self.convolution(layer, conv, conv.activation, x, &mut trace)?,
+                    };
+                }
                 Piece::Layer(layer, kind) => x = self.layer(layer, kind, x, &mut trace)?,
             }
         }
@@ -237,17 +252,17 @@ impl<'a> Builder<'a> {
         if !gelu {
             return Ok((y, y));
         }
-        Ok((y, self.gelu_forward(layer, Value { tensor: y, pixels, columns: outputs })?))
+        Ok((y, self.gelu_forward(&format!("activation.{layer}"), Value { tensor: y, pixels, columns: outputs })?))
     }
 
     /// An activation by itself. Its input stays: the backward pass of the layer in front, or a skip around it, may read it.
-    pub(super) fn activation(&mut self, layer: usize, activation: Activation, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+    pub(super) fn activation(&mut self, name: &str, activation: Activation, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
         if activation == Activation::Gelu {
-            let y = self.gelu_forward(layer, x)?;
+            let y = self.gelu_forward(name, x)?;
             trace.push(Trace::Activation(activation, x.tensor));
             return Ok(Value { tensor: y, ..x });
         }
-        let y = self.value(&format!("activation.{layer}"), x.pixels, x.columns)?;
+        let y = self.value(name, x.pixels, x.columns)?;
         let params = ActivationParams {
             x_stride: x.tensor.stride,
             y_stride: y.tensor.stride,
@@ -259,8 +274,8 @@ impl<'a> Builder<'a> {
     }
 
     /// GELU of x; other activations are computed in place.
-    pub(super) fn gelu_forward(&mut self, layer: usize, x: Value) -> Result<Tensor> {
-        let y = self.rows_of(&format!("activation.{layer}"), x.pixels, x.columns)?;
+    pub(super) fn gelu_forward(&mut self, name: &str, x: Value) -> Result<Tensor> {
+        let y = self.rows_of(name, x.pixels, x.columns)?;
         let params = ActivationParams {
             x_stride: x.tensor.stride,
             y_stride: y.stride,

@@ -18,23 +18,30 @@ pub(super) struct Grouped {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn grouped(&mut self, layer: usize, conv: &'a Conv2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+    pub(super) fn grouped(
+        &mut self,
+        layer: usize,
+        conv: &'a Conv2d,
+        activation: Activation,
+        x: Value,
+        trace: &mut Vec<Trace>,
+    ) -> Result<Value> {
         let shape = self.network.shapes()?.swap_remove(layer);
         let x = self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?;
         let [height, width] = shape.map();
         let params = GroupedParams::new(conv, [shape.0[0], height, width], self.plans.row_words());
-        let gelu = conv.activation == Activation::Gelu;
+        let gelu = activation == Activation::Gelu;
         let name = format!("{}.{layer}", if gelu { "preactivation" } else { "activation" });
         let y = self.value(&name, params.out[0] * params.out[1], conv.channels)?;
         let (weight, bias) = self.weight_and_bias(layer, "")?;
         let (x_stride, y_stride, weight_stride, bias_stride) = (x.tensor.stride, y.tensor.stride, weight.stride, bias.stride);
         let params = GroupedParams { x_stride, y_stride, weight_stride, bias_stride, ..params };
-        let activation = if gelu { Activation::Identity } else { conv.activation };
+        let fused = if gelu { Activation::Identity } else { activation };
         let (x_tensor, y_tensor) = (x.tensor, y.tensor);
-        self.push(GroupedForward { params, activation, x: x_tensor, weight, bias, y: y_tensor });
-        trace.push(Trace::Grouped(Grouped { layer, params, x, y: y.tensor, activation: conv.activation }));
+        self.push(GroupedForward { params, activation: fused, x: x_tensor, weight, bias, y: y_tensor });
+        trace.push(Trace::Grouped(Grouped { layer, params, x, y: y.tensor, activation }));
         match gelu {
-            true => Ok(Value { tensor: self.gelu_forward(layer, y)?, ..y }),
+            true => Ok(Value { tensor: self.gelu_forward(&format!("activation.{layer}"), y)?, ..y }),
             false => Ok(y),
         }
     }

@@ -34,23 +34,32 @@ pub(super) struct Convolution {
 impl<'a> Builder<'a> {
     pub(super) fn layer(&mut self, layer: usize, kind: &'a Layer, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
         match kind {
-            Layer::Conv2d(conv) => self.convolution(layer, conv, x, trace),
             Layer::Pool(pool) => self.pool(layer, pool, x, trace),
             Layer::GlobalAveragePool => self.global_pool(layer, x, trace),
             Layer::Flatten => {
                 let shape = self.network.shapes()?.swap_remove(layer);
                 self.planar(layer, x, &shape, trace)
             }
-            Layer::Activation(activation) => self.activation(layer, *activation, x, trace),
+            Layer::Activation(activation) => self.activation(&format!("activation.{layer}"), *activation, x, trace),
             Layer::Residual(residual) => self.residual(layer, residual, x, trace),
             Layer::LayerNorm(norm) => self.layer_norm(layer, norm, x, trace),
-            Layer::Dense(_) | Layer::Dropout(_) | Layer::BatchNorm(_) => unreachable!("{} has pieces of its own", kind.name()),
+            Layer::Dense(_) | Layer::Dropout(_) | Layer::Conv2d(_) | Layer::BatchNorm(_) => {
+                unreachable!("{} has pieces of its own", kind.name())
+            }
         }
     }
 
-    fn convolution(&mut self, layer: usize, conv: &'a Conv2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+    /// A convolution and an activation behind it.
+    pub(super) fn convolution(
+        &mut self,
+        layer: usize,
+        conv: &'a Conv2d,
+        activation: Activation,
+        x: Value,
+        trace: &mut Vec<Trace>,
+    ) -> Result<Value> {
         if conv.groups > 1 {
-            return self.grouped(layer, conv, x, trace);
+            return self.grouped(layer, conv, activation, x, trace);
         }
         let before = &self.network.shapes()?[layer];
         let (channels, map) = (before.0[0], before.map());
@@ -64,11 +73,10 @@ impl<'a> Builder<'a> {
         let (weight, bias) = self.weight_and_bias(layer, "")?;
         let sides = Sides::default();
         let linear = Linear { layer, x: u, weight, bias, inputs, outputs: conv.channels, sides, pixels };
-        let nothing =
-            Convolution { linear, y: u, activation: conv.activation, input: x, window: conv.window, channels, map, places, kept };
+        let nothing = Convolution { linear, y: u, activation, input: x, window: conv.window, channels, map, places, kept };
         self.unfold(&nothing);
-        let activation = if conv.activation == Activation::Gelu { Activation::Identity } else { conv.activation };
-        let (stored, y) = self.dense_forward(linear, conv.activation, Epilogue { activation, site: None })?;
+        let fused = if activation == Activation::Gelu { Activation::Identity } else { activation };
+        let (stored, y) = self.dense_forward(linear, activation, Epilogue { activation: fused, site: None })?;
         trace.push(Trace::Convolution(Convolution { y: stored, ..nothing }));
         Ok(Value { tensor: y, pixels, columns: conv.channels })
     }
@@ -181,7 +189,7 @@ impl Builder<'_> {
         Ok(dx)
     }
 
-    fn pool(&mut self, layer: usize, pool: &Pool2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
+    pub(super) fn pool(&mut self, layer: usize, pool: &Pool2d, x: Value, trace: &mut Vec<Trace>) -> Result<Value> {
         let shape = self.network.shapes()?.swap_remove(layer);
         let x = self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?;
         let params = PoolParams::new(triple(&shape), pool.window, self.plans.row_words());
