@@ -6,6 +6,8 @@
 
 #[path = "common/draws.rs"]
 mod draws;
+#[path = "common/maps.rs"]
+mod maps;
 #[path = "../src/cli/bench/measure.rs"]
 mod measure;
 #[path = "../src/cli/bench/probe.rs"]
@@ -21,7 +23,7 @@ use thinnet::monte_carlo::MonteCarlo;
 use thinnet::{Device, Error, Result};
 use work::{Case, Drops};
 
-const WORKS: [&str; 12] = [
+const WORKS: [&str; 16] = [
     "mlp",
     "mlp-dropout",
     "mlp-units",
@@ -34,6 +36,10 @@ const WORKS: [&str; 12] = [
     "copy",
     "draws",
     "draws-one",
+    "cnn",
+    "cnn-element",
+    "cnn-spatial",
+    "cnn-block",
 ];
 
 fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
@@ -52,6 +58,10 @@ fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
         ("draws" | "draws-one", _) => {
             let options = MonteCarlo { one_network: work == "draws-one", ..MonteCarlo::default() };
             if test { Drawing::tiny() } else { Drawing::mlp() }.timed(device, options)
+        }
+        ("cnn" | "cnn-element" | "cnn-spatial" | "cnn-block", _) => {
+            let drops = maps::DROPS.into_iter().find(|(name, _)| *name == work);
+            maps::training(device, &maps::cnn(drops.and_then(|(_, units)| units), test)?)
         }
         (_, Some(extents)) => work::product(device, if test { [4, 8, 12] } else { extents.map(|extent| extent as u32) }),
         _ => Err(Error::Data(serve::unknown(work))),

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each of the programs in benches uses a part of what measures")]
 
+#[path = "common/maps.rs"]
+mod maps;
 #[path = "../src/cli/bench/measure.rs"]
 mod measure;
 #[path = "../src/cli/bench/probe.rs"]
@@ -13,7 +15,7 @@ mod probe;
 mod work;
 
 use measure::Compared;
-use thinnet::{Device, Result};
+use thinnet::{Device, Network, Result};
 use work::{Case, Drops};
 
 /// Pairs of a case, and the seconds of one measurement.
@@ -32,6 +34,23 @@ fn compare_two(device: &Device, name: &str, case: &Case, [first, second]: [Drops
     let pairs = measure::in_pairs(&mut two, (effort.pairs, effort.seconds, f64::INFINITY), |_| {})?;
     println!("{:44} {}", format!("{name}{case}"), Compared::of(&pairs));
     Ok(())
+}
+
+/// Networks of feature maps: each dropout against none, and dropped branches against whole ones.
+fn of_maps(device: &Device, test: bool, effort: Effort) -> Result<()> {
+    let pair = |name: &str, networks: [Network; 2]| {
+        let [a, b] = networks;
+        let mut two = [maps::training(device, &a)?, maps::training(device, &b)?];
+        let pairs = measure::in_pairs(&mut two, (effort.pairs, effort.seconds, f64::INFINITY), |_| {})?;
+        println!("{name:44} {}", Compared::of(&pairs));
+        Ok(())
+    };
+    header("CNN of 1 x 28 x 28, batch 64, dropout keep .9");
+    for (name, units) in maps::DROPS.into_iter().skip(1) {
+        pair(name, [maps::cnn(None, test)?, maps::cnn(units, test)?])?;
+    }
+    header("12 residual blocks of 16 x 14 x 14, batch 64");
+    pair("paths dropped at keep .5", [maps::paths(1.0, test)?, maps::paths(0.5, test)?])
 }
 
 fn header(what: &str) {
@@ -64,12 +83,14 @@ fn run(test: bool, by_scale: bool) -> Result<()> {
     if test {
         let effort = Effort { pairs: 2, seconds: 0.0 };
         compare(&device, "tiny ", &Case::tiny(), effort)?;
+        of_maps(&device, true, effort)?;
         return scaling(&device, &Case::tiny(), [&[4, 8], &[1, 2]], effort);
     }
     let effort = Effort { pairs: 25, seconds: 0.1 };
     compare(&device, "digits ", &Case::digits(), effort)?;
     compare(&device, "demo ", &Case { hidden: vec![128, 128], ..Case::digits() }, effort)?;
     compare(&device, "MLP ", &Case::mlp(), effort)?;
+    of_maps(&device, false, Effort { pairs: 15, ..effort })?;
     header("per-batch units (with) against a mask for every sample (without)");
     compare_two(&device, "MLP ", &Case::mlp(), [Drops::PerSample, Drops::PerBatch], effort)?;
     if by_scale {

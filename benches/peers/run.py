@@ -39,11 +39,15 @@ MEANING = {
     "digits-dropout": "the same, dropout .5 after hidden layers",
     "dropout": "standalone dropout of 2^22 numbers, keep .5",
     "copy": "copy of 2^22 numbers",
+    "cnn": "training step of conv 20 (5 x 5), pool, conv 50 (5 x 5), pool, 500, 10 on 28 x 28, batch 64",
+    "cnn-element": "the same, dropout .1 of elements behind both pools",
+    "cnn-spatial": "the same, of channels; for burn the line above",
+    "cnn-block": "the same, of blocks (5 and 3 a side)",
     "draws": "Monte-Carlo draw of 1000 inputs, 784-1024-1024-10, dropout .2 and .5, in calls of 100 (burn: 10)",
     "draws-one": "one thinned network for all inputs of a draw, for the others the line above",
 }
 # What a program without per-batch units is compared with.
-ALIKE = {"mlp-units": "mlp-dropout", "draws-one": "draws"}
+ALIKE = {"mlp-units": "mlp-dropout", "draws-one": "draws", "cnn-spatial": "cnn-element", "cnn-block": "cnn-element"}
 
 
 def say(text):

@@ -20,6 +20,8 @@ MOST = 1 << 14
 # inputs, hidden layers, batch, batches of the data set, drop probabilities of the input and after hidden layers
 MLP = (784, (1024, 1024), 128, 2, (0.2, 0.5))
 DIGITS = (64, (128, 64), 32, 16, (0.0, 0.5))
+# the convolutional network: batch, batches of the data set
+CNN = (64, 4)
 # of a call of Monte-Carlo dropout
 DRAWS, ROWS = 100, 1000
 
@@ -64,6 +66,38 @@ def network(case, dropout, device):
     return nn.Sequential(*layers, nn.Linear(width, 10)).to(device)
 
 
+class DropBlock2d(nn.Module):
+    """DropBlock (Ghiasi et al., 2018) as it is written in PyTorch: torchvision's drop_block2d, which scales by the batch's share."""
+
+    def __init__(self, p, block):
+        super().__init__()
+        self.p, self.block = p, block
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        n, c, h, w = x.shape
+        size = self.block
+        gamma = self.p * h * w / (size**2 * (h - size + 1) * (w - size + 1))
+        noise = torch.empty((n, c, h - size + 1, w - size + 1), dtype=x.dtype, device=x.device).bernoulli_(gamma)
+        noise = F.pad(noise, [size // 2] * 4, value=0)
+        noise = 1 - F.max_pool2d(noise, stride=(1, 1), kernel_size=(size, size), padding=size // 2)
+        return x * noise * (noise.numel() / (1e-6 + noise.sum()))
+
+
+def convolutional(kind, device):
+    drops = {
+        "": lambda layer: [],
+        "element": lambda layer: [nn.Dropout(0.1)],
+        "spatial": lambda layer: [nn.Dropout2d(0.1)],
+        "block": lambda layer: [DropBlock2d(0.1, (5, 3)[layer])],
+    }[kind]
+    layers = []
+    for layer, (inputs, outputs) in enumerate([(1, 20), (20, 50)]):
+        layers += [nn.Conv2d(inputs, outputs, 5), nn.ReLU(), nn.MaxPool2d(2), *drops(layer)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)).to(device)
+
+
 def draws(case, device):
     """Monte-Carlo dropout as everybody writes it: a loop over the network in training mode, mean and deviation at the end."""
     net = network(case, True, device).train()
@@ -84,11 +118,9 @@ def draws(case, device):
     return Timed(DRAWS, run)
 
 
-def training(case, dropout, device, mode):
-    inputs, _, batch, batches, _ = case
-    net = network(case, dropout, device)
+def training(net, inputs, batch, batches, device, mode):
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, foreach=True)
-    xs = torch.rand(batches, batch, inputs, device=device)
+    xs = torch.rand(batches, batch, *inputs, device=device)
     ys = torch.arange(batch * batches, device=device).remainder(10).reshape(batches, batch)
 
     def step(x, y):
@@ -148,7 +180,10 @@ def single(device, operation):
 def timed(work, device, mode):
     if work in ("mlp", "mlp-dropout", "digits", "digits-dropout"):
         name, _, dropout = work.partition("-")
-        return training(MLP if name == "mlp" else DIGITS, bool(dropout), device, mode)
+        case = MLP if name == "mlp" else DIGITS
+        return training(network(case, bool(dropout), device), case[:1], *case[2:4], device, mode)
+    if work.partition("-")[0] == "cnn":
+        return training(convolutional(work.partition("-")[2], device), (1, 28, 28), *CNN, device, mode)
     if mode != "eager":
         raise ValueError(f"{mode} is a mode of training steps")
     if work == "draws":

@@ -10,7 +10,9 @@ mod serve;
 use std::hint::black_box;
 
 use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
@@ -26,6 +28,39 @@ const MLP: Case = (784, [1024, 1024], 128, 2, [0.2, 0.5]);
 const DIGITS: Case = (64, [128, 64], 32, 16, [0.0, 0.5]);
 /// Draws of a call of Monte-Carlo dropout: a tenth of the others', since each takes as much longer.
 const DRAWS: u32 = 10;
+
+/// Batch and batches of the data set of the convolutional network.
+const CNN: (usize, usize) = (64, 4);
+
+/// conv 20 (5 x 5), pool, conv 50 (5 x 5), pool, 500, 10, with dropout of elements behind both pools; burn has no other of maps.
+#[derive(Module, Debug)]
+struct Convolutional {
+    convolutions: Vec<Conv2d>,
+    pool: MaxPool2d,
+    drop: Dropout,
+    layers: Vec<Linear>,
+}
+
+impl Convolutional {
+    fn new(dropout: bool, device: &Device) -> Self {
+        let convolution = |channels| Conv2dConfig::new(channels, [5, 5]).init(device);
+        Self {
+            convolutions: vec![convolution([1, 20]), convolution([20, 50])],
+            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
+            drop: DropoutConfig::new(if dropout { 0.1 } else { 0.0 }).init(),
+            layers: vec![LinearConfig::new(800, 500).init(device), LinearConfig::new(500, 10).init(device)],
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let mut x = x;
+        for convolution in &self.convolutions {
+            x = self.drop.forward(self.pool.forward(activation::relu(convolution.forward(x))));
+        }
+        let x: Tensor<2> = x.flatten(1, 3);
+        self.layers[1].forward(activation::relu(self.layers[0].forward(x)))
+    }
+}
 
 #[derive(Module, Debug)]
 struct Net {
@@ -60,6 +95,33 @@ fn training(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
     let loss = CrossEntropyLossConfig::new().init(&device);
     let data = |_| {
         let x: Tensor<2> = Tensor::random([batch, inputs], Distribution::Default, &device);
+        let labels: Vec<i32> = (0..batch as i32).map(|row| row % 10).collect();
+        let y: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels, [batch]), &device);
+        (x, y)
+    };
+    let data: Vec<_> = (0..batches).map(data).collect();
+    Timed::new(batches as u32, move |epochs| {
+        for _ in 0..epochs {
+            for (x, y) in &data {
+                let before = net.take().expect("it is put back");
+                let gradients = loss.forward(before.forward(x.clone()), y.clone()).backward();
+                let gradients = GradientsParams::from_grads(gradients, &before);
+                net = Some(optimizer.step(0.01, before, gradients));
+            }
+        }
+        device.sync().map_err(|error| format!("{error:?}").into())
+    })
+}
+
+fn convolutional(dropout: bool, device: &Device) -> Timed<'static> {
+    let device = device.clone().autodiff();
+    let (batch, batches) = CNN;
+    let mut net = Some(Convolutional::new(dropout, &device));
+    let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
+    let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
+    let loss = CrossEntropyLossConfig::new().init(&device);
+    let data = |_| {
+        let x: Tensor<4> = Tensor::random([batch, 1, 28, 28], Distribution::Default, &device);
         let labels: Vec<i32> = (0..batch as i32).map(|row| row % 10).collect();
         let y: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels, [batch]), &device);
         (x, y)
@@ -125,6 +187,8 @@ fn timed(device: &Device, work: &str) -> Result<Timed<'static>> {
         ("mlp-dropout", _) => training(MLP, true, device),
         ("digits", _) => training(DIGITS, false, device),
         ("digits-dropout", _) => training(DIGITS, true, device),
+        ("cnn", _) => convolutional(false, device),
+        ("cnn-element", _) => convolutional(true, device),
         ("draws", _) => draws(MLP, device)?,
         ("dropout", _) => {
             // A dropout layer of burn drops on a device with gradients only.
