@@ -1,7 +1,7 @@
 //! Networks as plain data: shapes, sites, parameters, initial weights, and their JSON.
 
 use thinnet::network::Parameter;
-use thinnet::{Activation, Dense, Dropout, Error, Init, KeepProb, Layer, Model, Network, Shape, rng};
+use thinnet::{Activation, Dense, Dropout, Error, Init, KeepProb, Layer, Model, Network, Residual, Shape, Unit, rng};
 
 fn half() -> Dropout {
     Dropout::keep(0.5).unwrap()
@@ -243,7 +243,7 @@ fn keys_and_values_that_mean_nothing_are_refused_by_name() {
         (r#""keep":0.75"#, r#""site":3"#, "either keep"),
         (r#"{"dense":7}"#, "{}", "no kind"),
         (r#"{"dense":7}"#, r#"{"dense":7,"dropout":{"keep":0.5}}"#, "two layers"),
-        (r#"{"dropout":{"keep":0.75}}"#, r#"{"dropout":{"keep":0.75},"activation":"relu"}"#, "neither activation"),
+        (r#"{"dropout":{"keep":0.75}}"#, r#"{"dropout":{"keep":0.75},"activation":"relu"}"#, "a dropout layer has no activation"),
     ] {
         let json = JSON.replacen(from, to, 1);
         assert_ne!(json, JSON, "{from} is not in the text");
@@ -263,4 +263,24 @@ fn a_keep_prob_that_is_none_is_refused_in_json_with_its_value() {
     for keep in [0.0, 0.5, 1.0] {
         assert_eq!(serde_json::from_str::<KeepProb>(&keep.to_string()).unwrap(), KeepProb::new(keep).unwrap());
     }
+}
+
+/// Huang et al., ECCV 2016, equation 4: the l-th of L blocks is kept with 1 - l / L (1 - last).
+#[test]
+fn paths_are_kept_less_the_deeper_they_lie() {
+    let block = |keep: f64| {
+        let path = Layer::Dropout(Dropout::keep(keep).unwrap().unit(Unit::Path));
+        let inner = Residual { branch: vec![Layer::Dense(Dense::new(4)), path], skip: Vec::new() };
+        Residual { branch: vec![Layer::Dense(Dense::new(4)), Layer::Residual(inner)], skip: Vec::new() }
+    };
+    let network = Network::new(4).dropout(half()).residual(block(0.9)).residual(block(0.3)).dense(Dense::new(2));
+    let keeps = |network: &Network| -> Vec<f64> {
+        let keep = |layer: &&Layer| if let Layer::Dropout(dropout) = layer { Some(dropout.keep.get()) } else { None };
+        network.walk().iter().filter_map(keep).collect()
+    };
+    // The site of elements keeps its rate.
+    assert_eq!(keeps(&network.clone().linear_depth(0.5).unwrap()), [0.5, 0.75, 0.5]);
+    assert_eq!(keeps(&network.clone().linear_depth(0.0).unwrap()), [0.5, 0.5, 0.0]);
+    assert_eq!(keeps(&network.clone().linear_depth(1.0).unwrap()), [0.5, 1.0, 1.0]);
+    assert!(network.linear_depth(1.5).is_err());
 }

@@ -108,6 +108,9 @@ mod checkpoint;
 /// Single operations on the device, the buffers and the encoder of a host program.
 mod ops;
 
+/// Residual blocks whose branch is computed for some samples alone.
+mod paths;
+
 /// Devices: which are found, what is said when none is, what happens when one is lost.
 mod device;
 
