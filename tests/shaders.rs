@@ -334,7 +334,7 @@ fn wrong_bindings_and_params_are_found() {
         check("store_output", "= y[group.z * (p.y_stride / 4u) + i / p.quads * p.y_row + i % p.quads]", "= vec4<f32>()"),
         "uses",
     );
-    assert_finds(check("activation_forward", "    let z = x[group.z", "    let z = dx[0] + x[group.z"), "uses");
+    assert_finds(check("path_gather", "    let v = x[member", "    let v = branch[0] + x[member"), "uses");
     assert_finds(check("adam", "    quads: u32,\n    stride: u32,", "    stride: u32,\n    quads: u32,"), "params");
     assert_finds(check("adam", "    pad1: u32,\n", ""), "params");
     assert_finds(check("metrics", "    hits_stride: u32,", "    hits_stride: u32,\n    more: vec4<u32>,"), "params");
