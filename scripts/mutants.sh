@@ -74,7 +74,7 @@ mutant one-member-for-all killed 'kernels::' shaders/lib/step.wgsl 'select(group
 mutant philox-one-round-short killed 'philox:: dropout::' shaders/lib/philox.wgsl 'round < 10u' 'round < 9u'
 mutant shuffle-one-round-short killed 'shuffle:: kernels::' shaders/rows.wgsl 'round < 8u' 'round < 7u'
 mutant matmul-operands-swapped killed 'kernels::' shaders/dense.wgsl 'v.x * a0 + v.y * a1' 'v.y * a0 + v.x * a1'
-mutant matmul-transposed killed 'gradients::' src/plan/backward.rs 'self.push(DenseBackwardWeight { matmul, params, x, dy, gradient });' 'self.push(DenseBackwardWeight { matmul, params, x: dy, dy: x, gradient });'
+mutant matmul-transposed killed 'gradients::' src/plan/backward.rs 'self.push_rows(pixels, DenseBackwardWeight { matmul, params, x, dy, gradient });' 'self.push_rows(pixels, DenseBackwardWeight { matmul, params, x: dy, dy: x, gradient });'
 mutant last-workgroup-skipped killed 'kernels::' src/kernels.rs 'invocations.div_ceil(WORKGROUP).max(1)' '(invocations / WORKGROUP).max(1)'
 mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[weight_base + id.x];' 'sums[r] = vec4<f32>();'
 mutant shuffle-bias-forgotten killed 'kernels::' shaders/dense_shuffle.wgsl 'dense_output(sum{g}_{e} + b,' 'dense_output(sum{g}_{e},'
@@ -106,10 +106,9 @@ mutant softmax-without-max-shift killed 'kernels::' shaders/loss.wgsl 'var sum =
 mutant dy-ignored killed 'kernels:: gradients::' shaders/lib/activation.wgsl 'select(vec4<f32>(), d, f >' 'select(vec4<f32>(), vec4<f32>(1.0), f >'
 mutant next-pass-in-backward killed 'kernels:: dropout::' shaders/dropout.wgsl 'drop_units(dy[member * (p.in_stride / 4u) + i], keep, site.scale)' \
     'drop_units(dy[member * (p.in_stride / 4u) + i], keeps(i, p, Site(site.threshold, site.keep_all, site.scale, site.pass_number + 1u), key, member), site.scale)'
-mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site)' \
-    '..DropoutParams::new(4 * self.row_quads(units), self.stream(), self.plan.sites[index].site + u32::from(self.turn == 0))'
-mutant dropout-left-out-of-backward killed 'gradients::' src/plan/backward.rs 'self.push(DropoutBackward { params, site: self.site_mask(index), samples, dy, dx });
-                    dy = dx;' 'let _ = (params, samples, dx);'
+mutant next-site-in-backward killed 'gradients::' src/plan/build.rs '..DropoutParams::new(4 * self.row_quads(units), self.stream(index), self.plan.sites[index].site)' \
+    '..DropoutParams::new(4 * self.row_quads(units), self.stream(index), self.plan.sites[index].site + u32::from(!self.gradients.is_empty()))'
+mutant dropout-left-out-of-backward killed 'gradients::' src/plan/backward.rs 'self.push(DropoutBackward { params, site, samples, dy: dy.tensor, dx: dx.tensor });' 'let _ = (params, site, samples);'
 
 # Activations, losses on targets, optimizers and norms.
 mutant selu-without-lambda killed 'kernels::' shaders/lib/activation.wgsl 'LAMBDA_ALPHA * power_less_one(z), LAMBDA * z,' 'LAMBDA_ALPHA * power_less_one(z), z,'
@@ -121,8 +120,8 @@ mutant gradient-below-the-bound killed 'kernels::' shaders/gaussian.wgsl '/ term
 mutant deviations-shifted-by-the-mean killed 'runs::' src/data/preprocessing.rs '|value, _, deviation| value * deviation)' '|value, mean, deviation| value * deviation + mean)'
 mutant prior-without-the-scale killed 'prior::' src/optimizer/prior.rs '_ => f64::from(dropout.keep.scale()),' '_ => dropout.keep.get(),'
 mutant logistic-loss-by-log killed 'kernels::' shaders/targets.wgsl 'log_one_plus(exp(-abs(logit)))' 'log(1.0 + exp(-abs(logit)))'
-mutant targets-of-the-batch-row killed 'kernels::' shaders/targets.wgsl 'return rows[member * p.rows_stride + row] * p.targets_row;' 'return (row + 0u * rows[member * p.rows_stride]) * p.targets_row;'
-mutant squared-error-not-a-mean-of-outputs killed 'kernels::' shaders/targets.wgsl '2.0 * (logits[z + c] - targets[t + c]) / count' '2.0 * (logits[z + c] - targets[t + c]) / f32(step.batch_rows)'
+mutant targets-of-the-batch-row killed 'kernels::' shaders/targets.wgsl 'let at = rows[member * p.rows_stride + row] * p.targets_row;' 'let at = (row + 0u * rows[member * p.rows_stride]) * p.targets_row;'
+mutant squared-error-not-a-mean-of-outputs killed 'kernels::' shaders/targets.wgsl '2.0 * (logits[z + c] - wanted(goal, c)) / count' '2.0 * (logits[z + c] - wanted(goal, c)) / f32(step.batch_rows)'
 mutant targets-divided-by-the-part killed 'kernels::' shaders/targets.wgsl 'f32(p.classes) * f32(step.batch_rows)' 'f32(p.classes) * f32(step.rows)'
 mutant hit-of-one-output killed 'kernels::' shaders/targets.wgsl 'right = right && ' 'right = '
 mutant nesterov-forgotten killed 'kernels::' shaders/lib/optimizer.wgsl 'o.nesterov == 1u' 'o.nesterov == 2u'
@@ -134,8 +133,8 @@ mutant clip-without-the-small-number killed 'kernels::' shaders/clip.wgsl ')) + 
 mutant clip-lets-nan-pass killed 'kernels::' shaders/clip.wgsl 'limit < norm || nan' 'limit < norm'
 mutant max-norm-scales-up killed 'kernels::' shaders/max_norm.wgsl 'norm > limit' 'norm > 0.0'
 mutant max-norm-of-a-spare-workgroup killed 'kernels::' shaders/max_norm.wgsl 'row < p.rows' 'row < p.rows + 1u'
-mutant reference-gelu-without-its-bend killed 'reference::' src/reference.rs '(1.0 + tanh) / 2.0 + z' '(1.0 + tanh) / 2.0 + 0.0 * z'
-mutant reference-vanilla-forgotten killed 'reference::' src/reference.rs 'dropout.eval_scale()' '1.0f32'
+mutant reference-gelu-without-its-bend killed 'reference::' src/reference/functions.rs '(1.0 + tanh) / 2.0 + z' '(1.0 + tanh) / 2.0 + 0.0 * z'
+mutant reference-vanilla-forgotten killed 'reference::' src/reference/masks.rs 'dropout.eval_scale()' '1.0f32'
 
 # Per-batch unit dropout.
 mutant exact-k-is-one-short killed 'units::' src/rng.rs 'rank <= last' 'rank < last'
@@ -146,7 +145,7 @@ mutant list-of-the-first-member killed 'units:: step_table::' src/step.rs '4 * i
 mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl 'let kept = (column != vec4<u32>(DROPPED)) & (columns < vec4<u32>(p.columns)) & vec4<bool>(row != DROPPED);' \
     'let kept = (column != vec4<u32>(DROPPED)) & (columns < vec4<u32>(p.columns));'
 mutant padding-of-the-compact-matrix killed 'kernels::' shaders/units.wgsl 'select(vec4<u32>(), words, inside)' 'words'
-mutant reference-units-of-the-epoch killed 'reference::' src/reference.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
+mutant reference-units-of-the-epoch killed 'reference::' src/reference/masks.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
 mutant units-counted-from-each-epoch killed 'trainer::' src/trainer/schedule.rs 'epoch.wrapping_mul(self.updates_per_epoch())' '(epoch * 0)'
 mutant folded-units killed 'units::' src/model.rs 'if dropout.mode == DropoutMode::Vanilla {' 'if factor > 0.0 {'
 
@@ -166,23 +165,25 @@ mutant max-norm-before-the-update killed 'wiring:: learning::' src/plan/train.rs
             self.max_norm()?;
         }
         self.update(training.update, gradient)?;'
-mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/train.rs '.filter(|p| p.shape.len() > 1)' '.filter(|p| p.shape.len() > 1 && p.layer + 1 < self.network.layers.len())'
+mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/train.rs '.filter(|p| p.matrix)' '.filter(|p| p.matrix && p.layer + 1 < self.network.layers.len())'
 mutant clip-by-the-first-part killed 'wiring::' src/plan/train.rs 'part(partials, i * PARTIALS, PARTIALS)' 'part(partials, 0 * i, PARTIALS)'
 mutant parts-without-the-rest killed 'wiring::' src/plan/train.rs 'whole.len.div_ceil(chunk)' 'whole.len / chunk'
 mutant parts-as-if-for-one-member killed 'wiring::' src/plan/train.rs 'u64::from(self.plan.options.members - 1)' 'u64::from(self.plan.options.members - self.plan.options.members)'
-mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/build.rs 'if !drawn && dropout.eval_scale() != 1.0 =>' 'if false && !drawn =>'
-mutant scale-in-training killed 'wiring:: gradients::' src/plan/build.rs '(Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {' '(Layer::Dropout(dropout), Some(site)) if drawn && drops(dropout) => {
-                    pieces.push(Piece::Scale(dropout.eval_scale(), shapes[layer].0[0]));'
+mutant evaluation-without-scale killed 'wiring:: evaluation::' src/plan/forward.rs 'if !drawn && dropout.eval_scale() != 1.0 =>' 'if false && !drawn =>'
+mutant scale-in-training killed 'wiring:: gradients::' src/plan/forward.rs 'Layer::Dropout(dropout) if drawn && self.drops(dropout) => pieces.push(Piece::Dropout(self.plan_site(layer)?)),' 'Layer::Dropout(dropout) if drawn && self.drops(dropout) => {
+                    pieces.push(Piece::Dropout(self.plan_site(layer)?));
+                    pieces.push(Piece::Scale(dropout.eval_scale()));
+                }'
 mutant vanilla-scaled-in-training killed 'gradients:: learning::' src/network/dropout.rs 'DropoutMode::Vanilla => 1.0,' 'DropoutMode::Vanilla => self.keep.scale(),'
-mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/backward.rs 'GeluBackward { params, dy, x: y, dx }' 'GeluBackward { params, dy, x: dy, dx }'
+mutant gelu-derivative-from-the-output killed 'gradients::' src/plan/backward.rs 'GeluBackward { params, dy: dy_tensor, x: y, dx: dx.tensor }' 'GeluBackward { params, dy: dy_tensor, x: dy_tensor, dx: dx.tensor }'
 mutant labels-instead-of-targets killed 'gradients:: wiring:: learning::' src/plan/batch.rs '_ => u64::from(self.network.targets()?).next_multiple_of(4),' '_ => u64::from(self.network.targets()?),'
 
 # The loop.
 mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if (position > 0u)' 'if (position >= 0u)'
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
-mutant masks-in-evaluation killed 'gradients:: training::' src/plan/build.rs 'let drawn = self.plan.options.mode != Mode::Eval;' 'let drawn = true;'
-mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs 'units: 0, epoch: step.epoch,' 'units: 0, epoch: 0,'
+mutant masks-in-evaluation killed 'gradients:: training::' src/plan/forward.rs 'let drawn = self.plan.options.mode != Mode::Eval;' 'let drawn = true;'
+mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs '[step.epoch, update]' '[0, update]'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[member].xy;' 'let key = step.keys[0].xy;'
 
 # Monte-Carlo draws. Each is the slip that the sentence above it says; the tests of kernels would see many of them as differences
@@ -225,6 +226,28 @@ mutant units-without-room-are-lost killed 'monte_carlo::' src/monte_carlo/run.rs
 mutant spare-room-is-unit-zero killed 'monte_carlo::' src/monte_carlo/run.rs 'kept.resize(room, DROPPED);' 'kept.resize(room, 0);'
 mutant thinned-from-the-first-input-on survived 'monte_carlo::' src/monte_carlo/thin.rs 'const INPUTS: u32 = 128;' 'const INPUTS: u32 = 1;'
 mutant masks-weigh-the-same killed 'monte_carlo::exact' src/monte_carlo/average.rs 'keep.powi(kept as i32) * (1.0 - keep).powi((units - kept) as i32)' '0.5f64.powi(units as i32) * (keep + 1.0 - keep)'
+
+# Feature maps: the window, the layouts, what is dropped as one.
+mutant unfold-forgets-the-padding killed 'kernels::' shaders/unfold.wgsl 'place.y * p.stride_height - p.padding_height' 'place.y * p.stride_height'
+mutant fold-ignores-the-stride killed 'kernels::' shaders/unfold.wgsl 'select(0xffffffffu, place, place * stride == distance)' 'place'
+mutant last-row-of-a-run-is-left-out killed 'kernels::' shaders/unfold.wgsl 'row < min(rows, run * RUN + RUN)' 'row + 1u < min(rows, run * RUN + RUN)'
+mutant weights-of-a-convolution-are-not-turned killed 'gradient_check::' src/model/transfer.rs '[_, channels, height, width] if parameter.matrix => transposed(values, channels, height * width).into(),' '[_, channels, height, width] if parameter.matrix && channels * height * width == 0 => values.into(),'
+mutant unfolded-again-is-forgotten killed 'gradient_check::' src/plan/maps.rs 'if !kept {' 'if false && !kept {'
+mutant rectified-twice-or-never killed 'gradient_check::' src/plan/forward.rs 'self.activation(&format!("rectified.{number}"), conv.activation, largest, &mut trace)?' 'largest'
+mutant channels-drop-alone killed 'maps:: network::' src/network/unit.rs 'Self::Spatial1d | Self::Spatial2d | Self::Spatial3d => axis > 0,' 'Self::Spatial1d | Self::Spatial2d | Self::Spatial3d => axis > 1,'
+mutant blocks-scaled-by-the-nominal-rate killed 'gradient_check:: maps::' src/network/blocks.rs 'let places = |i: u32, extent: u32| i.min(extent - size) - (i + 1).saturating_sub(size) + 1;' 'let places = |i: u32, extent: u32| size.min(i + extent);'
+mutant batch-masks-of-the-epoch killed 'gradient_check:: maps:: paths::' src/step.rs 'DropoutMode::Batch => Self::rate(dropout, draw.map, draw.update),' 'DropoutMode::Batch => Self::rate(dropout, draw.map, draw.epoch + 1),'
+mutant batch-masks-from-the-stream-of-samples killed 'gradient_check::' src/plan/build.rs 'if self.has_one_mask(index) => Stream::BatchMask,' 'if self.has_one_mask(index) => Stream::TrainingMask,'
+# Residual blocks and paths.
+mutant skip-without-gradient killed 'gradient_check::' src/plan/residual.rs 'self.add(residual.path, false, (skip, branch), dx);' 'self.add(residual.path, false, (branch, branch), dx);'
+mutant branch-not-scaled killed 'gradient_check::' src/plan/residual.rs 'self.add(path, true, (skip, branch), y);' 'self.add(path, false, (skip, branch), y);'
+mutant inner-paths-of-all-samples killed 'gradient_check:: paths::' src/plan.rs 'let samples = within.map_or_else(&samples, |around| kept[around].clone());' 'let samples = within.map_or_else(&samples, |around| if kept[around].is_empty() { samples() } else { samples() });'
+mutant branch-with-the-samples-of-the-batch killed 'gradient_check::' src/plan/residual.rs '(self.path, self.samples) = (Some(path.site), path.samples);
+        Ok(compact)' 'self.path = Some(path.site);
+        Ok(compact)'
+# Normalisation.
+mutant running-variance-of-the-population killed 'kernels::' shaders/batch_norm_statistics.wgsl 'square / (n - 1.0) - old_var' 'square / n - old_var'
+mutant batch-norm-by-the-batch-in-evaluation killed 'evaluation:: monte_carlo:: checkpoint:: pytorch::' src/plan/norm.rs 'if !matches!(self.plan.options.mode, Mode::Train(_)) {' 'if false {'
 
 # The harness.
 mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'

@@ -1,7 +1,8 @@
 //! The table of gradient checks, and that it can fail.
 
-use thinnet::Model;
-use thinnet::gradient_check::{Numbers, cases, check};
+use thinnet::gradient_check::{Case, Numbers, cases, check};
+use thinnet::network::Layer;
+use thinnet::{Conv2d, Dense, Model, Network};
 
 use crate::common::device;
 
@@ -41,4 +42,19 @@ fn gradients_that_are_no_numbers_fail() {
     assert_eq!(right.bounds(&broken[..1]).unwrap(), f64::INFINITY);
     broken[2][1] = f64::NAN;
     assert_eq!(right.bounds(&broken).unwrap(), f64::INFINITY);
+}
+
+/// Three convolutions of 512 maps of 28 x 28 unfold to more than a plan keeps for the backward pass, so one is unfolded again there, over
+/// the others' gradients.
+#[test]
+fn maps_that_are_unfolded_again_have_the_right_gradients() {
+    let network = Network::new([1, 28, 28])
+        .conv2d(Conv2d::new(4, 3).padding(1))
+        .conv2d(Conv2d::new(4, 3).padding(1))
+        .conv2d(Conv2d::new(2, 3).padding(1))
+        .layer(Layer::GlobalAveragePool)
+        .dense(Dense::new(3));
+    let numbers = Numbers::new(&Case { name: "large maps".into(), network, rows: 512 }, 1).unwrap();
+    let bounds = numbers.bounds(&numbers.on_device(device()).unwrap()).unwrap();
+    assert!(bounds <= 1.0, "{bounds}");
 }
