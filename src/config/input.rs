@@ -102,8 +102,8 @@ fn images(columns: u32) -> Option<Shape> {
     })
 }
 
-/// The only number of columns that these layers can take, where a block adds x itself to a row of units; none where any will do, or
-/// no one.
+/// The only number of columns that these layers can take, where a block adds x itself to a row of units; none where any will do,
+/// or no one.
 fn needed(layers: &[Layer]) -> Option<u32> {
     for layer in layers {
         match layer {

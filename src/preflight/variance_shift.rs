@@ -4,8 +4,8 @@ use crate::network::{Dropout, DropoutMode, Layer, Network, Residual, Unit};
 
 /// What is known about dropout in front of batch norm, where a network has it: one sentence for its first such pair.
 ///
-/// Batch norm learns the variance of what it sees in training, and evaluation, where nothing is dropped, has another one: variance
-/// shift (Li, Chen, Hu and Yang, CVPR 2019). For an activation of mean m and variance v, kept with probability p,
+/// Batch norm learns the variance of what it sees in training, and evaluation, where nothing is dropped, has another one:
+/// variance shift (Li, Chen, Hu and Yang, CVPR 2019). For an activation of mean m and variance v, kept with probability p,
 ///
 /// ```text
 /// variance in training / variance in evaluation  =  1 / p + (1 - p) / p m^2 / v  >=  1 / p
@@ -16,7 +16,8 @@ use crate::network::{Dropout, DropoutMode, Layer, Network, Residual, Unit};
 /// another; what they have in common makes it smaller.
 ///
 /// Asked for are sites that drop something with a batch norm behind them, and between them neither another batch norm nor layer
-/// norm, which sees the same in training as in evaluation. Sites of paths are none: they drop what is added to a skip, which stays.
+/// norm, which makes the variance of every sample 1 in both modes. Sites of paths are none: they drop what is added to a skip,
+/// which stays.
 ///
 /// ```
 /// use thinnet::network::{BatchNorm, Layer};
