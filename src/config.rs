@@ -22,15 +22,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::Augmentation;
 use crate::data::file::DataOptions;
-use crate::network::{Layer, Loss, Network, Shape};
 use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer};
 use crate::trainer::TrainOptions;
 use crate::{Error, Result};
 
 mod check;
+mod input;
 mod problem;
 mod template;
 
+pub use input::NetworkOptions;
 pub use template::{Outputs, template};
 
 /// A network, its data and its training: all that a run is a function of.
@@ -65,41 +66,6 @@ pub struct Config {
     /// How rows are changed in training. Default: they are not.
     #[serde(default, skip_serializing_if = "Augmentation::is_none")]
     pub augment: Augmentation,
-}
-
-/// The table `[network]`: a [`Network`] but for the shape of its input, which the data have.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub struct NetworkOptions {
-    /// Columns of the input. Default: those of the data; needed only where there are none, as for foreign weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<u32>,
-    /// What training minimises. Default: softmax cross-entropy.
-    #[serde(default)]
-    pub loss: Loss,
-    /// Layers, from the input to the output.
-    pub layers: Vec<Layer>,
-}
-
-impl NetworkOptions {
-    /// The network over samples of `inputs` columns, its shapes and sites checked.
-    ///
-    /// # Errors
-    /// Layers that do not fit together, a site used twice, another [`NetworkOptions::input`].
-    pub fn network(&self, inputs: u32) -> Result<Network> {
-        if let Some(input) = self.input.filter(|&input| input != inputs) {
-            let problem = format!("the data have {inputs} columns; leave `input` out, or choose the data it was made for");
-            return Err(Error::Network { place: format!("network.input = {input}"), problem });
-        }
-        let network = self.over(inputs);
-        network.shapes()?;
-        network.sites()?;
-        Ok(network)
-    }
-
-    fn over(&self, inputs: u32) -> Network {
-        Network { input: Shape::from(inputs), layers: self.layers.clone(), loss: self.loss }
-    }
 }
 
 /// The table `[train]`: how the network is trained.

@@ -15,15 +15,19 @@
 //! Later checks that a failed one makes meaningless are skipped and say so.
 
 use crate::data::{Augmentation, Dataset, Targets};
-use crate::network::{Init, Layer, Loss, Network};
+use crate::network::{Conv2d, Dense, Init, Layer, Loss, Network, Unit};
 use crate::optimizer::LrSchedule;
 use crate::rng::{self, Shuffle};
 use crate::trainer::{TrainOptions, Trainer};
 use crate::{Device, Error, Model, Result};
 
 mod dropout_on;
+mod variance_shift;
+
+use dropout_on::{has_batch_norm, without_dropout};
 
 pub(crate) use dropout_on::gradients;
+pub use variance_shift::variance_shift;
 
 /// How a check came out.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +69,9 @@ impl Check {
 
 /// Updates on the fixed batch.
 const UPDATES: u32 = 30;
+
+/// Rows whose statistics batch norm takes for the first loss.
+const STATISTICS: u32 = 128;
 
 /// Updates before rows unseen are judged.
 const LEARNING: u32 = 200;
@@ -144,6 +151,11 @@ fn keep_probs(network: &Network) -> Result<Check> {
     for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {
         let Layer::Dropout(dropout) = layer else { continue };
         let (keep, units) = (dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
+        // A path is one unit of each sample, all of the samples have many.
+        if dropout.unit == Unit::Path {
+            found.push(format!("layer {i}: {keep} of the paths"));
+            continue;
+        }
         found.push(format!("layer {i}: {keep} of {units}"));
         let kept = keep * f64::from(units);
         if keep < 0.1 || keep < 0.5 && kept < 2.0 {
@@ -178,10 +190,10 @@ fn inputs(batch: &Dataset) -> Check {
 fn initial_weights(network: &Network, seed: u64) -> Result<Check> {
     let model = Model::initial(network, seed)?;
     let mut alike = Vec::new();
-    let weights = network.parameters()?.into_iter().zip(model.weights()).filter(|(p, _)| p.shape.len() > 1);
+    let weights = network.parameters()?.into_iter().zip(model.weights()).filter(|(p, _)| p.matrix);
     let weights: Vec<_> = weights.collect();
     for (parameter, values) in &weights[..weights.len() - 1] {
-        let columns = parameter.shape[1] as usize;
+        let columns = parameter.columns() as usize;
         if values.len() > columns && values.chunks(columns).all(|row| row == &values[..columns]) {
             alike.push(format!("layer {}", parameter.layer));
         }
@@ -190,7 +202,11 @@ fn initial_weights(network: &Network, seed: u64) -> Result<Check> {
         true => "the units of every layer start differently".into(),
         false => format!("the units of {} start alike", alike.join(", ")),
     };
-    let zeros = network.layers.iter().any(|layer| matches!(layer, Layer::Dense(d) if d.init == Some(Init::Zeros)));
+    let init = |layer: &Layer| match layer {
+        Layer::Dense(Dense { init, .. }) | Layer::Conv2d(Conv2d { init, .. }) => *init,
+        _ => None,
+    };
+    let zeros = network.walk().into_iter().any(|layer| init(layer) == Some(Init::Zeros));
     let cause = if zeros { "init = \"zeros\"" } else { "their initialisation" };
     let advice = format!(
         "{cause} gives all units of a layer the same gradient, so they stay one unit for ever; use he_uniform or glorot_uniform"
@@ -199,7 +215,12 @@ fn initial_weights(network: &Network, seed: u64) -> Result<Check> {
 }
 
 fn first_loss(device: &Device, network: &Network, batch: &Dataset, seed: u64) -> Result<Check> {
-    let loss = Model::initial(network, seed)?.evaluate(device, batch)?.loss;
+    let model = Model::initial(network, seed)?;
+    // Before it has seen any rows, batch norm knows no statistics of them: there the loss is that of training without dropout.
+    let loss = match has_batch_norm(network) {
+        false => model.evaluate(device, batch)?.loss,
+        true => without_dropout(device, &model, &batch.slice(0..batch.rows().min(STATISTICS))?, seed)?,
+    };
     let (expected, what) = match (network.loss, batch.targets()) {
         (Loss::SoftmaxCrossEntropy, _) => (libm::log(f64::from(network.outputs()?)), "log(classes)"),
         (Loss::BinaryCrossEntropy, _) => (libm::log(2.0), "log 2"),

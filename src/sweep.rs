@@ -21,16 +21,21 @@ pub struct Run {
     pub diverged: bool,
 }
 
-/// The dropout layers that a sweep changes unless told otherwise: all but that of the input, or that alone where there is no other.
+/// The dropout layers, by their numbers in [`Network::walk`], that a sweep changes unless told otherwise: all but that of the
+/// input, or that alone where there is no other.
 pub fn hidden_sites(network: &Network) -> Vec<usize> {
     let layers = network.walk();
     let first = layers.iter().position(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_))).unwrap_or(0);
-    let sites = layers.iter().enumerate().filter(|(_, layer)| matches!(layer, Layer::Dropout(_))).map(|(i, _)| i);
-    let (input, hidden): (Vec<_>, Vec<_>) = sites.partition(|&i| i < first);
+    let (input, hidden): (Vec<_>, Vec<_>) = all_sites(network).partition(|&i| i < first);
     if hidden.is_empty() { input } else { hidden }
 }
 
-/// The network with this keep_prob at these layers.
+/// The numbers of all dropout layers in [`Network::walk`].
+fn all_sites(network: &Network) -> impl Iterator<Item = usize> {
+    (0..network.walk().len()).filter(|&layer| network.dropout_at(layer).is_some())
+}
+
+/// The network with this keep_prob at these layers, which have their numbers in [`Network::walk`].
 ///
 /// # Errors
 /// A layer that is no dropout layer; none at all.
@@ -45,7 +50,9 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
     let mut changed = network.clone();
     for &layer in layers {
         if changed.dropout_at(layer).is_none() {
-            return bad(format!("layer {layer}"), "is no dropout layer, so it has no keep_prob to sweep");
+            let sites: Vec<String> = all_sites(network).map(|site| site.to_string()).collect();
+            let which = if sites.is_empty() { "there is none".into() } else { format!("choose among {}", sites.join(", ")) };
+            return bad(format!("layer {layer}"), &format!("is no dropout layer, so it has no keep_prob to sweep; {which}"));
         }
     }
     changed.change_layers(|number, layer| match layer {

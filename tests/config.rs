@@ -2,10 +2,14 @@ use std::path::Path;
 
 use thinnet::config::{Config, NetworkOptions, Outputs, TrainTable, template};
 use thinnet::data::file::{DataOptions, Rows, Target};
-use thinnet::network::DropoutMode;
+use thinnet::network::{DropoutMode, Shape};
 use thinnet::optimizer::{Prior, weight_decay_of};
-use thinnet::{Activation, Augmentation, Dense, Dropout, Error, Init, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer};
+use thinnet::{
+    Activation, Augmentation, Dense, Dropout, Error, Init, KeepProb, Layer, Loss, LrSchedule, MomentumRamp, Network, Optimizer,
+};
 
+/// Networks of feature maps: shapes of samples, every layer, paths.
+mod maps;
 /// What is refused, and in which words.
 mod refused;
 
@@ -51,6 +55,7 @@ fn the_example_has_the_values_it_says() {
         },
         network: NetworkOptions {
             input: None,
+            path_keep: None,
             loss: Loss::SoftmaxCrossEntropy,
             layers: vec![
                 Layer::Dropout(dropout(0.8)),
@@ -156,7 +161,8 @@ fn several() -> Vec<Config> {
                     standardize: [None, Some(true), Some(false)][at(i) % 3],
                 },
                 network: NetworkOptions {
-                    input: (i % 5 == 0).then_some(i + 1),
+                    input: (i % 5 == 0).then_some(Shape::from(i + 1)),
+                    path_keep: None,
                     loss: losses[at(i) % 3],
                     layers: vec![
                         Layer::Dropout(dropout),
@@ -218,7 +224,7 @@ fn toml_is_written_as_one_would() {
 
 #[test]
 fn a_network_of_other_columns_is_refused() {
-    let network = NetworkOptions { input: Some(64), ..least().network };
+    let network = NetworkOptions { input: Some(64.into()), ..least().network };
     assert_eq!(network.network(64).unwrap(), Network::new(64).dense(Dense::new(3)));
     let message = network.network(65).unwrap_err().to_string();
     assert!(message.starts_with("network.input = 64: the data have 65 columns"), "{message}");
@@ -285,7 +291,7 @@ fn the_template_has_every_key_and_its_default() {
             standardize: Some(true),
             ..DataOptions::default()
         },
-        network: NetworkOptions { input: Some(1), ..least().network },
+        network: NetworkOptions { input: Some(1.into()), path_keep: Some(KeepProb::ONE), ..least().network },
         train: TrainTable {
             clip_norm: Some(1.0),
             max_norm: Some(1.0),

@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+/// Networks of feature maps: what is healthy and what is not.
+mod maps;
+/// Dropout in front of batch norm: where it is said, and that it is true.
+mod variance_shift;
+
 use crate::runs::{Place, line_csv};
 
 /// The network of the tests, on 1000 digits.

@@ -20,6 +20,8 @@ mod init;
 mod judged;
 /// What is kept with the weights.
 mod kept;
+/// Networks of feature maps, with blocks and paths, by every command.
+pub(crate) mod maps;
 /// The time of every kernel before a training.
 mod profiled;
 /// Early stopping and accumulated gradients from the command line.

@@ -199,20 +199,22 @@ impl Source {
         let Some(file) = &self.network else { return Ok((Model::load(&self.model)?, None)) };
         let mut config = read_config(file)?;
         config.data.path = config.data_path(file);
-        // The width of the input is in the weights, unless the file says it.
+        // The width of the input is in the weights, unless the file says its shape: rows of columns meet a matrix first.
         let network = |inputs| config.network.network(inputs).map_err(|e| in_file(file, e));
-        let layers = network(config.network.input.unwrap_or(1))?;
-        let first = &layers.parameters()?[0].name;
+        let layers = config.network.without_data().map_err(|e| in_file(file, e))?;
         let inputs = match config.network.input {
-            Some(inputs) => inputs,
-            None => thinnet::checkpoint::columns_of(&self.model, first)?.ok_or_else(|| {
-                let problem = format!(
-                    "has no matrix {first}, the first weight of {}; a state dict of its nn.Sequential is needed: {}",
-                    file.display(),
-                    thinnet::checkpoint::sequential(&layers).unwrap_or_default()
-                );
-                Error::File { path: self.model.clone(), problem }
-            })?,
+            Some(_) => layers.input.elements(),
+            None => {
+                let first = layers.parameters()?.into_iter().find(|p| p.matrix).map_or(String::new(), |matrix| matrix.name);
+                thinnet::checkpoint::columns_of(&self.model, &first)?.ok_or_else(|| {
+                    let problem = format!(
+                        "has no matrix {first}, the first weight of {}; a state dict of its nn.Sequential is needed: {}",
+                        file.display(),
+                        thinnet::checkpoint::sequential(&layers).unwrap_or_default()
+                    );
+                    Error::File { path: self.model.clone(), problem }
+                })?
+            }
         };
         let mut model = Model::load_weights(&self.model, &network(inputs)?)?;
         if model.preprocessing().is_default() && (config.data.standardize != Some(false) || self.data.is_none()) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use thinnet::sweep::{Run, hidden_sites, sweep};
+use thinnet::sweep::{Run, hidden_sites, sweep, with_keep};
 use thinnet::{Epoch, Error, KeepProb};
 
 use super::output::{Bar, Folder, Listener};
@@ -35,7 +35,8 @@ pub(crate) struct Args {
     /// How many seeds: the file's and those after it.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Change only the dropout layer with this number (layers count from 0); may be given several times.
+    /// Change only the dropout layer with this number; may be given several times. Layers count from 0 in the order of the file, a
+    /// residual block before the layers inside it: `thinnet preflight` shows the numbers.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     layer: Vec<usize>,
     /// Data to use instead of the file's.
@@ -65,6 +66,9 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;
+    // Rates ascend: the first drops most.
+    let most = with_keep(&network, &layers, keeps[0]).map_err(|e| in_file(&args.file, e))?;
+    super::train::note_shift(&most);
     let bar = Bar::new("sweep");
     let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
     let (mut done, mut current) = (0, None);

@@ -123,6 +123,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         None => Trainer::new(&device, &network, &sets.train, options),
     }
     .map_err(|e| in_file(&args.file, e))?;
+    note_shift(&network);
     let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
         introduce(&mut out, &config, &network, &sets, &device)?;
@@ -158,6 +159,13 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     }
     folder.complete()?;
     report(&mut out, trainer.history(), best, test, &place, (cli.json, profile.is_some()))
+}
+
+/// What is known about dropout in front of batch norm, where there is some.
+pub(super) fn note_shift(network: &Network) {
+    if let Some(shift) = thinnet::preflight::variance_shift(network) {
+        eprintln!("note: {shift}");
+    }
 }
 
 /// What is about to be trained, on what.

@@ -1,9 +1,12 @@
 //! What a configuration must fulfil beyond its types, each complaint with the key's path.
 
+use std::path::Path;
+
+use super::input::elements;
 use super::{Config, NetworkOptions, TrainTable};
 use crate::Error;
 use crate::data::file::DataOptions;
-use crate::network::Layer;
+use crate::network::{Layer, Network, Shape, Unit};
 use crate::optimizer::Optimizer;
 
 /// What is wrong with the value of one key.
@@ -30,7 +33,7 @@ type Checked = Result<(), Problem>;
 
 pub(super) fn config(config: &Config) -> Checked {
     data(&config.data)?;
-    network(&config.network)?;
+    network(&config.network, &config.data)?;
     train(&config.train)?;
     config.augment.check().map_err(|error| option(error, ""))?;
     if let (Some(patience), None, None) = (config.train.patience, &config.data.valid, config.data.valid_fraction) {
@@ -56,36 +59,72 @@ fn data(data: &DataOptions) -> Checked {
     Ok(())
 }
 
-fn network(network: &NetworkOptions) -> Checked {
-    if network.input == Some(0) {
-        return refuse("network.input", 0, "must be at least 1");
+fn network(network: &NetworkOptions, data: &DataOptions) -> Checked {
+    match network.input.as_ref().map(|input| (input, input.0.as_slice())) {
+        Some((_, [0])) => return refuse("network.input", 0, "must be at least 1"),
+        Some((input, [])) => return refuse("network.input", input, "has no axis; give a number of columns, or [1, 28, 28]"),
+        Some((input, axes)) if axes.contains(&0) => return refuse("network.input", input, "every extent must be at least 1"),
+        Some((input, _)) if elements(input).is_none() => {
+            return refuse("network.input", input, "has more than 2^32 - 1 elements");
+        }
+        _ => {}
     }
     if network.layers.is_empty() {
         return Err(problem("network.layers", "is empty; a network needs at least { dense = UNITS }"));
     }
-    for (i, layer) in network.layers.iter().enumerate() {
-        if let Layer::Dense(dense) = layer
-            && dense.units == 0
-        {
-            return refuse(&format!("network.layers[{i}].dense"), 0, "a layer needs at least 1 unit");
+    let whole = Network { input: Shape::from(1), layers: network.layers.clone(), loss: network.loss };
+    for (layer, place) in whole.walk().into_iter().zip(whole.places()) {
+        let path = key(&place).unwrap_or(place);
+        if matches!(layer, Layer::Dense(dense) if dense.units == 0) {
+            return refuse(&path, 0, "a layer needs at least 1 unit");
+        }
+        // Rows of data are one axis, and no layer makes maps of that.
+        if network.input.is_none() && takes_maps(layer) {
+            return Err(problem(&path, &without_maps(data)));
         }
     }
-    // Without data the input is not known; 1 is the input that fits whatever follows.
-    let whole = network.over(network.input.unwrap_or(1));
+    let whole = network.assumed().map_err(|error| of_layer(error, ""))?;
     whole.shapes().map_err(|error| of_layer(error, ""))?;
     whole.sites().map_err(|error| of_layer(error, ".site"))?;
     Ok(())
 }
 
-/// A layer's error, at its path.
-fn of_layer(error: Error, key: &str) -> Problem {
-    match error {
-        Error::Network { place, problem: text } => match place.strip_prefix("layer ").and_then(|rest| rest.split_once(" (")) {
-            Some((layer, kind)) => problem(&format!("network.layers[{layer}].{}{key}", kind.trim_end_matches(')')), &text),
-            None => problem("network.layers", &text),
+/// Whether a layer cannot take one axis of features.
+fn takes_maps(layer: &Layer) -> bool {
+    match layer {
+        Layer::Conv2d(_) | Layer::Pool(_) | Layer::GlobalAveragePool => true,
+        Layer::Dropout(dropout) => match dropout.unit {
+            Unit::Spatial1d | Unit::Spatial2d | Unit::Spatial3d | Unit::Block(_) => true,
+            Unit::Shared(axes) => axes.iter().any(|axis| axis > 0),
+            Unit::Element | Unit::Path => false,
         },
-        other => problem("network.layers", &other.to_string()),
+        _ => false,
     }
+}
+
+/// What is wrong with a layer of maps where the shape of a sample is not given.
+fn without_maps(data: &DataOptions) -> String {
+    let shape = if data.path == Path::new("digits") { "[1, 8, 8]" } else { "[1, 28, 28]" };
+    format!(
+        "takes feature maps [channel, y, x], but a row of data is one axis of columns; give the shape of a sample in [network], \
+         as input = {shape}"
+    )
+}
+
+/// The key of a place: `network.layers[3].residual[1].conv2d` of `layer 3.residual[1] (conv2d)`.
+fn key(place: &str) -> Option<String> {
+    let (layer, kind) = place.strip_prefix("layer ")?.strip_suffix(')')?.split_once(" (")?;
+    let (number, inner) = layer.split_at(layer.find('.').unwrap_or(layer.len()));
+    Some(format!("network.layers[{number}]{inner}.{kind}"))
+}
+
+/// A layer's error, at its path.
+fn of_layer(error: Error, of: &str) -> Problem {
+    let Error::Network { place, problem: text } = error else { return problem("network.layers", &error.to_string()) };
+    if let Some((path, value)) = place.split_once(" = ") {
+        return Problem { value: Some(value.into()), ..problem(path, &text) };
+    }
+    problem(&key(&place).map_or("network.layers".into(), |key| key + of), &text)
 }
 
 /// What the table has beyond the options of a training is checked here, the rest where those options are.

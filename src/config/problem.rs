@@ -106,6 +106,10 @@ fn explain(text: &str, path: &serde_path_to_error::Path, message: &str) -> Probl
         let problem = "expected a table with exactly one key, the kind, as in { adam = { lr = 0.001 } }".into();
         return Problem { path, value: None, problem };
     }
+    // A key of another kind of layer, at its own line.
+    if let Some((_, key)) = message.split_once(" layer has no ").filter(|(kind, _)| kind.starts_with("a ")) {
+        path = inside(&path, key.split(';').next().unwrap_or(key));
+    }
     let mut problem = message.to_owned();
     for (rust, words) in [
         ("invalid type: map", "invalid type: table"),

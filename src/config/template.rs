@@ -81,7 +81,10 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
     };
     let losses = "softmax_cross_entropy, binary_cross_entropy, mean_squared_error, gaussian_nll";
     line(&mut text, comment, &("loss", quoted(loss), losses));
-    line(&mut text, "# ", &("input", "64".into(), "columns of the input; default: those of the data"));
+    let shape = "shape of a sample: channels, height, width; default: the data's columns";
+    line(&mut text, "# ", &("input", "[1, 8, 8]".into(), shape));
+    let paths = "keep_prob of the last site of paths, others linear with depth; default: their own";
+    line(&mut text, "# ", &("path_keep", "0.5".into(), paths));
     text += "layers = [\n";
     for (units, keep) in part {
         let _ = writeln!(text, "  {{ dense = {units}, activation = \"relu\" }},");

@@ -6,7 +6,7 @@ use super::{Activation, BatchNorm, Conv2d, Dense, Dropout, Init, Layer, LayerNor
 
 /// A number for both axes, or `[height, width]`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a whole number, or [height, width]")]
+#[serde(untagged, expecting = "expected a whole number, or [height, width]")]
 enum Extent {
     Both(u32),
     Each([u32; 2]),
@@ -75,13 +75,23 @@ impl Fields {
         let kinds: Vec<_> = KINDS.iter().filter(|(kind, _)| given.contains(kind)).collect();
         match *kinds.as_slice() {
             [] if given == ["activation"] => Ok("activation"),
-            [] => Err("is of no kind; a layer is { dense = UNITS }, { dropout = { keep = 0.5 } }, { conv2d = CHANNELS, kernel = 3 } ...".into()),
+            [] => {
+                let only = if given.is_empty() { String::new() } else { format!(", for it has only {}", given.join(", ")) };
+                Err(format!(
+                    "is of no kind{only}; a layer is {{ dense = UNITS }}, {{ dropout = {{ keep = 0.5 }} }}, \
+                     {{ conv2d = CHANNELS, kernel = 3 }} ..."
+                ))
+            }
             [(kind, beside)] => match given.iter().find(|key| *key != kind && !beside.contains(key)) {
                 None => Ok(kind),
-                Some(key) => Err(format!("a {kind} layer has no {key}{}", match *kind {
-                    "dropout" => "; give it to the layer in front",
-                    _ => "",
-                })),
+                Some(key) => Err(format!(
+                    "a {kind} layer has no {key}; {}",
+                    match (*kind, beside) {
+                        ("dropout", _) => "give it to the layer in front".into(),
+                        (_, []) => "it stands alone".into(),
+                        (_, beside) => format!("it may have {}", beside.join(", ")),
+                    }
+                )),
             },
             [(a, _), (b, _), ..] => Err(format!("is {a} and {b} at once; write two layers, each in its own braces")),
         }

@@ -90,6 +90,9 @@ impl Dense {
 ///
 /// In a branch whose samples are dropped (DropPath) the statistics are those of the samples that pass through it. A batch of one number
 /// for each channel has no variance: its running variance stays.
+///
+/// Dropout in front of it makes the variance that it learns in training another one than that in evaluation:
+/// [`crate::preflight::variance_shift`] says by how much.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNorm {
     /// Added to the variance. PyTorch's default: 1e-5.

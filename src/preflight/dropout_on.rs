@@ -4,7 +4,7 @@ use super::Check;
 use crate::data::{Dataset, Targets};
 use crate::executor::Executor;
 use crate::model::{download, source, upload_data, upload_weights};
-use crate::network::{Layer, Network};
+use crate::network::{Blocks, KeepProb, Layer, Network, Shape, Unit};
 use crate::ops::Site;
 use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
 use crate::reference::{self, Masks};
@@ -19,6 +19,12 @@ const ROWS: u32 = 8;
 /// Weights of each tensor that are moved for finite differences.
 const MOVED: usize = 8;
 
+/// Products of the reference for finite differences: a few seconds.
+const WORK: u64 = 1 << 31;
+
+/// Weights that are moved at least, however long it takes.
+const FEWEST: u64 = 12;
+
 pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: u64) -> Result<Vec<Check>> {
     let few = batch.slice(0..ROWS.min(batch.rows()))?;
     let model = without_zeros(&Model::initial(network, seed)?, seed)?;
@@ -26,7 +32,7 @@ pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: 
     Ok(vec![
         gradient_check(&model, &few, seed, &gradients)?,
         keep_rates(device, network, seed)?,
-        modes(device, &model, &few, loss)?,
+        modes(device, &model, &few, (seed, loss))?,
     ])
 }
 
@@ -76,6 +82,16 @@ pub(crate) fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u
     Ok((gradients, f64::from(snapshot.sums(plan, 0, 0).0) / f64::from(batch.rows())))
 }
 
+pub(super) fn has_batch_norm(network: &Network) -> bool {
+    network.walk().into_iter().any(|layer| matches!(layer, Layer::BatchNorm(_)))
+}
+
+/// The loss in training, so with the batch's own statistics, where nothing is dropped.
+pub(super) fn without_dropout(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<f64> {
+    let model = Model::new(model.network().without_dropout(), model.weights().to_vec())?;
+    Ok(gradients(device, &model, batch, seed)?.1)
+}
+
 fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]) -> Result<Check> {
     let network = model.network();
     let weights: Vec<Vec<f64>> = model.weights().iter().map(|w| w.iter().copied().map(f64::from).collect()).collect();
@@ -94,22 +110,23 @@ fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]
     let all: Vec<f64> = exact.iter().flatten().copied().collect();
     let of_device = relative(&device, &all);
 
-    // Central differences of some weights of every tensor, spread evenly.
+    // Central differences.
     let (mut moved, mut numeric, mut analytic) = (weights.clone(), Vec::new(), Vec::new());
     const STEP: f64 = 1e-6;
-    for t in 0..weights.len() {
-        for i in (0..weights[t].len()).step_by(weights[t].len().div_ceil(MOVED)) {
-            let mut loss = |w: f64| -> Result<f64> {
-                moved[t][i] = w;
-                reference::loss(network, &moved, &inputs, targets, &masks)
-            };
-            numeric.push((loss(weights[t][i] + STEP)? - loss(weights[t][i] - STEP)?) / (2.0 * STEP));
-            analytic.push(exact[t][i]);
-            moved[t][i] = weights[t][i];
-        }
+    for (t, i) in moved_weights(network, batch.rows())? {
+        let mut loss = |w: f64| -> Result<f64> {
+            moved[t][i] = w;
+            reference::loss(network, &moved, &inputs, targets, &masks)
+        };
+        numeric.push((loss(weights[t][i] + STEP)? - loss(weights[t][i] - STEP)?) / (2.0 * STEP));
+        analytic.push(exact[t][i]);
+        moved[t][i] = weights[t][i];
     }
     let of_numeric = relative(&numeric, &analytic);
-    let found = format!("off by {of_device:.1e} of their norm from f64, and f64 by {of_numeric:.1e} from finite differences");
+    let found = format!(
+        "off by {of_device:.1e} of their norm from f64, and f64 by {of_numeric:.1e} from {} finite differences",
+        numeric.len()
+    );
     let wrong = !(of_device < 1e-3 && of_numeric < 1e-3);
     Ok(Check::new(
         "gradients",
@@ -117,6 +134,34 @@ fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]
         wrong,
         "the adapter or its driver computes wrong gradients: try another one with --adapter, and please report it",
     ))
+}
+
+/// Tensors and the elements of them that are moved: some of every tensor that is trained, spread evenly; of some of the tensors
+/// where the reference would take long.
+fn moved_weights(network: &Network, rows: u32) -> Result<Vec<(usize, usize)>> {
+    let (mut weights, mut tensors) = (Vec::new(), 0);
+    for (t, parameter) in network.parameters()?.iter().enumerate().filter(|(_, parameter)| parameter.trained) {
+        weights.extend((0..parameter.len()).step_by(parameter.len().div_ceil(MOVED)).map(|i| (t, i)));
+        tensors += 1;
+    }
+    let differences = WORK / (2 * u64::from(rows) * products(network)?);
+    let most = differences.clamp(FEWEST, FEWEST.max((MOVED * tensors) as u64)) as usize;
+    Ok(weights.iter().step_by(weights.len().div_ceil(most)).copied().collect())
+}
+
+/// Products of numbers that the network takes for one row.
+fn products(network: &Network) -> Result<u64> {
+    let shapes = network.shapes()?;
+    let of_layer = |(layer, before): (&Layer, &Shape)| match layer {
+        Layer::Dense(dense) => u64::from(dense.units) * u64::from(before.elements()),
+        Layer::Conv2d(conv) => {
+            let [kernel, places] = [conv.window.kernel, conv.window.places(before.map()).unwrap_or([1, 1])];
+            let outputs = u64::from(conv.channels) * u64::from(places[0]) * u64::from(places[1]);
+            outputs * u64::from(before.0[0] / conv.groups) * u64::from(kernel[0]) * u64::from(kernel[1])
+        }
+        _ => 0,
+    };
+    Ok(network.walk().into_iter().zip(&shapes).map(of_layer).sum::<u64>().max(1))
 }
 
 /// |a - b| / |b|, and |a| where b is 0.
@@ -133,12 +178,24 @@ fn keep_rates(device: &Device, network: &Network, seed: u64) -> Result<Check> {
         let (Layer::Dropout(dropout), Some(site)) = (layer, site) else { continue };
         let units = dropout.unit.mask_shape(shape).elements();
         let samples = 20_000_u32.div_ceil(units).min(20_000);
-        let site = Site { keep: dropout.keep, seed, stream: Stream::TrainingMask, site, pass: 0 };
+        // A block that is dropped begins at a seed; the pixels of its square have no words of their own.
+        let (keep, what) = match dropout.unit {
+            Unit::Block(size) => {
+                let blocks = Blocks::new(dropout.keep, size, shape.map());
+                (KeepProb::new(blocks.threshold as f64 / 4_294_967_296.0)?, " where no block begins")
+            }
+            Unit::Path => (dropout.keep, " of the paths"),
+            _ => (dropout.keep, ""),
+        };
+        let site = Site { keep, seed, stream: Stream::TrainingMask, site, pass: 0 };
         let mask = masks::draw(device, &site, 0..samples, 0..units)?;
         let n = f64::from(samples) * f64::from(units);
         let kept = mask.iter().flatten().filter(|&&kept| kept).count() as f64 / n;
-        let p = dropout.keep.get();
-        found.push(format!("{kept:.3} for {p}"));
+        let p = keep.get();
+        found.push(match dropout.unit {
+            Unit::Block(_) => format!("{kept:.4} for {p:.4}{what}"),
+            _ => format!("{kept:.3} for {p}{what}"),
+        });
         // Five standard deviations: a false alarm in 1.7 million sites.
         wrong |= (kept - p).abs() > 5.0 * libm::sqrt(p * (1.0 - p) / n) + 1e-9;
     }
@@ -153,13 +210,21 @@ fn keep_rates(device: &Device, network: &Network, seed: u64) -> Result<Check> {
     ))
 }
 
-fn modes(device: &Device, model: &Model, batch: &Dataset, training: f64) -> Result<Check> {
+fn modes(device: &Device, model: &Model, batch: &Dataset, (seed, training): (u64, f64)) -> Result<Check> {
     if model.network() == &model.network().without_dropout() {
         return Ok(Check::skipped("two modes", "no site drops anything"));
     }
     let (once, again) = (model.evaluate(device, batch)?, model.evaluate(device, batch)?);
     let logits = (model.logits(device, batch.inputs())?, model.logits(device, batch.inputs())?);
-    let found = format!("loss {training:.4} in training, {:.4} and {:.4} in evaluation", once.loss, again.loss);
+    // Batch norm makes two modes without any dropout: what counts there is training without it.
+    let (plain, also) = match has_batch_norm(model.network()) {
+        false => (once.loss, String::new()),
+        true => {
+            let plain = without_dropout(device, model, batch, seed)?;
+            (plain, format!(", {plain:.4} there without dropout"))
+        }
+    };
+    let found = format!("loss {training:.4} in training{also}, {:.4} and {:.4} in evaluation", once.loss, again.loss);
     let repeats = once.loss.to_bits() == again.loss.to_bits() && logits.0 == logits.1;
     let advice = match repeats {
         true => {
@@ -167,5 +232,5 @@ fn modes(device: &Device, model: &Model, batch: &Dataset, training: f64) -> Resu
         }
         false => "evaluation gives another result each time: try another adapter with --adapter, and please report it",
     };
-    Ok(Check::new("two modes", found, !repeats || training == once.loss, advice))
+    Ok(Check::new("two modes", found, !repeats || training == plain, advice))
 }

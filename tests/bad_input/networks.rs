@@ -92,3 +92,45 @@ fn networks_that_do_not_suit_their_data_are_refused() {
     let cases: Vec<Case<'_>> = commands.iter().zip(&changes).map(|(command, change)| (command.as_str(), change.2)).collect();
     refuses(&place, &cases);
 }
+
+#[test]
+fn networks_of_maps_are_checked() {
+    let changes: [Change<'_>; 9] = [
+        ("input = [1, 8, 8]\n", "", &["line 9: network.layers[0].conv2d", "a row of data is one axis", "input = [1, 8, 8]"]),
+        ("[1, 8, 8]", "[1, 4, 8]", &["network.input = [1, 4, 8]", "32 elements", "64 columns", "as [1, 8, 8] for square images"]),
+        ("[1, 8, 8]", "[64]", &["line 10: network.layers[0].conv2d", "[64]", "three axes"]),
+        ("[1, 8, 8]", "\"8 x 8\"", &["line 8: network.input", "a number of columns, or a shape such as [1, 28, 28]"]),
+        ("{ max_pool = 2 }", "{ max_pool = 9 }", &["line 11: network.layers[1].max_pool", "height 9", "map of 8 x 8"]),
+        (
+            "keep = 0.9, block = 2",
+            "keep = 0.9, blok = 2",
+            &["line 14: network.layers[4].dropout.blok", "did you mean \"block\"?"],
+        ),
+        ("{ flatten = true },\n", "", &["network.layers[7].dense", "put flatten in front of it"]),
+        ("[train]", "path_keep = 0.5\n[train]", &["line 22: network.path_keep = 0.5", "no path", "leave it out"]),
+        (
+            "{ flatten = true }",
+            "{ residual = [{ conv2d = 9, kernel = 1 }] }, { flatten = true }",
+            &["line 17: network.layers[7].residual", "[9, 4, 4]", "[8, 4, 4]", "skip = ["],
+        ),
+    ];
+    refuses_changes(&Place::new(), crate::runs::maps::CNN, &changes);
+}
+
+#[test]
+fn weights_of_maps_ask_for_rows_and_networks_that_fit() {
+    let place = Place::with(&crate::runs::maps::CNN.replace("epochs = 2", "epochs = 1"));
+    place.prints("train net.toml --out run");
+    place.write("wide.csv", "a,b,c,label\n1,2,3,0\n1,2,3,1\n");
+    place.write("other.toml", crate::runs::maps::CNN.replace("conv2d = 8, kernel = 3", "conv2d = 8, kernel = 1"));
+    refuses(
+        &place,
+        &[
+            ("eval run --data wide.csv", &["wide.csv", "3 columns", "takes 64"]),
+            (
+                "eval run/model.safetensors --network other.toml --data digits",
+                &["run/model.safetensors", "4.weight is F32 [8, 3, 3, 3], expected F32 [8, 3, 1, 1]", "nn.Conv2d(6, 8, (1, 1)"],
+            ),
+        ],
+    );
+}

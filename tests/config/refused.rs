@@ -19,7 +19,11 @@ const REFUSED: [(&str, &str, &[&str]); 77] = [
     ("valid =", "validation =", &["line 6: data.validation: unknown key; did you mean \"valid\"?"]),
     ("loss =", "los =", &["line 8: network.los: unknown key; did you mean \"loss\"?"]),
     ("{ dense = 10 }", "{ dens = 10 }", &["line 13: network.layers[3].dens: unknown key; did you mean \"dense\"?"]),
-    ("{ dense = 10 }", "{ conv = 10 }", &["line 13: network.layers[3].conv: unknown key; expected dense, activation, "]),
+    (
+        "{ dense = 10 }",
+        "{ conv = 10 }",
+        &["line 13: network.layers[3].conv: unknown key; did you mean \"conv2d\"? (expected dense, dropout, "],
+    ),
     (
         "weight_decay = 0.0",
         "schedule = { step = { evry = 2 } }",
@@ -111,7 +115,7 @@ const REFUSED: [(&str, &str, &[&str]); 77] = [
     (
         "{ dense = 10 }",
         "{ dropout = { keep = 0.5 }, init = \"zeros\" }",
-        &["line 13: network.layers[3]: a dropout layer has neither activation nor init"],
+        &["line 13: network.layers[3].init: a dropout layer has no init; give it to the layer in front"],
     ),
     (
         "\"relu\"",

@@ -17,6 +17,7 @@ const DRAWS: u32 = 100;
 const INTERVALS: [f64; 2] = [0.5, 0.9];
 
 #[derive(Debug, clap::Args)]
+#[group(skip)] // the name of the group would be that of `predict`, whose arguments these are part of
 #[command(next_help_heading = "Monte-Carlo dropout")]
 pub(super) struct Args {
     /// Answer by N passes with dropout on instead of one without, and say how far they are apart; 100 is a beginning.
