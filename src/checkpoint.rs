@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A state dict goes both ways: PyTorch's `load_state_dict` takes a file of thinnet's (its batch norms begin to count batches, a
-//! number that is not in the file, from 0), [`Model::load_weights`] takes a file of PyTorch's (and leaves `num_batches_tracked` out).
+//! number that is not in the file, from 0), [`Model::load_weights`] takes a file of PyTorch's (and leaves `num_batches_tracked`
+//! out).
 //!
 //! Vanilla dropout is folded when a model is saved ([`Model::fold_vanilla`]): PyTorch's `nn.Dropout` is inverted.
 
@@ -45,8 +46,8 @@ struct Metadata {
     sequential: String,
 }
 
-/// The `nn.Sequential` whose state dict a model's file is. What PyTorch has no module for, as DropBlock or a mask that a batch shares,
-/// is `nn.Identity()`, which it is in evaluation; how `Residual` is defined says the [module](self).
+/// The `nn.Sequential` whose state dict a model's file is. What PyTorch has no module for, as DropBlock or a mask that a batch
+/// shares, is `nn.Identity()`, which it is in evaluation; how `Residual` is defined says the [module](self).
 ///
 /// # Errors
 /// A network that does not fit together.

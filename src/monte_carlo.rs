@@ -6,8 +6,8 @@
 //! are those of stream 1 of the mask contract at pass = draw and sample = the input's number (0 where all inputs share them), so
 //! [`Model::replay`] gives the same output again and [`Model::thinned`] the thinned network that gave it.
 //!
-//! Whatever a site drops as one (features, channels, blocks, whole samples), a draw has the masks of training at the same rate, with
-//! two exceptions. Dropout whose mask a whole batch shares ([`Dropout::batch`]) has one for each input, unless
+//! Whatever a site drops as one (features, channels, blocks, whole samples), a draw has the masks of training at the same rate,
+//! with two exceptions. Dropout whose mask a whole batch shares ([`Dropout::batch`]) has one for each input, unless
 //! [`MonteCarlo::one_network`] asks for one for all: draws have no batches. Batch norms take their running statistics, as in
 //! evaluation, so that what is said of an input does not depend on the others.
 
@@ -90,12 +90,14 @@ pub enum Sampling {
     /// In pairs: draw 2j + 1 takes the complements of the words of draw 2j. Fewer draws for the same error where the answer is a
     /// nearly monotone function of the masks; more where it is not. An even number of draws.
     Antithetic,
-    /// Each unit is kept keep_prob T times among T draws, but for a rest below 1. The standard errors are those of independent draws,
+    /// Each unit (of blocks, each corner that a block may begin at) has its share of the T draws, but for a rest below 1: a
+    /// feature is kept keep_prob T times. The standard errors are those of independent draws,
     /// an estimate that is too large where it helps; it cannot stop early, as T is known beforehand. Neither it nor antithetic draws
     /// serve networks with per-batch units, whose sets are drawn whole.
     LatinHypercube,
     /// Another distribution: thinned networks of exactly k = [`Dropout::kept_count`] units at every site, scaled by n / k, one
-    /// network for each draw. Needs `one_network`, and each dropout layer in front of a dense layer, behind one or first.
+    /// network for each draw. Needs `one_network`, from the first site on a dense network that drops single features, and each
+    /// dropout layer in front of a dense layer, behind one or first.
     ExactK,
 }
 

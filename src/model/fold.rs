@@ -1,8 +1,9 @@
-//! Vanilla dropout folded into weights: the factor keep_prob of evaluation, moved along the network to where it can be multiplied in.
+//! Vanilla dropout folded into weights: the factor keep_prob of evaluation, moved along the network to where it can be multiplied
+//! in.
 //!
-//! A factor f > 0 passes what is homogeneous: `g(f x) = f g(x)` for pools, flatten, masks, ReLU and leaky ReLU. A dense layer or a
-//! convolution takes it up, `W (f x) + b = (f W) x + b`. Nothing else does: not tanh, sigmoid, GELU and SELU, not the normalisations,
-//! whose running statistics would change too, and a residual block only if its branch and its skip do alike.
+//! A factor f > 0 passes what is homogeneous: `g(f x) = f g(x)` for pools, flatten, masks, ReLU and leaky ReLU. A dense layer or
+//! a convolution takes it up, `W (f x) + b = (f W) x + b`. Nothing else does: not tanh, sigmoid, GELU and SELU, not the
+//! normalisations, whose running statistics would change too, and a residual block only if its branch and its skip do alike.
 
 use std::collections::BTreeMap;
 
@@ -95,16 +96,16 @@ impl Fold {
 }
 
 impl Model {
-    /// The same function with inverted instead of vanilla dropout: every factor keep_prob of evaluation goes into the next dense or
-    /// convolution weight, `W' = keep_prob W`. In evaluation the outputs are equal but for rounding, and so they are in training
-    /// under equal masks, where inverted dropout divides by keep_prob again.
+    /// The same function with inverted instead of vanilla dropout: every factor keep_prob of evaluation goes into the next dense
+    /// or convolution weight, `W' = keep_prob W`. In evaluation the outputs are equal but for rounding, and so they are in
+    /// training under equal masks, where inverted dropout divides by keep_prob again.
     ///
     /// Between a site and its weight may be what a factor passes through: pools, flatten, ReLU and leaky ReLU, other dropout, and
     /// residual blocks whose branch and skip both have a weight for it.
     ///
     /// # Errors
-    /// Vanilla dropout of the network's output, behind which no weight comes; or with something else in between: another activation, a
-    /// normalisation, the sum of a residual block to which only one way brings the factor.
+    /// Vanilla dropout of the network's output, behind which no weight comes; or with something else in between: another
+    /// activation, a normalisation, the sum of a residual block to which only one way brings the factor.
     pub fn fold_vanilla(&self) -> Result<Self> {
         let (factors, parameters) = (factors(&self.network)?, self.network.parameters()?);
         let mut folded = self.clone();

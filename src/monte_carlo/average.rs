@@ -27,8 +27,8 @@ impl Model {
     pub fn average_over_masks(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         let rest = halves(self)?.rest;
         if !drops_features(rest.network()) {
-            let problem = "all masks are tried of single features between dense layers; this network drops others, or from maps, so use \
-                           monte_carlo";
+            let problem = "all masks are tried of single features between dense layers; this network drops others, or from maps, \
+                           so use monte_carlo";
             return bad("network", "of other layers", problem);
         }
         let units = sites(rest.network())?.iter().map(|(_, units)| units).fold(0, |sum: u32, &n| sum.saturating_add(n));

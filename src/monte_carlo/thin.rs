@@ -26,8 +26,8 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32, soft
             return bad(
                 "sampling",
                 "ExactK",
-                "exactly k units are kept by making layers smaller, so that from the first site on the network must be dense, and each \
-                 dropout layer stand in front of a dense layer, behind one or first, and drop single features; this network has \
+                "exactly k units are kept by making layers smaller, so that from the first site on the network must be dense, and \
+                 each dropout layer stand in front of a dense layer, behind one or first, and drop single features; this network has \
                  another, so draw independent masks",
             );
         }

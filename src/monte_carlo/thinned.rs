@@ -11,15 +11,15 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::monte_carlo`]; a network that is not dense, or drops other than single features; a draw that is none of
-    /// `options.draws`; a layer whose units are all dropped, which leaves no network;
-    /// dropout of the network's output, behind which there is no weight.
+    /// `options.draws`; a layer whose units are all dropped, which leaves no network; dropout of the network's output, behind
+    /// which there is no weight.
     pub fn thinned(&self, options: &MonteCarlo, draw: u32, sample: u32) -> Result<Model> {
         if draw >= options.draws {
             return bad("draw", draw, format!("the draws are 0..{}", options.draws));
         }
         if !drops_features(self.network()) {
-            let problem = "only networks of dense layers, and of dropout of single features, are thinned to smaller ones of the same kind; replay \
-                 the draw instead";
+            let problem = "only networks of dense layers, and of dropout of single features, are thinned to smaller ones of the \
+                           same kind; replay the draw instead";
             return bad("network", "of other layers", problem);
         }
         let (sites, shapes) = (self.network().sites()?, self.network().shapes()?);

@@ -72,8 +72,8 @@ fn far(found: &[f64], expected: &[f64]) -> f64 {
     found.iter().zip(expected).map(error).fold(0.0, f64::max) / largest
 }
 
-/// In f64 the two differ by the rounding of factors and weights to f32, some 2^-24 in each of four layers; on the device by that of
-/// sums of up to 180 terms too.
+/// In f64 the two differ by the rounding of factors and weights to f32, some 2^-24 in each of four layers; on the device by that
+/// of sums of up to 180 terms too.
 #[test]
 fn a_folded_network_is_the_same_function() {
     let values = numbers(4 * 60, 9);
