@@ -1,7 +1,7 @@
 //! What a call plans: its memory, and what it computes once.
 
 use super::*;
-use crate::network::{Dense, Dropout, Loss};
+use crate::network::{Activation, Conv2d, Dense, Dropout, Loss, Unit};
 
 /// Words of all buffers of a call.
 fn words(network: &Network, rows: u32, options: &MonteCarlo) -> u64 {
@@ -48,4 +48,34 @@ fn what_lies_before_the_first_site_that_drops_is_not_drawn() {
     assert_eq!(kernels, ["draw_rows", "gather_f32", "dense_forward", "draw_outputs", "merge_draws"]);
     // The site keeps the number that it has in the whole network.
     assert_eq!(chunk.executor.plans().plans[0].sites[0].site, 1);
+}
+
+/// LeNet with dropout of channels and of features.
+fn lenet(first: f64) -> Network {
+    let dropout = |keep, unit| Dropout::keep(keep).unwrap().unit(unit);
+    let conv = |channels| Conv2d::new(channels, 5).activation(Activation::Relu);
+    let maps = Network::new([1, 28, 28]).conv2d(conv(20)).dropout(dropout(first, Unit::Spatial2d)).max_pool(2);
+    let maps = maps.conv2d(conv(50)).max_pool(2).layer(Layer::Flatten).dropout(dropout(0.5, Unit::Element));
+    maps.dense(Dense::new(500).activation(Activation::Relu)).dense(Dense::new(10))
+}
+
+#[test]
+fn a_batch_of_maps_has_as_many_rows_as_their_windows_leave_room_for() {
+    let device = Device::cpu();
+    let (options, inputs) = (MonteCarlo::default(), Inputs::from_f32(784, vec![0.5; 784 * 200]).unwrap());
+    for (first, input, site) in [(0.9, 20 * 24 * 24, 0), (1.0, 50 * 4 * 4, 1)] {
+        let model = Model::initial(&lenet(first), 1).unwrap();
+        let ensemble = Ensemble::new(&model, &device, &inputs.slice(0..2).unwrap(), &options).unwrap();
+        // What lies in front of the first site that drops is computed once, in rows of planar maps.
+        assert_eq!(ensemble.inputs.columns(), input);
+        let [rows, draws] = ensemble.tile(200).unwrap();
+        let words = u64::from(rows * draws) * ensemble.rest.network().widest().unwrap();
+        assert!(words <= ACTIVATION_WORDS && 2 * words > ACTIVATION_WORDS || rows * draws == BATCH, "{rows} x {draws}");
+        let chunk = ensemble.chunk(0..2, 0).unwrap();
+        let plans = chunk.executor.plans();
+        assert!(plans.buffers.iter().all(|buffer| u64::from(buffer.words) <= 2 * ACTIVATION_WORDS), "{:?}", plans.buffers);
+        assert_eq!(plans.plans[0].sites[0].site, site);
+        let unfolds = plans.plans[0].kernels.iter().filter(|kernel| kernel.entry().name.starts_with("unfold")).count();
+        assert_eq!(unfolds, usize::from(first < 1.0), "convolutions in every draw");
+    }
 }
