@@ -88,6 +88,9 @@ fn networks() -> Vec<Network> {
     networks.push(network([vec![keep(0.7, Unit::Element), conv(4), norm()], end()].concat()));
     networks.push(network([vec![keep(0.7, Unit::Block(2)), conv(4), Layer::GlobalAveragePool], end()[1..].to_vec()].concat()));
     networks.push(network([vec![conv(4), norm(), relu()], end()].concat()));
+    // In front of the first site that drops are a block, and in it a site that drops nothing, which has number 0.
+    let block = Residual { branch: vec![conv(3), keep(1.0, Unit::Element), norm(), conv(2)], skip: Vec::new() };
+    networks.push(network([vec![Layer::Residual(block), keep(0.6, Unit::Spatial2d), conv(2)], end()].concat()));
     networks
 }
 
