@@ -5,6 +5,18 @@
 //! version of the mask contract, the expression of that `nn.Sequential`. No time, no path, no adapter: equal weights give
 //! equal bytes.
 //!
+//! A residual block is `Residual(branch, skip)` in the expression, a module that PyTorch lacks:
+//!
+//! ```python
+//! class Residual(nn.Module):
+//!     def __init__(self, branch, skip): super().__init__(); self.branch, self.skip = branch, skip
+//!     def forward(self, x): return self.skip(x) + self.branch(x)
+//! ```
+//!
+//! A state dict goes both ways: PyTorch's `load_state_dict` takes a file of thinnet's (its batch norms begin to count batches, a
+//! number that is not in the file, from 0), [`Model::load_weights`] takes a file of PyTorch's (and leaves `num_batches_tracked`
+//! out).
+//!
 //! Vanilla dropout is folded when a model is saved ([`Model::fold_vanilla`]): PyTorch's `nn.Dropout` is inverted.
 
 use std::collections::BTreeMap;
@@ -34,7 +46,8 @@ struct Metadata {
     sequential: String,
 }
 
-/// The `nn.Sequential` whose state dict a model's file is.
+/// The `nn.Sequential` whose state dict a model's file is. What PyTorch has no module for, as DropBlock or a mask that a batch
+/// shares, is `nn.Identity()`, which it is in evaluation; how `Residual` is defined says the [module](self).
 ///
 /// # Errors
 /// A network that does not fit together.
@@ -229,10 +242,15 @@ impl Model {
                 Ok(tensor) => weights.push(bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data())),
             }
         }
-        let known = |name: &&String| parameters.iter().any(|p| p.name == **name);
+        let known = |name: &str| parameters.iter().any(|p| p.name == name);
+        // PyTorch's batch norms also count their batches, which matters to a momentum of its own alone.
+        let counts =
+            |name: &str| name.strip_suffix("num_batches_tracked").is_some_and(|module| known(&format!("{module}running_mean")));
         let mut names = tensors.names().into_iter().map(|name| name.to_owned()).collect::<Vec<_>>();
         names.sort_unstable();
-        problems.extend(names.iter().filter(|name| !known(name)).map(|name| format!("{name} is not part of the network")));
+        problems.extend(
+            names.iter().filter(|name| !known(name) && !counts(name)).map(|name| format!("{name} is not part of the network")),
+        );
         if !problems.is_empty() {
             let expected = sequential(&network)?;
             return Err(Error::Data(format!("does not fit its network: {}; the network is {expected}", problems.join("; "))));
@@ -246,17 +264,7 @@ impl Model {
 /// # Errors
 /// As [`Model::fold_vanilla`].
 pub fn check_foldable(network: &Network) -> Result<()> {
-    let last = network.layers.iter().rposition(|layer| matches!(layer, Layer::Dense(_))).map_or(0, |dense| dense + 1);
-    let vanilla = |layer: &Layer| matches!(layer, Layer::Dropout(d) if d.eval_scale() != 1.0);
-    match network.layers[last..].iter().position(vanilla) {
-        None => Ok(()),
-        Some(i) => Err(Error::Network {
-            place: format!("layer {} (dropout)", last + i),
-            problem: "vanilla dropout of the output has no weight behind it that keep_prob could be folded into; use inverted dropout, \
-                      or put it in front of the last dense layer"
-                .into(),
-        }),
-    }
+    crate::model::factors(network).map(|_| ())
 }
 
 /// The columns of a weight in a safetensors file, so the inputs of its layer; `None` if it has no such matrix.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets};
 use crate::executor::Executor;
-use crate::network::{DropoutMode, Layer, Loss, Network};
+use crate::network::{Loss, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Mode, Options, Plans, SLOTS, Source};
 use crate::step::{MemberStep, OptimizerStep, Step};
@@ -13,11 +13,14 @@ use crate::stream::{Need, Streams, windows};
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
+mod fold;
 mod transfer;
 mod units;
 
-use transfer::check_inputs;
-pub(crate) use transfer::{check_data, download, download_weights, source, target_values, upload_data, upload_weights};
+pub(crate) use fold::factors;
+pub(crate) use transfer::{
+    check_data, check_inputs, download, download_weights, source, target_values, upload_data, upload_weights,
+};
 
 /// A network with its weights.
 ///
@@ -171,35 +174,6 @@ impl Model {
     /// What was done to the source's values before the network saw them. Inputs that are passed to this model have been through it.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
-    }
-
-    /// The same function with inverted instead of vanilla dropout: every factor keep_prob of evaluation goes into the next dense
-    /// weight, `W' = keep_prob W`. In evaluation the outputs are equal but for rounding, and so they are in training under
-    /// equal masks, where inverted dropout divides by keep_prob again.
-    ///
-    /// # Errors
-    /// Vanilla dropout of the network's output, behind which no weight comes.
-    pub fn fold_vanilla(&self) -> Result<Self> {
-        let mut folded = self.clone();
-        let (mut factor, mut weight) = (1.0f32, 0);
-        crate::checkpoint::check_foldable(&self.network)?;
-        let (network, weights) = (&mut folded.network, &mut folded.weights);
-        network.change_layers(|_, layer| match layer {
-            Layer::Dropout(dropout) => {
-                factor *= dropout.eval_scale();
-                if dropout.mode == DropoutMode::Vanilla {
-                    dropout.mode = DropoutMode::Inverted;
-                }
-            }
-            Layer::Dense(_) | Layer::Conv2d(_) => {
-                weights[weight].iter_mut().for_each(|w| *w *= factor);
-                (factor, weight) = (1.0, weight + 2);
-            }
-            Layer::BatchNorm(_) => weight += 4,
-            Layer::LayerNorm(_) => weight += 2,
-            _ => {}
-        });
-        Ok(folded)
     }
 
     /// The network's output as it enters the loss, before the softmax or the sigmoid, `[rows, outputs]`.

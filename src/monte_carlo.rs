@@ -5,10 +5,15 @@
 //! of the network in front of the first dropout layer is computed once for each input. A draw is addressed, not random: its masks
 //! are those of stream 1 of the mask contract at pass = draw and sample = the input's number (0 where all inputs share them), so
 //! [`Model::replay`] gives the same output again and [`Model::thinned`] the thinned network that gave it.
+//!
+//! Whatever a site drops as one (features, channels, blocks, whole samples), a draw has the masks of training at the same rate,
+//! with two exceptions. Dropout whose mask a whole batch shares ([`Dropout::batch`]) has one for each input, unless
+//! [`MonteCarlo::one_network`] asks for one for all: draws have no batches. Batch norms take their running statistics, as in
+//! evaluation, so that what is said of an input does not depend on the others.
 
 use crate::data::Inputs;
 use crate::mask_rule::MaskRule;
-use crate::network::{Dropout, DropoutMode, Layer, Network, Shape};
+use crate::network::{Dropout, DropoutMode, Layer, Network, Unit};
 use crate::rng::{self, Coordinates, Stream};
 use crate::step::SiteStep;
 use crate::{Device, Error, Loss, Model, Outputs, Result};
@@ -85,12 +90,14 @@ pub enum Sampling {
     /// In pairs: draw 2j + 1 takes the complements of the words of draw 2j. Fewer draws for the same error where the answer is a
     /// nearly monotone function of the masks; more where it is not. An even number of draws.
     Antithetic,
-    /// Each unit is kept keep_prob T times among T draws, but for a rest below 1. The standard errors are those of independent draws,
+    /// Each unit (of blocks, each corner that a block may begin at) has its share of the T draws, but for a rest below 1: a
+    /// feature is kept keep_prob T times. The standard errors are those of independent draws,
     /// an estimate that is too large where it helps; it cannot stop early, as T is known beforehand. Neither it nor antithetic draws
     /// serve networks with per-batch units, whose sets are drawn whole.
     LatinHypercube,
     /// Another distribution: thinned networks of exactly k = [`Dropout::kept_count`] units at every site, scaled by n / k, one
-    /// network for each draw. Needs `one_network`, and each dropout layer in front of a dense layer, behind one or first.
+    /// network for each draw. Needs `one_network`, from the first site on a dense network that drops single features, and each
+    /// dropout layer in front of a dense layer, behind one or first.
     ExactK,
 }
 
@@ -112,12 +119,13 @@ fn bad<T>(option: &'static str, value: impl ToString, problem: impl Into<String>
 const MOST_DRAWS: u32 = 1 << 24;
 
 impl MonteCarlo {
-    /// What a site that draws by words takes in a step.
-    fn site_step(&self, plain: SiteStep, dropout: &Dropout) -> SiteStep {
+    /// What a site that draws by words takes in a step, from what it takes in training.
+    fn site_step(&self, plain: SiteStep) -> SiteStep {
         match self.sampling {
             // stratum 2^32 + word < T draws, a number of 57 bits, of which the device gets both halves.
             Sampling::LatinHypercube => {
-                let bound = dropout.keep.threshold() * u64::from(self.draws);
+                let threshold = u64::from(plain.keep_all) << 32 | u64::from(plain.threshold);
+                let bound = threshold * u64::from(self.draws);
                 SiteStep { threshold: bound as u32, keep_all: (bound >> 32) as u32, pass: self.draws, ..plain }
             }
             Sampling::Independent | Sampling::Antithetic | Sampling::ExactK => plain,
@@ -139,14 +147,14 @@ impl MonteCarlo {
         }
     }
 
-    /// The units that a site keeps in a draw of a sample, in ascending order.
+    /// The units that a site of features keeps in a draw of a sample, in ascending order.
     fn kept_units(&self, dropout: &Dropout, site: u32, units: u32, [draw, sample]: [u32; 2]) -> Vec<u32> {
         let (key, sample) = (rng::key(self.seed), if self.one_network { 0 } else { sample });
         if self.is_exact_k(dropout) {
             let at = Coordinates { stream: Stream::MonteCarloMask, site, pass: draw, sample: 0 };
             return rng::exact_k(at, units, dropout.kept_count(units), key);
         }
-        let (rule, step) = (self.sampling.rule(), self.site_step(SiteStep::new(dropout.keep, 0), dropout));
+        let (rule, step) = (self.sampling.rule(), self.site_step(SiteStep::new(dropout.keep, 0)));
         let at = rng::stream_and_site(Stream::MonteCarloMask, site);
         let kept = (0..units.div_ceil(4)).flat_map(|quad| rule.kept(&step, key, at, [sample, draw], quad));
         (0..units).zip(kept).filter(|&(_, kept)| kept).map(|(unit, _)| unit).collect()
@@ -259,14 +267,27 @@ pub(crate) struct Halves {
     pub(crate) rest: Model,
 }
 
+/// Whether a layer is dropout that drops something.
 fn drops(layer: &Layer) -> bool {
     matches!(layer, Layer::Dropout(dropout) if dropout.keep.threshold() < 1 << 32)
 }
 
-/// Cuts a model. Sites keep their numbers.
+/// Whether a layer is such dropout, or has some inside.
+fn has_site(layer: &Layer) -> bool {
+    drops(layer) || layer.inner().into_iter().flatten().any(has_site)
+}
+
+/// Whether a network is dense, and every site drops single features: what has a list of kept units, or bits for all of them.
+fn drops_features(network: &Network) -> bool {
+    let by_feature = |layer: &Layer| !drops(layer) || matches!(layer, Layer::Dropout(dropout) if dropout.unit == Unit::Element);
+    network.is_dense() && network.layers.iter().all(by_feature)
+}
+
+/// Cuts a model in front of the first layer that is, or contains, dropout that drops something. Sites keep their numbers.
 fn halves(model: &Model) -> Result<Halves> {
-    let (network, sites, shapes) = (model.network(), model.network().sites()?, model.network().shapes()?);
-    let Some(cut) = network.layers.iter().position(drops) else {
+    let (sites, shapes, parameters) = (model.network().sites()?, model.network().shapes()?, model.network().parameters()?);
+    let mut network = model.network().clone();
+    let Some(cut) = network.layers.iter().position(has_site) else {
         return Err(Error::Network {
             place: "network".into(),
             problem:
@@ -275,22 +296,30 @@ fn halves(model: &Model) -> Result<Halves> {
                     .into(),
         });
     };
-    let mut layers = network.layers.clone();
-    for (layer, site) in layers.iter_mut().zip(&sites) {
+    network.change_layers(|number, layer| {
         if let Layer::Dropout(dropout) = layer {
-            dropout.site = *site;
+            dropout.site = sites[number];
         }
+    });
+    let trains = |network: &Network| network.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_)));
+    let mut rest = Network { layers: network.layers.split_off(cut), ..network.clone() };
+    let mut before = Network { loss: Loss::MeanSquaredError, ..network };
+    if !trains(&before) || !trains(&rest) {
+        // A network has a dense layer or a convolution; dropout of the output alone has none behind it.
+        before.layers.append(&mut rest.layers);
+        rest.layers = std::mem::take(&mut before.layers);
     }
-    let dense = |layers: &[Layer]| layers.iter().filter(|layer| matches!(layer, Layer::Dense(_))).count();
-    // A network has a dense layer; dropout of the output alone has none behind it.
-    let cut = if dense(&layers[..cut]) == 0 || dense(&layers[cut..]) == 0 { 0 } else { cut };
-    let weights = model.weights().split_at(2 * dense(&layers[..cut]));
-    let part = |input: &Shape, layers: &[Layer], loss, weights: &[Vec<f32>]| {
-        Model::new(Network { input: input.clone(), layers: layers.to_vec(), loss }, weights.to_vec())
-    };
-    let before = match cut {
+    let number = before.walk().len();
+    rest.input = shapes[number].clone();
+    let split = parameters.partition_point(|parameter| parameter.layer < number);
+    let (first, last) = model.weights().split_at(split);
+    let before = match number {
         0 => None,
-        _ => Some(part(&network.input, &layers[..cut], Loss::MeanSquaredError, weights.0)?),
+        _ => {
+            // The rest takes maps as rows of features, whatever layout the first half has them in.
+            before.layers.push(Layer::Flatten);
+            Some(Model::new(before, first.to_vec())?)
+        }
     };
-    Ok(Halves { before, rest: part(&shapes[cut], &layers[cut..], network.loss, weights.1)? })
+    Ok(Halves { before, rest: Model::new(rest, last.to_vec())? })
 }

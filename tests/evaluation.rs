@@ -12,6 +12,8 @@ use crate::common::{device, numbers};
 use crate::drive::{self, EVAL, Member, batch_of, batch_targets, widen};
 use crate::gradients::{Case, SGD, members, mixed, networks, ratio};
 
+mod maps;
+
 #[test]
 fn evaluation_agrees_with_the_reference_without_masks() {
     for network in networks() {

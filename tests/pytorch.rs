@@ -12,6 +12,8 @@ use thinnet::{Activation, Dense, Loss, Model, Network, Optimizer, TrainOptions, 
 use crate::balls::{self, Ball};
 use crate::common::{device, words};
 
+mod network;
+
 fn fixtures() -> Value {
     serde_json::from_str(include_str!("fixtures/pytorch.json")).unwrap()
 }

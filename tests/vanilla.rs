@@ -4,6 +4,8 @@ use thinnet::data::{Inputs, digits};
 use thinnet::reference::{self, Masks};
 use thinnet::{Activation, Dense, Dropout, Model, Network, Optimizer, TrainOptions, Trainer};
 
+mod maps;
+
 use crate::common::{device, numbers};
 use crate::drive::widen;
 

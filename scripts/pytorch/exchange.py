@@ -1,7 +1,7 @@
 """Carries networks between thinnet and PyTorch, and compares what the two compute.
 
     python scripts/pytorch/exchange.py check MODEL.safetensors INPUTS.npy LOGITS.npy
-    python scripts/pytorch/exchange.py make "nn.Sequential(...)" OUT.safetensors INPUTS.npy LOGITS.npy [--seed N]
+    python scripts/pytorch/exchange.py make "nn.Sequential(...)" OUT.safetensors INPUTS.npy LOGITS.npy [--seed N] [--shape C,H,W]
     python scripts/pytorch/exchange.py compare A.npy B.npy
 
 check    loads a model that thinnet saved into the nn.Sequential that the file names, strictly, and compares PyTorch's logits of
@@ -9,7 +9,9 @@ check    loads a model that thinnet saved into the nn.Sequential that the file n
 make     the other way: writes a new network's state dict, as any program with PyTorch would, and PyTorch's logits of INPUTS.
 compare  compares two files of logits, the second of which sets the scale.
 
-Logits agree if max|a - b| <= 1e-4 max|b|. Arrays are float32, [rows, columns]. Exits with 0 if they agree, 1 if not, 2 if
+Logits agree if max|a - b| <= 1e-4 max|b|. Arrays are float32, [rows, columns]; a network of feature maps takes the columns as
+[channels, y, x], of the shape that the model's file names, or --shape. Besides nn's modules an expression may have
+Residual(branch, skip), which is defined below. Exits with 0 if they agree, 1 if not, 2 if
 something cannot be read or does not fit. Needs torch (1.12 or newer), numpy and safetensors.
 """
 
@@ -31,6 +33,17 @@ except ImportError as error:
     sys.exit(2)
 
 TOLERANCE = 1e-4
+
+
+class Residual(nn.Module):
+    """skip(x) + branch(x)"""
+
+    def __init__(self, branch: nn.Module, skip: nn.Module):
+        super().__init__()
+        self.branch, self.skip = branch, skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.skip(x) + self.branch(x)
 
 
 def fail(what: str, problem: str) -> NoReturn:
@@ -60,15 +73,16 @@ def write_array(path: str, array: np.ndarray) -> None:
 
 
 def build(expression: str, origin: str) -> nn.Module:
-    """The module that the expression makes, of which every part is a plain number, nn.NAME or nn.NAME(...)."""
+    """The module that the expression makes, of which every part is numbers, nn.NAME, nn.NAME(...) or Residual(...)."""
     try:
         tree = ast.parse(expression, mode="eval")
         for node in ast.walk(tree):
-            plain = isinstance(node, (ast.Expression, ast.Call, ast.keyword, ast.Constant, ast.Load, ast.UnaryOp, ast.USub))
+            numbers = isinstance(node, (ast.Constant, ast.UnaryOp, ast.USub, ast.Tuple, ast.List))
+            plain = numbers or isinstance(node, (ast.Expression, ast.Call, ast.keyword, ast.Load))
             member = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and not node.attr.startswith("_")
-            if not (plain or member or isinstance(node, ast.Name) and node.id == "nn"):
+            if not (plain or member or isinstance(node, ast.Name) and node.id in ("nn", "Residual")):
                 raise ValueError(f"{type(node).__name__} is not allowed")
-        module = eval(compile(tree, origin, "eval"), {"__builtins__": {}, "nn": nn})
+        module = eval(compile(tree, origin, "eval"), {"__builtins__": {}, "nn": nn, "Residual": Residual})
     except Exception as error:  # whatever torch.nn raises for arguments that it does not like
         fail(origin, f"{expression!r} makes no module: {error}; write nn.Sequential(nn.Linear(4, 3), nn.ReLU(), ...)")
     if not isinstance(module, nn.Module):
@@ -76,8 +90,8 @@ def build(expression: str, origin: str) -> nn.Module:
     return module
 
 
-def load(path: str) -> nn.Module:
-    """The network of a file that thinnet wrote."""
+def load(path: str) -> tuple[nn.Module, list[int]]:
+    """The network of a file that thinnet wrote, and the shape of its inputs."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -85,23 +99,28 @@ def load(path: str) -> nn.Module:
     except (OSError, SafetensorError) as error:
         fail(path, f"cannot be read as a safetensors file: {error}; save it with thinnet")
     try:
-        expression = json.loads(metadata["thinnet"])["sequential"]
+        thinnet = json.loads(metadata["thinnet"])
+        expression, shape = thinnet["sequential"], thinnet["network"]["input"]
     except (KeyError, TypeError, ValueError):
-        fail(path, 'has no metadata "thinnet" with a field "sequential"; save it with thinnet')
+        fail(path, 'has no metadata "thinnet" with the fields "sequential" and "network"; save it with thinnet')
     module = build(expression, path)
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         fail(path, f"its tensors do not fit {expression}: {error}; save the model with thinnet again")
-    return module
+    return module, shape
 
 
-def logits(module: nn.Module, inputs: np.ndarray, path: str) -> np.ndarray:
+def logits(module: nn.Module, shape: list[int], inputs: np.ndarray, path: str) -> np.ndarray:
     try:
         with torch.no_grad():
-            return module.eval()(torch.from_numpy(inputs)).numpy()
+            return module.eval()(torch.from_numpy(inputs).reshape(-1, *shape)).numpy()
     except RuntimeError as error:
         fail(path, f"its {inputs.shape[1]} columns do not fit the network: {error}; give as many as the network has inputs")
+
+
+def extents(text: str) -> list[int]:
+    return [int(extent) for extent in text.split(",")]
 
 
 def compare(a: np.ndarray, b: np.ndarray, names: str) -> int:
@@ -125,6 +144,7 @@ def main() -> int:
     for name in ("sequential", "out", "inputs", "logits"):
         command.add_argument(name)
     command.add_argument("--seed", type=int, default=0, help="of the initial weights, default 0")
+    command.add_argument("--shape", type=extents, help="of an input, as 1,28,28; default: its columns")
     command = commands.add_parser("compare", help="compare two files of logits")
     for name in ("a", "b"):
         command.add_argument(name)
@@ -135,10 +155,10 @@ def main() -> int:
     inputs = read_array(args.inputs)
     if args.command == "check":
         theirs = read_array(args.logits)
-        return compare(logits(load(args.model), inputs, args.inputs), theirs, f"logits of {args.inputs} and {args.logits}")
+        return compare(logits(*load(args.model), inputs, args.inputs), theirs, f"logits of {args.inputs} and {args.logits}")
     torch.manual_seed(args.seed)
     module = build(args.sequential, "SEQUENTIAL")
-    write_array(args.logits, logits(module, inputs, args.inputs))
+    write_array(args.logits, logits(module, args.shape or [inputs.shape[1]], inputs, args.inputs))
     try:
         save_file(module.state_dict(), args.out)
     except (OSError, SafetensorError) as error:

@@ -19,7 +19,7 @@ pub(crate) fn source(name: &str, inputs: &Inputs, labelled: bool) -> Source {
 
 /// # Errors
 /// Inputs of another width than the network's.
-pub(super) fn check_inputs(network: &Network, inputs: &Inputs) -> Result<()> {
+pub(crate) fn check_inputs(network: &Network, inputs: &Inputs) -> Result<()> {
     let expected = network.input.0.iter().product::<u32>();
     if inputs.columns() != expected {
         return Err(Error::Data(format!(

@@ -1,7 +1,7 @@
 //! The exact average over all masks of a small network: what Monte-Carlo draws converge to.
 
 use super::run::Ensemble;
-use super::{MonteCarlo, bad, drops};
+use super::{MonteCarlo, bad, drops, drops_features, halves};
 use crate::data::Inputs;
 use crate::network::{Dropout, DropoutMode, Layer, Network};
 use crate::{Device, Model, Outputs, Result};
@@ -19,17 +19,24 @@ impl Model {
     /// per-batch units: P(m) = 1 / C(n, k) where a site keeps exactly k of its n units, otherwise 0
     /// ```
     ///
-    /// It runs all 2^n masks of the network's n units that are dropped from, as draws of its rows.
+    /// It runs all 2^n masks of the network's n units that are dropped from, as draws of its rows. From the first site that drops
+    /// something on the network must be dense, and drop single features; in front of it are layers of any kind.
     ///
     /// # Errors
-    /// More than 16 such units; otherwise as [`Model::monte_carlo`].
+    /// More than 16 such units; another layer behind the first site, or another unit; otherwise as [`Model::monte_carlo`].
     pub fn average_over_masks(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
-        let units: u32 = sites(self.network())?.iter().map(|(_, units)| units).sum();
+        let rest = halves(self)?.rest;
+        if !drops_features(rest.network()) {
+            let problem = "all masks are tried of single features between dense layers; this network drops others, or from maps, \
+                           so use monte_carlo";
+            return bad("network", "of other layers", problem);
+        }
+        let units = sites(rest.network())?.iter().map(|(_, units)| units).fold(0, |sum: u32, &n| sum.saturating_add(n));
         if units > MOST_UNITS {
             return bad("units", units, format!("all masks of at most {MOST_UNITS} units are tried; use monte_carlo for more"));
         }
         let options = MonteCarlo { one_network: true, draws: 1 << units, ..MonteCarlo::default() };
-        let ensemble = Ensemble::new(self, device, inputs, &options)?.every_mask();
+        let ensemble = Ensemble::new(self, device, inputs, &options)?.every_mask()?;
         let sites = sites(ensemble.rest.network())?;
         let columns = ensemble.answers()?;
         let mut sums = vec![0.0; inputs.rows() as usize * columns];

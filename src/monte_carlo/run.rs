@@ -10,7 +10,7 @@ use crate::data::Inputs;
 use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
 use crate::mask_rule::MaskRule;
-use crate::model::{ranges, source, upload_data, upload_weights};
+use crate::model::{check_inputs, ranges, source, upload_data, upload_weights};
 use crate::network::{DropoutMode, Layer, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Draws, Mode, Options, PlannedSite, Plans};
@@ -20,11 +20,14 @@ use crate::work::Work;
 use crate::{Device, Error, Model, Outputs, Result};
 
 /// Words of the widest activation of a batch: 16 MiB, enough rows to fill a device and no more memory than a training has.
-const ACTIVATION_WORDS: u32 = 1 << 22;
+const ACTIVATION_WORDS: u64 = 1 << 22;
 
 /// The most rows of a batch, however narrow the network: more keep no device busier, and draws of some inputs are to take the same
 /// memory however many there are.
 const BATCH: u32 = 4096;
+
+/// The fewest rows of a batch of features, however wide the network: fewer keep no device busy.
+const LEAST_BATCH: u32 = 256;
 
 /// Bytes of the single draws of a regression that are stored without being asked for: its quantiles are exact then.
 const KEPT_BYTES: u64 = 64 << 20;
@@ -60,6 +63,7 @@ struct Chunk {
 
 impl<'a> Ensemble<'a> {
     pub(super) fn new(model: &Model, device: &'a Device, inputs: &Inputs, options: &'a MonteCarlo) -> Result<Self> {
+        check_inputs(model.network(), inputs)?;
         let halves = halves(model)?;
         let inputs = match &halves.before {
             None => inputs.clone(),
@@ -78,9 +82,9 @@ impl<'a> Ensemble<'a> {
     }
 
     /// Every mask there is, as 2^units draws of whole layers.
-    pub(super) fn every_mask(mut self) -> Self {
-        self.planned = vec![thin::whole(self.rest.network())];
-        Self { rule: MaskRule::EveryMask, ..self }
+    pub(super) fn every_mask(mut self) -> Result<Self> {
+        self.planned = vec![thin::whole(self.rest.network())?];
+        Ok(Self { rule: MaskRule::EveryMask, ..self })
     }
 
     fn readout(&self) -> Readout {
@@ -98,8 +102,11 @@ impl<'a> Ensemble<'a> {
 
     /// Inputs and draws of a batch: as many rows as the widest layer leaves room for, all inputs before a second draw.
     fn tile(&self, inputs: u32) -> Result<[u32; 2]> {
-        let widest = self.rest.network().shapes()?.iter().map(crate::network::Shape::elements).max().unwrap_or(1);
-        let rows = self.options.batch.unwrap_or((ACTIVATION_WORDS / widest).clamp(256, BATCH));
+        let network = self.rest.network();
+        // Maps and their windows may fill the room with a single sample.
+        let least = if network.input.0.len() == 1 { LEAST_BATCH } else { 1 };
+        let room = u32::try_from(ACTIVATION_WORDS / network.widest()?).unwrap_or(BATCH);
+        let rows = self.options.batch.unwrap_or(room.clamp(least, BATCH));
         let inputs = inputs.min(rows);
         let most = match self.options.until_se {
             // The kept units of a draw are listed in its step, so that a step has one draw.
@@ -150,8 +157,6 @@ impl<'a> Ensemble<'a> {
             unreachable!("layer {} is planned as a site, so it is dropout", site.layer)
         };
         let units = site.layout.units;
-        let scale = self.options.scale(given, units);
-        let plain = SiteStep { scale, ..SiteStep::new(planned.keep, 0) };
         if planned.mode == DropoutMode::Units {
             let mut kept = self.options.kept_units(given, site.site, units, [draw, 0]);
             let room = site.layout.kept.unwrap_or(0) as usize;
@@ -159,11 +164,15 @@ impl<'a> Ensemble<'a> {
                 return None;
             }
             kept.resize(room, DROPPED);
-            return Some(SiteStep::listed(kept, units, scale, draw));
+            return Some(SiteStep::listed(kept, units, self.options.scale(given, units), draw));
+        }
+        let mut plain = SiteStep::rate(planned, site.map, 0);
+        if self.options.is_exact_k(given) {
+            plain.scale = self.options.scale(given, units);
         }
         Some(match self.rule {
             MaskRule::EveryMask => SiteStep { threshold: 0, keep_all: 0, pass: first_bit, ..plain },
-            _ => self.options.site_step(plain, given),
+            _ => self.options.site_step(plain),
         })
     }
 
@@ -335,57 +344,4 @@ impl<'a> Ensemble<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::network::{Dense, Dropout, Loss};
-
-    /// Words of all buffers of a call.
-    fn words(network: &Network, rows: u32, options: &MonteCarlo) -> u64 {
-        let inputs = Inputs::from_f32(20, vec![0.5; 20 * rows as usize]).unwrap();
-        let model = Model::initial(network, 1).unwrap();
-        let ensemble = Ensemble::new(&model, &Device::cpu(), &inputs, options).map(|ensemble| {
-            let chunk = ensemble.chunk(0..rows, ensemble.kept().unwrap()).unwrap();
-            chunk.executor.plans().buffers.iter().map(|buffer| u64::from(buffer.words)).sum()
-        });
-        ensemble.unwrap()
-    }
-
-    #[test]
-    fn more_draws_take_no_more_memory() {
-        let network = Network::new(20).dropout(Dropout::keep(0.8).unwrap()).dense(Dense::new(4096)).dense(Dense::new(3));
-        let draws = |draws| MonteCarlo { draws, ..MonteCarlo::default() };
-        let narrow = Network::new(20).dropout(Dropout::keep(0.8).unwrap()).dense(Dense::new(60)).dense(Dense::new(3));
-        for (network, rows) in [(&network, 1000), (&network, 100), (&narrow, 1000), (&narrow, 41)] {
-            assert_eq!(words(network, rows, &draws(100)), words(network, rows, &draws(100_000)), "{rows} rows");
-        }
-        // A few rows take a batch of all their draws, up to the rows of a batch.
-        let few = [100, 1000, 100_000].map(|n| words(&network, 1, &draws(n)));
-        assert!(few[0] < few[1] && few[1] < few[2] && few[2] < 2 * words(&network, 1000, &draws(100)), "{few:?}");
-        // Every single draw is stored where it is asked for, and for the quantiles of a regression while that is little.
-        let kept = MonteCarlo { keep_draws: true, ..draws(1000) };
-        assert_eq!(words(&network, 100, &kept) - words(&network, 100, &draws(1000)), (1000 * 100 * 4u64).next_multiple_of(64));
-        let regression = network.loss(Loss::MeanSquaredError);
-        let [small, large] = [100, 100_000].map(|n| words(&regression, 100, &draws(n)));
-        assert!(
-            small - large == (100 * 100 * 3u64).next_multiple_of(64),
-            "100,000 draws take more than 64 MiB and are not stored"
-        );
-    }
-
-    #[test]
-    fn what_lies_before_the_first_site_that_drops_is_not_drawn() {
-        let dropout = |keep| Dropout::keep(keep).unwrap();
-        let network = Network::new(20).dropout(dropout(1.0)).dense(Dense::new(9)).dense(Dense::new(7)).dropout(dropout(0.5));
-        let network = network.dense(Dense::new(3));
-        let inputs = Inputs::from_f32(20, vec![0.5; 40]).unwrap();
-        let (model, options) = (Model::initial(&network, 1).unwrap(), MonteCarlo::default());
-        let device = Device::cpu();
-        let ensemble = Ensemble::new(&model, &device, &inputs, &options).unwrap();
-        let names = |kernels: &[Box<dyn crate::kernels::Kernel>]| kernels.iter().map(|k| k.entry().name).collect::<Vec<_>>();
-        let chunk = ensemble.chunk(0..2, 0).unwrap();
-        let kernels = names(&chunk.executor.plans().plans[0].kernels);
-        assert_eq!(kernels, ["draw_rows", "gather_f32", "dense_forward", "draw_outputs", "merge_draws"]);
-        // The site keeps the number that it has in the whole network.
-        assert_eq!(chunk.executor.plans().plans[0].sites[0].site, 1);
-    }
-}
+mod tests;

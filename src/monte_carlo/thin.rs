@@ -4,7 +4,7 @@
 //! of k. A site with a word for each unit keeps now more, now fewer: its list has room for four deviations above the mean, and the
 //! rare draw that keeps more runs on whole layers.
 
-use super::{MonteCarlo, Sampling, bad, drops};
+use super::{MonteCarlo, Sampling, bad, drops, drops_features};
 use crate::Result;
 use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network};
 
@@ -26,13 +26,14 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32, soft
             return bad(
                 "sampling",
                 "ExactK",
-                "exactly k units are kept by making layers smaller, so that each dropout layer must stand in front of a dense layer, and \
-                 behind one or first; this network has another, so draw independent masks",
+                "exactly k units are kept by making layers smaller, so that from the first site on the network must be dense, and \
+                 each dropout layer stand in front of a dense layer, behind one or first, and drop single features; this network has \
+                 another, so draw independent masks",
             );
         }
-        return Ok(vec![changed(network, |dropout, _| dropout.mode = DropoutMode::Units)]);
+        return Ok(vec![changed(network, |dropout, _| dropout.mode = DropoutMode::Units)?]);
     }
-    let units = network.layers.iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units));
+    let units = network.walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units));
     if units && !options.one_network {
         return bad(
             "one_network",
@@ -55,7 +56,7 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32, soft
             {
                 (dropout.mode, dropout.keep) = (DropoutMode::Units, keep);
             }
-        });
+        })?;
         if products(&thinned) * 4 <= products(network) * 3 {
             return Ok(vec![thinned, network.clone()]);
         }
@@ -64,7 +65,7 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32, soft
 }
 
 /// The network with a mask for each row at every site.
-pub(super) fn whole(network: &Network) -> Network {
+pub(super) fn whole(network: &Network) -> Result<Network> {
     changed(network, |dropout, _| {
         if dropout.mode == DropoutMode::Units {
             dropout.mode = DropoutMode::Inverted;
@@ -74,27 +75,26 @@ pub(super) fn whole(network: &Network) -> Network {
 
 /// Whether a planned network has layers whose units are listed.
 pub(super) fn is_thinned(network: &Network) -> bool {
-    network.layers.iter().any(|layer| drops(layer) && matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units))
+    network.walk().into_iter().any(|layer| drops(layer) && matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units))
 }
 
 /// The network with its dropout layers that drop something changed, given their numbers of units.
-fn changed(network: &Network, change: impl Fn(&mut Dropout, u32)) -> Network {
-    let mut network = network.clone();
-    let mut units = network.input.0.iter().product();
-    for layer in &mut network.layers {
+fn changed(network: &Network, change: impl Fn(&mut Dropout, u32)) -> Result<Network> {
+    let (shapes, mut network) = (network.shapes()?, network.clone());
+    network.change_layers(|number, layer| {
         let active = drops(layer);
-        match layer {
-            Layer::Dense(dense) => units = dense.units,
-            Layer::Dropout(dropout) if active => change(dropout, units),
-            _ => {}
+        if let Layer::Dropout(dropout) = layer
+            && active
+        {
+            change(dropout, shapes[number].elements());
         }
-    }
-    network
+    });
+    Ok(network)
 }
 
-/// Whether every site stands in front of a dense layer, and behind one or first.
+/// Whether every site drops features in front of a dense layer, and behind one or first.
 fn can_thin(network: &Network) -> bool {
-    if !network.is_dense() {
+    if !drops_features(network) {
         return false;
     }
     let layers: Vec<_> = network.layers.iter().filter(|layer| drops(layer) || matches!(layer, Layer::Dense(_))).collect();

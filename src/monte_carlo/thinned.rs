@@ -1,6 +1,6 @@
 //! The thinned network of a draw: smaller, without dropout, with the same answers.
 
-use super::{MonteCarlo, bad};
+use super::{MonteCarlo, bad, drops_features};
 use crate::network::{Layer, Network};
 use crate::{Model, Result};
 
@@ -10,15 +10,16 @@ impl Model {
     /// answers is what the draw answers, up to rounding. Inputs keep their number: the weights of dropped ones are 0.
     ///
     /// # Errors
-    /// As [`Model::monte_carlo`]; a draw that is none of `options.draws`; a layer whose units are all dropped, which leaves no network;
-    /// dropout of the network's output, behind which there is no weight.
+    /// As [`Model::monte_carlo`]; a network that is not dense, or drops other than single features; a draw that is none of
+    /// `options.draws`; a layer whose units are all dropped, which leaves no network; dropout of the network's output, behind
+    /// which there is no weight.
     pub fn thinned(&self, options: &MonteCarlo, draw: u32, sample: u32) -> Result<Model> {
         if draw >= options.draws {
             return bad("draw", draw, format!("the draws are 0..{}", options.draws));
         }
-        if !self.network().is_dense() {
-            let problem =
-                "only networks of dense and dropout layers are thinned to smaller ones of the same kind; replay the draw instead";
+        if !drops_features(self.network()) {
+            let problem = "only networks of dense layers, and of dropout of single features, are thinned to smaller ones of the \
+                           same kind; replay the draw instead";
             return bad("network", "of other layers", problem);
         }
         let (sites, shapes) = (self.network().sites()?, self.network().shapes()?);

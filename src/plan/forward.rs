@@ -23,7 +23,7 @@ enum Piece<'a> {
     /// A site, by its number in the plan.
     Dropout(usize),
     /// The factor of vanilla dropout in evaluation.
-    Scale(f32),
+    Scale(usize, f32),
     /// Any other layer.
     Layer(usize, &'a Layer),
 }
@@ -94,7 +94,7 @@ impl<'a> Builder<'a> {
                 Layer::Dense(dense) => pieces.push(Piece::Dense(layer, dense)),
                 Layer::Dropout(dropout) if drawn && self.drops(dropout) => pieces.push(Piece::Dropout(self.plan_site(layer)?)),
                 Layer::Dropout(dropout) if !drawn && dropout.eval_scale() != 1.0 => {
-                    pieces.push(Piece::Scale(dropout.eval_scale()));
+                    pieces.push(Piece::Scale(layer, dropout.eval_scale()));
                 }
                 Layer::Dropout(_) | Layer::Activation(Activation::Identity) => {}
                 other => pieces.push(Piece::Layer(layer, other)),
@@ -140,7 +140,7 @@ impl<'a> Builder<'a> {
         if let Some(site) = thinned {
             x = self.gather_columns(site, x, columns)?;
         }
-        let (y, trace) = self.sequence(rest, Value { tensor: x, pixels: 1, columns }, thinned)?;
+        let (y, trace) = self.sequence(rest, Value { tensor: x, pixels: 1, columns }, thinned, None)?;
         let last = shapes.last().cloned().unwrap_or(Shape(Vec::new()));
         debug_assert_eq!((y.pixels, y.columns), (1, last.elements()), "the output is a row for each sample");
         self.output = y.tensor;
@@ -152,21 +152,30 @@ impl<'a> Builder<'a> {
         self.network.dropout_at(self.plan.sites[index].layer).map_or(Unit::Element, |dropout| dropout.unit)
     }
 
-    /// Layers that begin with number `first`.
+    /// Layers inside of a residual block, that begin with number `first`. The other way through it reads x too.
     pub(super) fn layers(&mut self, layers: &'a [Layer], first: usize, x: Value) -> Result<(Value, Vec<Trace>)> {
         let pieces = self.pieces(layers, first)?;
-        self.sequence(&pieces, x, None)
+        self.sequence(&pieces, x, None, Some(x.tensor))
     }
 
-    /// `thinned` is the site that thins the columns of x.
-    fn sequence(&mut self, pieces: &[Piece<'a>], mut x: Value, mut thinned: Option<usize>) -> Result<(Value, Vec<Trace>)> {
+    /// `thinned` is the site that thins the columns of x; `shared` is read by others, so that nothing may be written over it.
+    fn sequence(
+        &mut self,
+        pieces: &[Piece<'a>],
+        mut x: Value,
+        mut thinned: Option<usize>,
+        shared: Option<Tensor>,
+    ) -> Result<(Value, Vec<Trace>)> {
         let shapes = self.network.shapes()?;
         let mut trace = Vec::new();
         let mut rest = pieces;
         while let Some((&piece, others)) = rest.split_first() {
             rest = others;
             match piece {
-                Piece::Scale(factor) => {
+                Piece::Scale(layer, factor) => {
+                    if shared == Some(x.tensor) {
+                        x = self.activation(layer, Activation::Identity, x, &mut trace)?;
+                    }
                     let params = ScaleParams { quads: self.row_quads(x.columns), factor, y_stride: x.tensor.stride, pad0: 0 };
                     self.push_rows(x.pixels, Scale { params, y: x.tensor });
                 }

@@ -15,7 +15,7 @@ pub(super) type Undrawn = Option<&'static str>;
 /// How many draws of each row there will be.
 pub(super) fn asked(model: &Model, draws: u32) -> Result<u32, Undrawn> {
     let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32;
-    match model.network().layers.iter().any(|layer| matches!(layer, Layer::Dropout(dropout) if drops(dropout))) {
+    match model.network().walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(dropout) if drops(dropout))) {
         _ if draws == 0 => Err(None),
         true => Ok(draws),
         false => Err(Some("the network drops nothing, so that all draws would be the same; train one with dropout")),
@@ -33,7 +33,7 @@ pub(super) fn drawn(
     let bar = Bar::counting("draws", what);
     // Networks trained with sets of units for a whole batch are drawn one for all rows.
     let units = |layer: &Layer| matches!(layer, Layer::Dropout(dropout) if dropout.mode == DropoutMode::Units);
-    let one_network = model.network().layers.iter().any(units);
+    let one_network = model.network().walk().into_iter().any(units);
     let options = MonteCarlo { first_sample: first, one_network, ..options.clone() };
     let rows = u64::from(inputs.rows());
     let drawn = model.monte_carlo_with(device, inputs, &options, |done, _| bar.at((done / rows) as u32, options.draws));
