@@ -174,7 +174,7 @@ impl<'a> Builder<'a> {
             match piece {
                 Piece::Scale(layer, factor) => {
                     if shared == Some(x.tensor) {
-                        x = self.activation(layer, Activation::Identity, x, &mut trace)?;
+                        x = self.activation(&format!("scaled.{layer}"), Activation::Identity, x, &mut trace)?;
                     }
                     let params = ScaleParams { quads: self.row_quads(x.columns), factor, y_stride: x.tensor.stride, pad0: 0 };
                     self.push_rows(x.pixels, Scale { params, y: x.tensor });
