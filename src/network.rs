@@ -233,8 +233,8 @@ impl Network {
             );
             return Err(whole(problem));
         }
+        self.check_outputs(output.elements())?;
         shapes.push(output);
-        self.check_outputs()?;
         Ok(shapes)
     }
 
@@ -318,22 +318,20 @@ impl Network {
 
     /// # Errors
     /// An odd number of outputs where each target takes two.
-    fn check_outputs(&self) -> Result<()> {
-        let dense = self.layers.iter().enumerate().rev().find_map(|(i, layer)| match layer {
-            Layer::Dense(dense) => Some((i, dense.units)),
-            _ => None,
-        });
-        match dense {
-            Some((i, units)) if self.loss == Loss::GaussianNll && units % 2 == 1 => Err(Error::Network {
-                place: format!("layer {i} (dense)"),
-                problem: format!(
-                    "units = {units}: the loss gaussian_nll takes a mean and a log variance for each target, so the last layer \
-                     has twice as many units as there are targets, as {} for {units}",
-                    2 * units
-                ),
-            }),
-            _ => Ok(()),
+    fn check_outputs(&self, units: u32) -> Result<()> {
+        if self.loss != Loss::GaussianNll || units.is_multiple_of(2) {
+            return Ok(());
         }
+        // What decides how many outputs there are: the last layer that is no dropout.
+        let last = self.layers.iter().rposition(|layer| !matches!(layer, Layer::Dropout(_))).unwrap_or(0);
+        Err(Error::Network {
+            place: place("", last, &self.layers[last]),
+            problem: format!(
+                "units = {units}: the loss gaussian_nll takes a mean and a log variance for each target, so the last layer has twice \
+                 as many units as there are targets, as {} for {units}",
+                2 * units
+            ),
+        })
     }
 }
 
@@ -369,10 +367,13 @@ fn shapes_of(layers: &[Layer], input: Shape, prefix: &str, shapes: &mut Vec<Shap
                 let behind = shapes_of(branch, before.clone(), &inside(prefix, i, INNER[0]), shapes)?;
                 let skipped = shapes_of(skip, before, &inside(prefix, i, INNER[1]), shapes)?;
                 if behind != skipped {
+                    let layer = match behind.0.len() {
+                        1 => format!("dense = {}", behind.0[0]),
+                        _ => format!("conv2d = {}, kernel = 1", behind.0[0]),
+                    };
                     return Err(at(format!(
                         "adds a branch of shape {behind} to a skip of shape {skipped}; give it skip layers that end in {behind}, as \
-                         skip = [{{ conv2d = {}, kernel = 1 }}]",
-                        behind.0[0]
+                         skip = [{{ {layer} }}]"
                     )));
                 }
                 behind

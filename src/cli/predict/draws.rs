@@ -19,8 +19,6 @@ const INTERVALS: [f64; 2] = [0.5, 0.9];
 #[derive(Debug, clap::Args)]
 #[group(skip)] // the name of the group would be that of `predict`, whose arguments these are part of
 #[command(next_help_heading = "Monte-Carlo dropout")]
-// The group of arguments that clap names after the struct would have the name of the command's own.
-#[group(skip)]
 pub(super) struct Args {
     /// Answer by N passes with dropout on instead of one without, and say how far they are apart; 100 is a beginning.
     #[arg(long, value_name = "N", value_parser = number::<u32>)]

@@ -9,7 +9,6 @@ use super::table::{self, Table};
 #[derive(Debug, clap::Args)]
 #[group(skip)] // the name of the group would be that of `predict`, whose arguments these are part of
 #[command(next_help_heading = "Ranking")]
-#[group(skip)] // as in `draws.rs`
 pub(super) struct Args {
     /// List the rows most worth labelling, by 100 draws unless --draws says how many; equal rows in the order of their numbers.
     #[arg(long, value_enum, value_name = "MEASURE")]
