@@ -51,7 +51,9 @@ fn dense_forward_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgr
     var sum{g}_{e} = vec4<f32>();
     //# end
     //# end
-    for (var k = 0u; k < p.input_quads; k++) {
+    // Rows past the valid ones are multiplied with nothing: a branch for some of the samples leaves many.
+    let depth = select(0u, p.input_quads, first < valid);
+    for (var k = 0u; k < depth; k++) {
         //# for j in 0..4
         let w{j} = textureLoad(weight, weight_at + vec2<u32>(k, {j}u));
         //# end
@@ -106,7 +108,8 @@ fn dense_backward_input_shuffle(@builtin(workgroup_id) group: vec3<u32>, @builti
     var sum{g}_{e} = vec4<f32>();
     //# end
     //# end
-    for (var k = 0u; k < p.output_quads; k++) {
+    let depth = select(0u, p.output_quads, first < valid);
+    for (var k = 0u; k < depth; k++) {
         //# for j in 0..4
         let c{j} = textureLoad(weight, weight_at + vec2<u32>(0u, 4u * k + {j}u));
         //# end
