@@ -17,7 +17,7 @@ pub enum Unit {
     Spatial2d,
     /// A whole channel of `[channel, z, y, x]`: `nn.Dropout3d`. Mask `[C, 1, 1, 1]`, unit c.
     Spatial3d,
-    /// What differs only on these axes of a sample: Keras' `noise_shape`.
+    /// What is the same along these axes of a sample, each of which has extent 1 in the mask: Keras' `noise_shape`.
     Shared(Axes),
     /// Squares of this many pixels a side in each channel: DropBlock (Ghiasi et al., NeurIPS 2018), see [`crate::network::Blocks`].
     Block(u32),
@@ -52,7 +52,7 @@ impl std::fmt::Display for Unit {
 }
 
 impl Unit {
-    /// What differs only on the given axes of a sample's shape, of which 0 is the channel.
+    /// What is the same along the given axes of a sample's shape, of which 0 is the channel.
     ///
     /// # Errors
     /// No axis, one twice, or one above 7.
