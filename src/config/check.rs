@@ -6,7 +6,7 @@ use super::input::elements;
 use super::{Config, NetworkOptions, TrainTable};
 use crate::Error;
 use crate::data::file::DataOptions;
-use crate::network::{Layer, Network, Shape, Unit};
+use crate::network::{Layer, Network, Shape};
 use crate::optimizer::Optimizer;
 
 /// What is wrong with the value of one key.
@@ -93,11 +93,7 @@ fn network(network: &NetworkOptions, data: &DataOptions) -> Checked {
 fn takes_maps(layer: &Layer) -> bool {
     match layer {
         Layer::Conv2d(_) | Layer::Pool(_) | Layer::GlobalAveragePool => true,
-        Layer::Dropout(dropout) => match dropout.unit {
-            Unit::Spatial1d | Unit::Spatial2d | Unit::Spatial3d | Unit::Block(_) => true,
-            Unit::Shared(axes) => axes.iter().any(|axis| axis > 0),
-            Unit::Element | Unit::Path => false,
-        },
+        Layer::Dropout(dropout) => dropout.unit.check(&Shape::from(1)).is_err(),
         _ => false,
     }
 }

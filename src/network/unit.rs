@@ -102,7 +102,7 @@ impl Unit {
     }
 
     /// What is wrong with it over samples of this shape, if anything.
-    pub(super) fn check(self, shape: &Shape) -> std::result::Result<(), String> {
+    pub(crate) fn check(self, shape: &Shape) -> std::result::Result<(), String> {
         let rank = shape.0.len();
         let channels = |axes: usize, layout: &str| match rank == axes + 1 {
             true => Ok(()),
