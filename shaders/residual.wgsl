@@ -46,6 +46,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> compact: array<vec4<f32>>;
 
+@group(0) @binding(2) var<storage, read> positions: array<u32>;
 @group(0) @binding(4) var<storage, read> samples: array<u32>;
 @group(0) @binding(6) var<storage, read_write> kept_samples: array<u32>;
 
@@ -123,7 +124,7 @@ fn path_samples(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     if (i >= step.rows) {
         return;
     }
-    let position = position_rows[member * p.list_stride + i];
+    let position = positions[member * p.list_stride + i];
     if (position != DROPPED) {
         kept_samples[member * p.y_stride + position] = samples[member * p.a_stride + i];
     }

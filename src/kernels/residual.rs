@@ -90,13 +90,13 @@ kernel! {
 kernel! {
     /// `kept_samples` = the samples of the batch that are kept.
     PathSamples = "path_samples" in "residual.wgsl", SOURCE;
-    params ResidualParams; sections [step, sites, position_rows]; site site;
+    params ResidualParams; sections [step, positions]; site site;
     read [samples: 4]; write [kept_samples: 6]; variants variants
 }
 
 impl Kernel for PathSamples {
     fn sections(&self) -> Vec<Section> {
-        vec![Section::Step, Section::Unused, Section::Positions(self.site)]
+        vec![Section::Step, Section::Positions(self.site)]
     }
 
     /// It has no factor, so it does not matter.

@@ -20,7 +20,7 @@ fn section(variable: &str) -> Section {
         "sites" => Section::Site(1),
         "kept_rows" => Section::Kept(1),
         "kept_columns" => Section::Kept(2),
-        "position_rows" => Section::Positions(1),
+        "position_rows" | "positions" => Section::Positions(1),
         "position_columns" => Section::Positions(2),
         other => panic!("{other} is no section of the step table"),
     }
