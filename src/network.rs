@@ -218,6 +218,9 @@ impl Network {
         if self.input.0.is_empty() || self.input.0.contains(&0) {
             return Err(whole(format!("input shape {} has no elements; every extent is at least 1", self.input)));
         }
+        if self.input.0.len() > 8 {
+            return Err(whole(format!("input shape {} has {} axes; at most 8 are possible", self.input, self.input.0.len())));
+        }
         if self.input.0.iter().try_fold(1u32, |product, &n| product.checked_mul(n)).is_none() {
             return Err(whole(format!("input shape {} has more than 2^32 - 1 elements", self.input)));
         }
@@ -380,6 +383,9 @@ fn shapes_of(layers: &[Layer], input: Shape, prefix: &str, shapes: &mut Vec<Shap
             }
             _ => layer.output(&before).map_err(at)?,
         };
+        if before.0.iter().try_fold(1u32, |product, &n| product.checked_mul(n)).is_none() {
+            return Err(at(format!("gives shape {before}, which has more than 2^32 - 1 elements")));
+        }
     }
     Ok(before)
 }

@@ -11,9 +11,9 @@ use crate::executor::{Executor, Submission};
 use crate::model::{
     Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, source, upload_data, upload_weights,
 };
-use crate::network::Network;
+use crate::network::{DropoutMode, Network};
 use crate::pacer::Pacer;
-use crate::plan::{Caps, Gradient, Mode, Options, Plans, SLOTS, Source};
+use crate::plan::{Caps, Gradient, Mode, Options, PlannedSite, Plans, SLOTS, Source};
 use crate::rng::Shuffle;
 use crate::step::{MemberStep, Step};
 use crate::stream::{Need, Streams, windows};
@@ -221,7 +221,11 @@ impl Trainer {
             value: epochs.to_string(),
             problem: "a run has at most 2^32 - 1 epochs, the pass coordinate of the mask contract".into(),
         })?;
-        let shared = self.plans().plans[TRAIN].sites.iter().any(|site| site.layout.kept.is_some());
+        let by_update = |site: &PlannedSite| {
+            let mode = self.network.dropout_at(site.layer).map(|dropout| dropout.mode);
+            matches!(mode, Some(DropoutMode::Batch | DropoutMode::Units))
+        };
+        let shared = self.plans().plans[TRAIN].sites.iter().any(by_update);
         if shared { schedule::check_updates(last, self.schedule.updates_per_epoch()) } else { Ok(last) }
     }
 

@@ -1,7 +1,7 @@
 //! Networks as plain data: shapes, sites, parameters, initial weights, and their JSON.
 
-use thinnet::network::Parameter;
-use thinnet::{Activation, Dense, Dropout, Error, Init, KeepProb, Layer, Model, Network, Residual, Shape, Unit, rng};
+use thinnet::network::{Parameter, Window};
+use thinnet::{Activation, Conv2d, Dense, Dropout, Error, Init, KeepProb, Layer, Model, Network, Residual, Shape, Unit, rng};
 
 fn half() -> Dropout {
     Dropout::keep(0.5).unwrap()
@@ -283,4 +283,17 @@ fn paths_are_kept_less_the_deeper_they_lie() {
     assert_eq!(keeps(&network.clone().linear_depth(0.0).unwrap()), [0.5, 0.5, 0.0]);
     assert_eq!(keeps(&network.clone().linear_depth(1.0).unwrap()), [0.5, 1.0, 1.0]);
     assert!(network.linear_depth(1.5).is_err());
+}
+
+#[test]
+fn shapes_past_what_kernels_can_address_are_refused_with_their_place() {
+    let conv = |window: Window| Network::new([1, 8, 8]).conv2d(Conv2d::new(1, 1).window(window)).layer(Layer::GlobalAveragePool);
+    let one = Window::new([1, 1]);
+    let (place, problem) = refused(conv(Window { padding: [32_764, 32_764], ..one }).shapes());
+    assert_eq!((&place[..], problem.contains("2^32 - 1")), ("layer 0 (conv2d)", true), "{problem}");
+    let (place, problem) = refused(conv(Window { stride: [1, 4_000_000_000], ..one }).shapes());
+    assert_eq!((&place[..], problem.contains("stride")), ("layer 0 (conv2d)", true), "{problem}");
+    let (_, problem) = refused(Network::new(Shape(vec![2; 9])).layer(Layer::Flatten).dense(Dense::new(2)).shapes());
+    assert!(problem.contains("9 axes"), "{problem}");
+    assert!(conv(Window { padding: [3, 3], stride: [5, 5], ..one }).shapes().is_ok());
 }

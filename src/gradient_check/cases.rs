@@ -13,7 +13,14 @@ use crate::network::{
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name: String, network: Network| cases.push(Case { name, network, rows: 6 });
-    for (name, network) in dense().into_iter().chain(convolutions()).chain(pools()).chain(norms()).chain(residuals()) {
+    for (name, network) in dense()
+        .into_iter()
+        .chain(convolutions())
+        .chain(pools())
+        .chain(norms())
+        .chain(in_front_of_convolutions())
+        .chain(residuals())
+    {
         add(name, network);
     }
     for (name, network) in features_dropped().into_iter().chain(maps_dropped()).chain(paths_dropped()).chain(combinations()) {
@@ -119,6 +126,33 @@ fn norms() -> Vec<Named> {
         named("layer_norm of features", over_features(Layer::LayerNorm(norm))),
         named("layer_norm of maps", over_maps(Layer::LayerNorm(norm))),
     ]
+}
+
+/// Layers between two convolutions, which takes maps in a layout of its own; and a layer norm in front of the only one.
+fn in_front_of_convolutions() -> Vec<Named> {
+    let norm = || Layer::LayerNorm(LayerNorm { epsilon: EPSILON });
+    let end = |network: Network| network.conv2d(padded(2)).layer(Layer::Flatten).dense(Dense::new(3));
+    let between = [
+        ("layer_norm", norm()),
+        ("batch_norm", batch_norm()),
+        ("activation", Layer::Activation(Activation::Tanh)),
+        ("average_pool", Layer::Pool(Pool2d::new(PoolKind::Average, 2))),
+        ("dropout of elements", Layer::Dropout(half(Unit::Element, INVERTED))),
+        ("dropout of blocks", Layer::Dropout(half(Unit::Block(2), INVERTED))),
+    ];
+    let mut all: Vec<Named> = between
+        .map(|(name, layer)| {
+            let network = Network::new([2, 5, 4]).conv2d(padded(3).activation(Activation::Tanh)).layer(layer);
+            named(format!("{name} in front of conv2d"), end(network))
+        })
+        .into();
+    for channels in [1, 3] {
+        let network = Network::new([channels, 5, 4]).layer(norm());
+        all.push(named(format!("layer_norm of {channels} channels first"), end(network)));
+    }
+    let branch = Residual { branch: vec![norm(), Layer::Conv2d(padded(3))], skip: Vec::new() };
+    all.push(named("layer_norm in front of conv2d in a branch", end(Network::new([2, 5, 4]).conv2d(padded(3)).residual(branch))));
+    all
 }
 
 /// Layers with an identity skip.

@@ -38,6 +38,9 @@ impl Window {
             }
             let padded = u64::from(map[axis]) + 2 * u64::from(self.padding[axis]);
             let reach = u64::from(dilation) * u64::from(kernel - 1) + 1;
+            if stride > 1 << 20 {
+                return Err(format!("stride has {name} {stride}; at most 2^20 pixels are possible"));
+            }
             if padded > 1 << 20 || reach > 1 << 20 {
                 return Err(format!("a {name} of {padded} with padding, or a window of {reach}, is more than 2^20 pixels"));
             }

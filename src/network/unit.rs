@@ -22,7 +22,8 @@ pub enum Unit {
     /// Squares of this many pixels a side in each channel: DropBlock (Ghiasi et al., NeurIPS 2018), see [`crate::network::Blocks`].
     Block(u32),
     /// The whole sample: DropPath, stochastic depth (Huang et al., ECCV 2016). Mask `[1, 1, 1]`, unit 0. As the last layer of the
-    /// branch of a residual block, the branch is computed for the samples that keep it and for no others.
+    /// branch of a residual block, the branch is computed for the samples that keep it and for no others (in plans of several members for
+    /// all, so that batch norms in it see all).
     Path,
 }
 

@@ -99,6 +99,7 @@ impl<'a> Builder<'a> {
     /// input, a row for each pixel. Gives `dy` back.
     pub(super) fn convolution_backward(&mut self, conv: &Convolution, dy: Value, wanted: bool) -> Result<Option<Value>> {
         let Convolution { linear, window, channels, map, places, kept, .. } = *conv;
+        debug_assert_eq!((dy.pixels, dy.columns), (linear.pixels, linear.outputs), "the gradient of what came out");
         if !kept {
             self.unfold(conv);
         }
@@ -123,6 +124,10 @@ impl<'a> Builder<'a> {
         match channels.is_multiple_of(4) {
             true => self.push(FoldQuads { params: params.of_quads(), du_quads: du, dx: dx.tensor }),
             false => self.push(Fold { params, du, dx: dx.tensor }),
+        }
+        // What goes into it may have been planar, as behind a layer norm; then so is its gradient.
+        if (conv.input.pixels, conv.input.columns) != (dx.pixels, dx.columns) {
+            return Ok(Some(self.turned_backward(Turned { map: [channels, map[0], map[1]], to_pixels: true }, dx)?));
         }
         Ok(Some(dx))
     }

@@ -111,6 +111,7 @@ impl Builder<'_> {
     /// `dy` back.
     pub(super) fn norm_backward(&mut self, norm: &Norm, dy: Value, wanted: bool) -> Result<Option<Value>> {
         let Norm { layer, x, moments, epsilon, .. } = *norm;
+        debug_assert_eq!((dy.pixels, dy.columns), (x.pixels, x.columns), "the gradient of what came out");
         let (dweight, dbias) = self.weight_and_bias(layer, ".grad")?;
         let (weight, _) = self.weight_and_bias(layer, "")?;
         let (bias_at, row_words) = ((dbias.offset - dweight.offset) / 4, self.plans.row_words());

@@ -75,13 +75,8 @@ impl<'a> Builder<'a> {
         if dropout.unit != Unit::Path || !one_mask || !self.drops(dropout) {
             return Ok(None);
         }
-        if residual.branch.len() == 1 {
-            return Err(Error::Network {
-                place: self.network.places()[number].clone(),
-                problem: "drops a branch that has no other layer; put some in front of it".into(),
-            });
-        }
-        Ok(Some(number))
+        // There is nothing to save in a branch of nothing else.
+        Ok(Some(number).filter(|_| residual.branch.len() > 1))
     }
 
     fn begin_path(&mut self, number: usize) -> Result<Path> {

@@ -132,7 +132,8 @@ fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]
         "gradients",
         found,
         wrong,
-        "the adapter or its driver computes wrong gradients: try another one with --adapter, and please report it",
+        "the adapter or its driver computes wrong gradients, or thinnet itself: try another one with --adapter, as --adapter cpu, and please \
+         report it with the network file and what that one says",
     ))
 }
 

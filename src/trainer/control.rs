@@ -117,8 +117,8 @@ impl Trainer {
     /// masks of two rates are nested.
     ///
     /// # Errors
-    /// A layer that is no dropout layer, that began with keep_prob 1, for which nothing was planned, or that is vanilla: its factor in
-    /// evaluation is part of the plan.
+    /// A layer that is no dropout layer, that began with keep_prob 1, for which nothing was planned, or of another mode than inverted:
+    /// the factor of vanilla dropout in evaluation, and how many units are kept, are part of the plan.
     pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
         let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
         match self.network.dropout_at(layer) {

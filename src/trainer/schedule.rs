@@ -60,7 +60,7 @@ pub(super) fn check_updates(last_epoch: u32, updates_per_epoch: u32) -> Result<u
         option: "epochs",
         value: last_epoch.to_string(),
         problem: format!(
-            "at {updates_per_epoch} updates an epoch these are more than 2^32, the pass coordinate of per-batch unit dropout; \
+            "at {updates_per_epoch} updates an epoch these are more than 2^32, the pass coordinate of masks that a batch shares; \
              train fewer epochs or with larger batches"
         ),
     })
