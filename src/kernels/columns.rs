@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{EPS, MAX_GROUPS, Tolerance, WORKGROUP};
+use super::{EPS, Tolerance, WORKGROUP};
 use crate::memory::{Memory, Tensor};
 
 /// Quads of columns that a workgroup takes side by side, where there are as many: 256 bytes of a row.

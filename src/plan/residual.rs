@@ -3,12 +3,12 @@
 use super::Mode;
 use super::build::{Builder, Value};
 use super::forward::{Trace, count, numbered};
+use crate::Result;
 use crate::kernels::residual::{Add, PathAdd, PathGather, PathSamples, ResidualParams};
 use crate::memory::Tensor;
 use crate::network::{self, Layer, Shape, Unit};
 use crate::plan;
 use crate::step::SiteLayout;
-use crate::{Error, Result};
 
 /// What the backward pass of a residual block reads.
 pub(super) struct Residual {
