@@ -184,7 +184,7 @@ fn the_shaders_read_each_field_where_the_host_writes_it() {
             }
         }
     }
-    let all = ["kept_columns", "kept_rows", "optimizer", "position_columns", "position_rows", "sites", "step"];
+    let all = ["kept_columns", "kept_rows", "optimizer", "position_columns", "position_rows", "positions", "sites", "step"];
     assert_eq!(sections.into_iter().collect::<Vec<_>>(), all);
 }
 
