@@ -147,7 +147,7 @@ mutant dropped-rows-have-gradients killed 'kernels::' shaders/units.wgsl 'let ke
 mutant padding-of-the-compact-matrix killed 'kernels::' shaders/units.wgsl 'select(vec4<u32>(), words, inside)' 'words'
 mutant reference-units-of-the-epoch killed 'reference::' src/reference/masks.rs 'pass: update, sample: 0' 'pass: update * 0 + pass, sample: 0'
 mutant units-counted-from-each-epoch killed 'trainer::' src/trainer/schedule.rs 'epoch.wrapping_mul(self.updates_per_epoch())' '(epoch * 0)'
-mutant folded-units killed 'units::' src/model.rs 'if dropout.mode == DropoutMode::Vanilla {' 'if factor > 0.0 {'
+mutant folded-units killed 'units::' src/model/fold.rs '&& dropout.mode == DropoutMode::Vanilla' '&& dropout.keep.get() > 0.0'
 
 # What a plan puts together.
 mutant accumulates-into-the-gradient killed 'wiring:: gradients:: learning::' src/plan/train.rs "            Gradient::Accumulate | Gradient::Accumulated => self.accumulate()?," "            Gradient::Accumulate | Gradient::Accumulated => { self.accumulate()?; self.named(\"gradients\") }"
@@ -197,7 +197,7 @@ mutant stratum-without-rotation killed 'monte_carlo::masks' src/mask_rule.rs 'le
 mutant one-permutation-for-a-quad killed 'monte_carlo::masks' src/mask_rule.rs 'seeds[i])) << 32' 'seeds[i & 0])) << 32'
 mutant one-permutation-for-all-samples killed 'monte_carlo::masks' src/mask_rule.rs '([quad, sample, 0, at], key)' '([quad, 0, 0, at], key)'
 # Strata of T - 1 draws instead of T: every unit is kept a little too seldom.
-mutant strata-of-one-draw-less killed 'monte_carlo::' src/monte_carlo.rs 'dropout.keep.threshold() * u64::from(self.draws)' 'dropout.keep.threshold() * u64::from(self.draws - 1)'
+mutant strata-of-one-draw-less killed 'monte_carlo::' src/monte_carlo.rs 'threshold * u64::from(self.draws)' 'threshold * u64::from(self.draws - 1)'
 # The draw of a row is that of the row next to it, or of the next batch's first.
 mutant draw-of-the-next-row killed 'monte_carlo::replays' shaders/lib/dropout.wgsl 'samples[base + 2u * row + 1u]' 'samples[base + 2u * (row ^ 1u) + 1u]'
 mutant draw-of-the-batch killed 'monte_carlo::replays' shaders/draws.wgsl '= epoch + r / inputs;' '= epoch + r / inputs * 0u;'
@@ -215,7 +215,7 @@ mutant entropy-without-its-log-sum killed 'monte_carlo::' shaders/draws.wgsl 'lo
 mutant error-of-pairs-as-of-singles killed 'monte_carlo::' src/monte_carlo/run.rs 'let pairs = self.rule == MaskRule::Antithetic;' 'let pairs = false;'
 mutant stops-before-the-error-is-reached killed 'monte_carlo::' src/monte_carlo/run.rs 'sums.largest_standard_error() <= se)' 'sums.largest_standard_error() <= 2.0 * se)'
 # The dropout layer belongs to what is computed once, and drops nothing there.
-mutant prefix-one-layer-too-long killed 'monte_carlo::' src/monte_carlo.rs 'network.layers.iter().position(drops) else' 'network.layers.iter().position(drops).map(|cut| cut + 1) else'
+mutant prefix-one-layer-too-long killed 'monte_carlo::' src/monte_carlo.rs 'network.layers.iter().position(has_site) else' 'network.layers.iter().position(has_site).map(|cut| cut + 1) else'
 # Vanilla draws are not scaled, exactly k of n units by n / k instead of 1 / keep_prob.
 mutant vanilla-scaled-in-draws killed 'monte_carlo::' src/monte_carlo.rs '_ => dropout.train_scale(units),' '_ => dropout.keep.scale(),'
 mutant exact-k-scaled-by-the-rate killed 'monte_carlo::' src/monte_carlo.rs 'Dropout { mode: DropoutMode::Units, ..*dropout }.train_scale(units)' 'dropout.train_scale(units)'
