@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::{EPS, Tolerance, WORKGROUP};
-use crate::memory::{Memory, Tensor};
+pub(super) use super::sums::{Number, bounds, store};
+use super::{EPS, WORKGROUP};
+use crate::memory::Tensor;
 
 /// Quads of columns that a workgroup takes side by side, where there are as many: 256 bytes of a row.
 const MOST_QUADS: u32 = 16;
@@ -82,25 +83,9 @@ pub(super) fn gamma_unit(n: usize) -> f64 {
     super::gamma(2 * n)
 }
 
-/// What a twin computes, and how far the device may be from it; `None` where the kernel leaves the word alone.
-pub(super) type Number = Option<(f64, f64)>;
-
 /// No numbers, for all words of a tensor.
 pub(super) fn untouched(tensor: Tensor) -> Vec<Number> {
     vec![None; tensor.len as usize]
-}
-
-pub(super) fn store(memory: &Memory, tensor: Tensor, member: usize, numbers: &[Number]) {
-    for (out, number) in memory.f32_mut(tensor, member).iter_mut().zip(numbers) {
-        if let Some((value, _)) = number {
-            *out = *value as f32;
-        }
-    }
-}
-
-pub(super) fn bounds(numbers: &[Number]) -> Tolerance {
-    // No difference is below -1: what is left alone has the same bits.
-    Tolerance::Bounds(numbers.iter().map(|number| number.map_or(-1.0, |(_, bound)| bound)).collect())
 }
 
 /// `1 / sqrt(variance + epsilon)` and its error, where the variance is off by `error`.

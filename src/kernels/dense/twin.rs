@@ -3,25 +3,17 @@
 //! A number is what the twin computes and how far the device may be from it; `None` is an element that the kernel leaves alone.
 
 use super::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
+use crate::kernels::sums::{self, Number};
 use crate::kernels::{EPS, FLUSH, Tolerance, activation, gamma, optimizer};
 use crate::mask_rule::SiteMask;
 use crate::memory::{Memory, Tensor};
 use crate::step::{MemberStep, Step};
 
-pub(super) type Number = Option<(f64, f64)>;
-
-pub(super) fn store(memory: &Memory, tensor: Tensor, member: usize, numbers: &[Number]) {
-    for (out, number) in memory.f32_mut(tensor, member).iter_mut().zip(numbers) {
-        if let Some((value, _)) = number {
-            *out = *value as f32;
-        }
-    }
-}
+pub(super) use crate::kernels::sums::store;
 
 pub(super) fn bounds(tensor: Tensor, numbers: &[Number]) -> Tolerance {
     assert!(numbers.len() <= tensor.len as usize, "more numbers than the tensor has words");
-    // No difference is below -1: what is left alone has the same bits.
-    Tolerance::Bounds(numbers.iter().map(|number| number.map_or(-1.0, |(_, bound)| bound)).collect())
+    sums::bounds(numbers)
 }
 
 /// A sum of `n` products in any order: |device - exact| <= gamma_n times the sum of their magnitudes, and the twin rounds the exact
@@ -74,15 +66,7 @@ impl DenseForward {
     /// What a kept unit becomes.
     fn output(&self, (z, error): (f64, f64), step: &MemberStep) -> (f64, f64) {
         let kind = activation::kind(self.epilogue.activation);
-        let (f, error) = match kind {
-            0 => (z, error),
-            _ => {
-                // The twin rounds z as well; no activation is steeper than SELU below 0.
-                let error = error + EPS * z.abs();
-                let near = [z - error, z, z + error].map(|z| activation::forward_error(kind, z as f32));
-                (f64::from(activation::forward(kind, z as f32)), 1.76 * error + near.into_iter().fold(0.0, f64::max))
-            }
-        };
+        let (f, error) = activation::after(kind, (z, error));
         let Some(site) = self.epilogue.site else { return (f, error) };
         let scale = f64::from(step.sites[site.index].scale);
         let y = f64::from(f as f32) * scale;
