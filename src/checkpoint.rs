@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::Preprocessing;
 use crate::model::Model;
 use crate::network::{
-    Activation, BatchNorm, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Network, Pool2d, PoolKind, Residual, Shape,
-    Unit,
+    Activation, BatchNorm, Cell, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Network, Pool2d, PoolKind, Recurrent,
+    Residual, Shape, Unit,
 };
 use crate::rng::CONTRACT_VERSION;
 use crate::{Error, Result};
@@ -100,12 +100,34 @@ fn module<'a>(layer: &Layer, before: &Shape, shapes: &mut impl Iterator<Item = &
             format!("nn.BatchNorm{axes}d({}, eps={epsilon:e}, momentum={momentum})", before.0[0])
         }
         Layer::LayerNorm(LayerNorm { epsilon }) => format!("nn.LayerNorm([{}], eps={epsilon:e})", list(before)),
+        Layer::Recurrent(recurrent) => {
+            // Their shapes are those of its sites.
+            recurrent.inner().iter().for_each(|_| drop(shapes.next()));
+            recurrent_module(recurrent, before.0[1])
+        }
+        Layer::Embedding(embedding) => {
+            shapes.next();
+            format!("nn.Embedding({}, {})", embedding.vocabulary, embedding.width)
+        }
         Layer::Residual(Residual { branch, skip }) => {
             let branch = modules(branch, shapes);
             let skip = if skip.is_empty() { "nn.Identity()".into() } else { modules(skip, shapes) };
             format!("Residual({branch}, {skip})")
         }
     }
+}
+
+/// Of which a sequence is the first output, the last states the second.
+fn recurrent_module(recurrent: &Recurrent, features: u32) -> String {
+    let (name, nonlinearity) = match recurrent.cell {
+        Cell::RnnTanh => ("RNN", ""),
+        Cell::RnnRelu => ("RNN", ", nonlinearity='relu'"),
+        Cell::Gru => ("GRU", ""),
+        Cell::Lstm => ("LSTM", ""),
+    };
+    let bidirectional = if recurrent.directions() == 2 { ", bidirectional=True" } else { "" };
+    let (hidden, layers) = (recurrent.hidden, recurrent.layer_count());
+    format!("nn.{name}({features}, {hidden}, num_layers={layers}, batch_first=True{bidirectional}{nonlinearity})")
 }
 
 fn dropout_module(dropout: &Dropout) -> String {

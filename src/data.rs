@@ -33,6 +33,16 @@ pub struct Inputs {
     /// Shared by clones: a trainer that streams its data keeps one.
     values: Arc<Values>,
     samples: Vec<u32>,
+    lengths: Option<Lengths>,
+}
+
+/// How many steps of each row there are, of sequences of at most `steps` steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lengths {
+    /// T: the steps that a row has room for.
+    pub steps: u32,
+    /// Steps of each row, 1 to T; what stands behind them is not looked at.
+    pub of_rows: Vec<u32>,
 }
 
 /// The values of [`Inputs`], row-major: row `r`, column `c` is at `r * columns + c`.
@@ -67,7 +77,7 @@ impl Inputs {
         if !(255.0 * scale).is_finite() {
             return Err(Error::Data(format!("scale {scale}: 255 * scale must be finite; 1/255 maps bytes to 0..1")));
         }
-        Ok(Self { columns, values: Arc::new(Values::U8 { bytes, scale }), samples: (0..rows).collect() })
+        Ok(Self { columns, values: Arc::new(Values::U8 { bytes, scale }), samples: (0..rows).collect(), lengths: None })
     }
 
     /// Rows of `columns` values.
@@ -81,7 +91,7 @@ impl Inputs {
             let problem = "inputs must be finite; remove the row or fill in the value";
             return Err(Error::Data(format!("row {row}, column {column} is {}: {problem}", values[at])));
         }
-        Ok(Self { columns, values: Arc::new(Values::F32(values)), samples: (0..rows).collect() })
+        Ok(Self { columns, values: Arc::new(Values::F32(values)), samples: (0..rows).collect(), lengths: None })
     }
 
     /// How many rows there are, at least 1.
@@ -124,6 +134,30 @@ impl Inputs {
         Ok(self)
     }
 
+    /// The same rows as sequences `[steps, features]`, steps outermost, of which each has a length of its own.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the columns are not a number of features at every step, if there is not one length for each row, or if one is
+    /// 0 or more than `steps`.
+    pub fn with_lengths(mut self, steps: u32, of_rows: Vec<u32>) -> Result<Self> {
+        if steps == 0 || !self.columns.is_multiple_of(steps) {
+            return Err(Error::Data(format!("rows of {} columns are no sequences of {steps} steps", self.columns)));
+        }
+        if of_rows.len() != self.samples.len() {
+            return Err(Error::Data(format!("{} lengths for {} rows; give one for each row", of_rows.len(), self.samples.len())));
+        }
+        if let Some(row) = of_rows.iter().position(|length| !(1..=steps).contains(length)) {
+            return Err(Error::Data(format!("row {row} has length {}, but a length is from 1 to {steps} steps", of_rows[row])));
+        }
+        self.lengths = Some(Lengths { steps, of_rows });
+        Ok(self)
+    }
+
+    /// How long the rows are, if they are sequences of lengths of their own.
+    pub fn lengths(&self) -> Option<&Lengths> {
+        self.lengths.as_ref()
+    }
+
     /// Some of the rows, in the order given, with the sample numbers they have here.
     ///
     /// # Errors
@@ -146,7 +180,9 @@ impl Inputs {
             Values::U8 { bytes, scale } => Values::U8 { bytes: pick(bytes, self.columns, rows), scale: *scale },
             Values::F32(values) => Values::F32(pick(values, self.columns, rows)),
         };
-        Ok(Self { columns: self.columns, values: Arc::new(values), samples: pick(&self.samples, 1, rows) })
+        let picked = |lengths: &Lengths| Lengths { of_rows: pick(&lengths.of_rows, 1, rows), ..*lengths };
+        let (samples, lengths) = (pick(&self.samples, 1, rows), self.lengths.as_ref().map(picked));
+        Ok(Self { columns: self.columns, values: Arc::new(values), samples, lengths })
     }
 
     /// The rows of a range, with the sample numbers they have here.

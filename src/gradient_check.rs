@@ -252,6 +252,12 @@ fn roundings(network: &Network, rows: u32) -> Result<u32> {
             // Mean, then variance; the root and the quotient have 4.5 ULP.
             Layer::BatchNorm(_) => 2 * rows * pixels(shape) + 16,
             Layer::LayerNorm(_) => 2 * shape.elements().max(rows) + 16,
+            // Step after step, each with its gates.
+            Layer::Recurrent(recurrent) => {
+                let sum = recurrent.cell.gates() * recurrent.hidden + recurrent.inputs(1, 0).max(shape.0[1]);
+                recurrent.layer_count() * shape.0[0] * (sum + rows + 4 * accuracy(Activation::Tanh))
+            }
+            Layer::Embedding(_) => rows * shape.0[0],
             Layer::Dropout(_) | Layer::Residual(_) => 1,
             Layer::Flatten => 0,
         };

@@ -48,7 +48,10 @@ pub use error::{Error, Result};
 pub use executor::Device;
 pub use model::{Metrics, Model, Outputs};
 pub use monte_carlo::{MonteCarlo, Predictive, Sampling};
-pub use network::{Activation, Conv2d, Dense, Dropout, DropoutMode, Init, KeepProb, Layer, Loss, Network, Residual, Shape, Unit};
+pub use network::{
+    Activation, Cell, Conv2d, Dense, Dropout, DropoutMode, Embedding, Init, KeepProb, Layer, Loss, Network, Noise,
+};
+pub use network::{Recurrent, Residual, Schedule, Shape, Unit};
 pub use optimizer::{LrSchedule, MomentumRamp, Optimizer};
 pub use trainer::{Best, Data, EarlyStopping, Epoch, Progress, TrainOptions, Trainer};
 pub use wgpu;

@@ -11,19 +11,26 @@ mod activation;
 mod blocks;
 mod conv;
 mod dropout;
+mod dropout_file;
 mod file;
 mod layer;
 mod loss;
+mod noise;
 mod parameter;
+mod recurrent;
+mod recurrent_file;
+mod schedule;
 mod unit;
 
 pub use activation::{Activation, Init};
 pub use blocks::Blocks;
 pub use conv::{Conv2d, Pool2d, PoolKind, Window};
-pub use dropout::{Dropout, DropoutMode, KeepProb};
+pub use dropout::{Concrete, Dropout, DropoutMode, KeepProb, Noise};
 pub use layer::{BatchNorm, Dense, Layer, LayerNorm, Residual};
 pub use loss::{LEAST_LOG_VARIANCE, Loss, deviation};
 pub use parameter::Parameter;
+pub use recurrent::{Cell, Embedding, Place, Recurrent};
+pub use schedule::{Schedule, Way};
 pub use unit::{Axes, Unit};
 
 /// The shape of one sample: `[64]` for 64 features, `[3, 32, 32]` for maps of 3 channels, 32 pixels high and wide.
@@ -34,6 +41,12 @@ pub struct Shape(pub Vec<u32>);
 impl From<u32> for Shape {
     fn from(features: u32) -> Self {
         Self(vec![features])
+    }
+}
+
+impl From<[u32; 2]> for Shape {
+    fn from(steps_features: [u32; 2]) -> Self {
+        Self(steps_features.into())
     }
 }
 
@@ -123,6 +136,16 @@ impl Network {
         self.layer(Layer::Pool(Pool2d::new(PoolKind::Max, kernel)))
     }
 
+    /// Appends a recurrent layer.
+    pub fn recurrent(self, recurrent: Recurrent) -> Self {
+        self.layer(Layer::Recurrent(recurrent))
+    }
+
+    /// Appends a table of words.
+    pub fn embedding(self, embedding: Embedding) -> Self {
+        self.layer(Layer::Embedding(embedding))
+    }
+
     /// Appends a residual block.
     pub fn residual(self, residual: Residual) -> Self {
         self.layer(Layer::Residual(residual))
@@ -148,10 +171,7 @@ impl Network {
             for layer in layers {
                 change(*next, layer);
                 *next += 1;
-                if let Layer::Residual(Residual { branch, skip }) = layer {
-                    of(branch, next, change);
-                    of(skip, next, change);
-                }
+                layer.inner_mut().into_iter().for_each(|inner| of(inner, next, change));
             }
         }
         of(&mut self.layers, &mut 0, &mut change);
@@ -226,7 +246,7 @@ impl Network {
         }
         let mut shapes = Vec::new();
         let output = shapes_of(&self.layers, self.input.clone(), "", &mut shapes)?;
-        if !self.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_))) {
+        if !self.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_))) {
             return Err(whole("has no dense layer, so there is nothing to train; add one".into()));
         }
         if output.0.len() != 1 {
@@ -266,7 +286,7 @@ impl Network {
         fn of(layers: &[Layer], prefix: &str, places: &mut Vec<String>) {
             for (i, layer) in layers.iter().enumerate() {
                 places.push(place(prefix, i, layer));
-                for (inner, name) in layer.inner().into_iter().zip(INNER) {
+                for (inner, name) in layer.inner().into_iter().zip(inner_names(layer)) {
                     of(inner, &inside(prefix, i, name), places);
                 }
             }
@@ -341,6 +361,11 @@ impl Network {
 /// What the layers inside a residual block are called in places and files.
 const INNER: [&str; 2] = ["residual", "skip"];
 
+/// What the layers inside a layer are called.
+fn inner_names(layer: &Layer) -> [&'static str; 2] {
+    if matches!(layer, Layer::Residual(_)) { INNER } else { ["sites", ""] }
+}
+
 fn place(prefix: &str, number: usize, layer: &Layer) -> String {
     match prefix {
         "" => format!("layer {number} ({})", layer.name()),
@@ -354,6 +379,23 @@ fn inside(prefix: &str, number: usize, name: &str) -> String {
         "" => format!("{number}.{name}"),
         _ => format!("{prefix}[{number}].{name}"),
     }
+}
+
+/// The shape behind a recurrent layer or an embedding; adds those of its sites.
+fn inner_sites(layer: &Layer, before: &Shape, shapes: &mut Vec<Shape>) -> std::result::Result<Shape, String> {
+    let behind = layer.output(before)?;
+    match layer {
+        Layer::Recurrent(recurrent) => {
+            for (number, site) in recurrent.inner().iter().enumerate() {
+                let Layer::Dropout(dropout) = site else { unreachable!("the sites of a recurrent layer are dropout") };
+                recurrent.check_site(number, dropout)?;
+            }
+            shapes.extend(recurrent.site_shapes(before));
+        }
+        Layer::Embedding(embedding) => shapes.push(Shape::from(embedding.vocabulary)),
+        _ => {}
+    }
+    Ok(behind)
 }
 
 /// Adds the shape in front of every layer, and returns that behind the last.
@@ -380,6 +422,21 @@ fn shapes_of(layers: &[Layer], input: Shape, prefix: &str, shapes: &mut Vec<Shap
                     )));
                 }
                 behind
+            }
+            Layer::Recurrent(_) | Layer::Embedding(_) if !prefix.is_empty() => {
+                return Err(at("stands in a residual block; recurrent layers and embeddings stand outside of them".into()));
+            }
+            Layer::Embedding(_) if i > 0 => {
+                return Err(at("takes the numbers of words, which are the input; make it the first layer".into()));
+            }
+            Layer::Recurrent(_) | Layer::Embedding(_) => inner_sites(layer, &before, shapes).map_err(at)?,
+            Layer::Dropout(Dropout { unit: Unit::Weight, .. }) => {
+                let Some(Layer::Dense(_)) = layers.get(i + 1) else {
+                    return Err(at(
+                        "drops the weights of the layer behind it, which must be dense; put it in front of a dense layer".into(),
+                    ));
+                };
+                layer.output(&before).map_err(at)?
             }
             _ => layer.output(&before).map_err(at)?,
         };

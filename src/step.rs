@@ -97,19 +97,20 @@ impl SiteStep {
 
     /// The values of a site whose units are kept by their words: its threshold, its scale, the pass of its words.
     pub fn rate(dropout: &Dropout, map: [u32; 2], pass: u32) -> Self {
-        let scale = |scale: f32| if dropout.mode == DropoutMode::Vanilla { 1.0 } else { scale };
         match dropout.unit {
             Unit::Block(size) => {
                 let blocks = Blocks::new(dropout.keep, size, map);
                 let (threshold, keep_all) = (blocks.threshold as u32, (blocks.threshold >> 32) as u32);
-                Self { threshold, keep_all, scale: scale(blocks.scale()), ..Self::new(dropout.keep, pass) }
+                let scale = if dropout.mode == DropoutMode::Vanilla { 1.0 } else { blocks.scale() };
+                Self { threshold, keep_all, scale, ..Self::new(dropout.keep, pass) }
             }
-            _ => Self { scale: scale(dropout.keep.scale()), ..Self::new(dropout.keep, pass) },
+            _ => Self { scale: dropout.train_scale(1), ..Self::new(dropout.keep, pass) },
         }
     }
 
     /// The values of a dropout layer in a step.
     pub fn of(dropout: &Dropout, draw: &Draw) -> Self {
+        let dropout = &dropout.at(draw.update);
         let scale = dropout.train_scale(draw.units);
         match dropout.mode {
             DropoutMode::Inverted | DropoutMode::Vanilla => Self::rate(dropout, draw.map, draw.epoch),
@@ -124,6 +125,7 @@ impl SiteStep {
 
     /// The values of a path in a step over these samples, whose list has the places of those that keep it, and room for `batch` of them.
     pub fn path(dropout: &Dropout, site: u32, key: [u32; 2], [epoch, update]: [u32; 2], samples: &[u32], batch: u32) -> Self {
+        let dropout = &dropout.at(update);
         let keeps = |sample: u32| {
             let (stream, pass, sample) = match dropout.mode {
                 DropoutMode::Batch => (Stream::BatchMask, update, 0),

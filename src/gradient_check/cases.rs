@@ -5,8 +5,8 @@
 
 use super::Case;
 use crate::network::{
-    Activation, BatchNorm, Conv2d, Dense, Dropout, DropoutMode, KeepProb, Layer, LayerNorm, Loss, Network, Pool2d, PoolKind,
-    Residual, Shape, Unit, Window,
+    Activation, BatchNorm, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Loss, Network, Pool2d, PoolKind, Residual,
+    Shape, Unit, Window,
 };
 
 /// Every case. Their names differ.
@@ -48,7 +48,7 @@ fn batch_norm() -> Layer {
 
 /// Half of the units.
 fn half(unit: Unit, mode: DropoutMode) -> Dropout {
-    Dropout { keep: KeepProb::new(0.5).expect("a half is a probability"), unit, mode, site: None }
+    Dropout { unit, mode, ..Dropout::keep(0.5).expect("a half is a probability") }
 }
 
 fn padded(channels: u32) -> Conv2d {

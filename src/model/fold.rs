@@ -77,6 +77,11 @@ impl Fold {
                 matches!(activation, Activation::Identity | Activation::Relu | Activation::LeakyRelu)
             }
             Layer::Dropout(_) | Layer::Pool(_) | Layer::GlobalAveragePool | Layer::Flatten => true,
+            // Inside of a layer there is no vanilla dropout.
+            Layer::Recurrent(_) | Layer::Embedding(_) => {
+                *next += layer.inner()[0].len();
+                false
+            }
             Layer::BatchNorm(_) | Layer::LayerNorm(_) => false,
         };
         match factor {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::data::{Dataset, Inputs, Targets, Values};
 use crate::executor::Executor;
-use crate::network::{Loss, Network, Parameter};
+use crate::network::{Embedding, Layer, Loss, Network, Parameter};
 use crate::plan::Source;
 use crate::{Error, Model, Result};
 
@@ -27,6 +27,32 @@ pub(crate) fn check_inputs(network: &Network, inputs: &Inputs) -> Result<()> {
             inputs.columns(),
             inputs.columns()
         )));
+    }
+    check_sequences(network, inputs)
+}
+
+/// # Errors
+/// Rows whose lengths count other steps than the network's; words that an embedding does not have.
+fn check_sequences(network: &Network, inputs: &Inputs) -> Result<()> {
+    let steps = network.input.0[0];
+    if let Some(lengths) = inputs.lengths()
+        && lengths.steps != steps
+    {
+        let found = lengths.steps;
+        return Err(Error::Data(format!(
+            "the rows have lengths of at most {found} steps, but the network takes {} of {steps}",
+            network.input
+        )));
+    }
+    let Some(Layer::Embedding(Embedding { vocabulary, .. })) = network.layers.first() else { return Ok(()) };
+    let word = |value: &f32| value.fract() == 0.0 && (0.0..f64::from(*vocabulary)).contains(&f64::from(*value));
+    for row in 0..inputs.rows() {
+        let values = inputs.row_f32(row);
+        let length = inputs.lengths().map_or(values.len(), |lengths| lengths.of_rows[row as usize] as usize);
+        if let Some(step) = values[..length].iter().position(|value| !word(value)) {
+            let problem = format!("a word is a whole number from 0 to {}, the vocabulary of the embedding", vocabulary - 1);
+            return Err(Error::Data(format!("row {row}, step {step} is {}: {problem}", values[step])));
+        }
     }
     Ok(())
 }

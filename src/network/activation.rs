@@ -57,6 +57,10 @@ pub enum Init {
     LecunUniform,
     /// N(0, 1 / fan_in) (LeCun et al., 1998), which SELU needs.
     LecunNormal,
+    /// U(-a, a), a = 1 / sqrt(fan_out): of all tensors of a recurrent layer, fan_out its hidden features, as PyTorch has it.
+    HiddenUniform,
+    /// N(0, 1): of an embedding, as PyTorch has it.
+    StandardNormal,
     /// 0. The units of a layer then stay alike for ever; for tests, and for a last layer.
     Zeros,
     /// 1: the weights of a normalisation.
@@ -72,11 +76,13 @@ impl Init {
             Init::HeUniform | Init::HeNormal => 2.0 / fan_in,
             Init::GlorotUniform | Init::GlorotNormal => 2.0 / (fan_in + fan_out),
             Init::LecunUniform | Init::LecunNormal => 1.0 / fan_in,
+            Init::HiddenUniform => 1.0 / (3.0 * fan_out),
+            Init::StandardNormal => 1.0,
             Init::Zeros => return 0.0,
             Init::Ones => return 1.0,
         };
         let value = match self {
-            Init::HeNormal | Init::GlorotNormal | Init::LecunNormal => {
+            Init::HeNormal | Init::GlorotNormal | Init::LecunNormal | Init::StandardNormal => {
                 rng::normal([at.word(2 * index, key), at.word(2 * index + 1, key)]) * libm::sqrt(variance)
             }
             _ => (2.0 * rng::uniform(at.word(index, key)) - 1.0) * libm::sqrt(3.0 * variance),

@@ -1,8 +1,8 @@
 //! Dropout as data: [`KeepProb`], the only place with the threshold and 1 / keep_prob, and the variants' types.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::{Shape, Unit};
+use super::{Schedule, Shape, Unit, dropout_file, noise};
 use crate::{Error, Result};
 
 /// The probability that a unit is kept: in [0, 1]. The only place that knows the threshold and 1 / keep_prob.
@@ -85,9 +85,10 @@ impl From<KeepProb> for f64 {
 /// feature, a whole channel, a block or a whole sample, is [`Dropout::unit`].
 ///
 /// In files `{ keep = 0.8 }`, or `{ drop = 0.2 }`, with `mode = "vanilla"`, `mode = "batch"` or `mode = "units"`, and for the unit
-/// `spatial = 2`, `shared_axes = [1, 2]`, `block = 5` or `path = true`.
+/// `spatial = 2`, `shared_axes = [1, 2]`, `block = 5`, `path = true`, `variational = true` or `weights = true` (DropConnect); `noise = "gaussian"`,
+/// `noise = "alpha"` or `concrete = { weight_regularizer = 1e-6, dropout_regularizer = 1e-5 }`; `schedule = { linear = 1000 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Fields", into = "Fields")]
+#[serde(try_from = "dropout_file::Fields", into = "dropout_file::Fields")]
 pub struct Dropout {
     /// The probability that a unit is kept.
     pub keep: KeepProb,
@@ -97,6 +98,77 @@ pub struct Dropout {
     pub mode: DropoutMode,
     /// The site of the mask contract; `None` counts the network's dropout layers from 0.
     pub site: Option<u32>,
+    /// What a unit is multiplied with.
+    pub noise: Noise,
+    /// How the rate moves during a training; `None`: it stays.
+    pub schedule: Option<Schedule>,
+}
+
+/// What a unit is multiplied with, p its keep_prob.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Noise {
+    /// 1 / p with probability p, else 0.
+    #[default]
+    Bernoulli,
+    /// A normal number of mean 1 and variance (1 - p) / p, those of the above (Srivastava et al. 2014, section 10).
+    Gaussian,
+    /// Of SELU networks (Klambauer et al., NeurIPS 2017; `nn.AlphaDropout`): a dropped unit becomes SELU's lower bound, and all are moved
+    /// and scaled so that mean 0 and variance 1 stay: `y = a (kept ? x : alpha') + b`, `alpha' = -1.7581`, `a = (p + alpha'^2 p (1 -
+    /// p))^(-1/2)`, `b = -a (1 - p) alpha'`.
+    Alpha,
+    /// Concrete dropout, whose rate is learned.
+    Concrete(Concrete),
+}
+
+/// Concrete dropout (Gal, Hron and Kendall, NeurIPS 2017): a relaxed mask, through which the drop probability q is learned too. The
+/// site's keep is where 1 - q begins.
+///
+/// ```text
+/// z = s((log q - log(1 - q) + log u - log(1 - u)) / temperature)      u uniform, s the logistic function
+/// y = x (1 - z) / (1 - q)
+/// loss + weight_regularizer |W|^2 / (1 - q) + dropout_regularizer K (q log q + (1 - q) log(1 - q))
+/// ```
+///
+/// W is weight and bias of the layer behind it, K the features that are dropped from. In the paper's terms, of N rows, prior length scale l and
+/// precision tau: weight_regularizer = l^2 / (tau N), dropout_regularizer = 2 / (tau N); tau = 1 for classes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table such as { weight_regularizer = 1e-6, dropout_regularizer = 1e-5 }")]
+pub struct Concrete {
+    /// How far the mask is relaxed: above 0; the paper's is 0.1.
+    #[serde(default = "Concrete::paper_temperature")]
+    pub temperature: f64,
+    /// Of the weights behind it.
+    pub weight_regularizer: f64,
+    /// Of the entropy of the mask.
+    pub dropout_regularizer: f64,
+}
+
+impl Noise {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bernoulli => "bernoulli",
+            Self::Gaussian => "gaussian",
+            Self::Alpha => "alpha",
+            Self::Concrete(_) => "concrete",
+        }
+    }
+}
+
+impl Concrete {
+    fn paper_temperature() -> f64 {
+        0.1
+    }
+
+    /// The regularizers for so many rows of training data, a prior length scale and a precision.
+    pub fn new(rows: u32, length_scale: f64, precision: f64) -> Self {
+        let n = f64::from(rows) * precision;
+        Self {
+            temperature: Self::paper_temperature(),
+            weight_regularizer: length_scale * length_scale / n,
+            dropout_regularizer: 2.0 / n,
+        }
+    }
 }
 
 /// What is dropped, and how activations are scaled so that training and evaluation agree in the mean.
@@ -116,98 +188,28 @@ pub enum DropoutMode {
 }
 
 impl DropoutMode {
-    fn is_inverted(&self) -> bool {
+    pub(super) fn is_inverted(&self) -> bool {
         *self == Self::Inverted
     }
 }
 
-/// The keys of a dropout layer in a file. Each number is checked at its own key, so that a message names it.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { keep = 0.5 }")]
-struct Fields {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<KeepProb>,
-    #[serde(default, deserialize_with = "dropped", skip_serializing)]
-    drop: Option<KeepProb>,
-    #[serde(default, skip_serializing_if = "DropoutMode::is_inverted")]
-    mode: DropoutMode,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spatial: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shared_axes: Option<Vec<u8>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    block: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<bool>,
-}
-
-impl Fields {
-    /// The unit that is dropped as one.
-    fn unit(&self) -> std::result::Result<Unit, String> {
-        let given = [
-            self.spatial.map(|axes| match axes {
-                1 => Ok(Unit::Spatial1d),
-                2 => Ok(Unit::Spatial2d),
-                3 => Ok(Unit::Spatial3d),
-                other => Err(format!("spatial = {other}: a channel has 1, 2 or 3 axes of space")),
-            }),
-            self.shared_axes.as_ref().map(|axes| Unit::shared(axes).map_err(|e| e.to_string())),
-            self.block.map(|size| Ok(Unit::Block(size))),
-            self.path.filter(|&path| path).map(|_| Ok(Unit::Path)),
-        ];
-        let mut given = given.into_iter().flatten();
-        match (given.next(), given.next()) {
-            (None, _) => Ok(Unit::Element),
-            (Some(unit), None) => unit,
-            _ => {
-                Err("has several of spatial, shared_axes, block and path; each says what is dropped as one, give only one".into())
-            }
-        }
-    }
-}
-
-impl From<Dropout> for Fields {
-    fn from(dropout: Dropout) -> Self {
-        let fields = Self { keep: Some(dropout.keep), mode: dropout.mode, site: dropout.site, ..Self::default() };
-        match dropout.unit {
-            Unit::Element => fields,
-            Unit::Spatial1d => Self { spatial: Some(1), ..fields },
-            Unit::Spatial2d => Self { spatial: Some(2), ..fields },
-            Unit::Spatial3d => Self { spatial: Some(3), ..fields },
-            Unit::Shared(axes) => Self { shared_axes: Some(axes.iter().collect()), ..fields },
-            Unit::Block(size) => Self { block: Some(size), ..fields },
-            Unit::Path => Self { path: Some(true), ..fields },
-        }
-    }
-}
-
-/// The keep_prob of a drop_prob.
-fn dropped<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<KeepProb>, D::Error> {
-    let drop_prob = f64::deserialize(deserializer)?;
-    Ok(Some(Dropout::drop(drop_prob).map_err(serde::de::Error::custom)?.keep))
-}
-
-impl TryFrom<Fields> for Dropout {
-    type Error = String;
-
-    fn try_from(fields: Fields) -> std::result::Result<Self, String> {
-        let unit = fields.unit()?;
-        match (fields.keep, fields.drop) {
-            (Some(keep), None) | (None, Some(keep)) => Ok(Self { keep, unit, mode: fields.mode, site: fields.site }),
-            _ => Err("needs either keep (the share of units that stay) or drop (1 - keep)".into()),
-        }
-    }
-}
-
 impl Dropout {
+    /// Keeps everything.
+    pub(crate) const NONE: Self = Self {
+        keep: KeepProb::ONE,
+        unit: Unit::Element,
+        mode: DropoutMode::Inverted,
+        site: None,
+        noise: Noise::Bernoulli,
+        schedule: None,
+    };
+
     /// Inverted dropout that keeps a unit with probability `keep_prob`.
     ///
     /// # Errors
     /// See [`KeepProb::new`].
     pub fn keep(keep_prob: f64) -> Result<Self> {
-        Ok(Self { keep: KeepProb::new(keep_prob)?, unit: Unit::Element, mode: DropoutMode::Inverted, site: None })
+        Ok(Self { keep: KeepProb::new(keep_prob)?, ..Self::NONE })
     }
 
     /// Inverted dropout that drops a unit with probability `drop_prob`: `keep_prob = 1 - drop_prob`, PyTorch's `p`.
@@ -272,8 +274,109 @@ impl Dropout {
         Self { unit, ..self }
     }
 
+    /// The same with one mask for all steps of a sequence `[T, F]`, unit f (Gal and Ghahramani, NeurIPS 2016).
+    pub fn variational(self) -> Self {
+        self.unit(Unit::STEPS)
+    }
+
+    /// DropConnect (Wan et al., ICML 2013): drops weights of the dense layer behind it, `y = x (M * W)^T / keep_prob + b`, one mask for
+    /// all samples of an optimizer step: stream 6, the site, pass = the optimizer step from 0, sample 0, unit o inputs + i of W
+    /// `[outputs, inputs]`. Biases stay. Evaluation: absent.
+    ///
+    /// # Errors
+    /// See [`KeepProb::new`].
+    pub fn drop_connect(keep_prob: f64) -> Result<Self> {
+        Ok(Self { unit: Unit::Weight, mode: DropoutMode::Batch, ..Self::keep(keep_prob)? })
+    }
+
+    /// The same with another noise.
+    pub fn noise(self, noise: Noise) -> Self {
+        Self { noise, ..self }
+    }
+
+    /// The same with a rate that moves to keep_prob during the training.
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        Self { schedule: Some(schedule), ..self }
+    }
+
+    /// The same at the rate of an optimizer step, counted from 0.
+    pub fn at(&self, update: u32) -> Self {
+        let keep = self.schedule.map_or(self.keep, |schedule| schedule.at(self.keep, update));
+        Self { keep, schedule: None, ..*self }
+    }
+
+    /// Whether it keeps everything, always.
+    pub fn is_none(&self) -> bool {
+        let whole = |keep: KeepProb| keep.threshold() == 1 << 32;
+        whole(self.keep) && self.schedule.is_none_or(|schedule| whole(schedule.from))
+    }
+
+    /// What is wrong with it inside of a recurrent layer or an embedding, if anything.
+    pub(super) fn check_in_layer(&self) -> std::result::Result<(), String> {
+        match (self.noise, self.mode) {
+            (Noise::Bernoulli, DropoutMode::Inverted | DropoutMode::Batch) => self.check_rates(),
+            (Noise::Bernoulli, _) => Err("inside of a layer dropout is inverted, or of mode \"batch\"".into()),
+            _ => {
+                Err("inside of a layer dropout is that of units that are kept or not; put other noise in front of the layer"
+                    .into())
+            }
+        }
+    }
+
+    /// What is wrong with its noise or its schedule, if anything.
+    fn check_rates(&self) -> std::result::Result<(), String> {
+        if self.schedule.is_some() && matches!(self.mode, DropoutMode::Vanilla | DropoutMode::Units) {
+            return Err(
+                "a scheduled rate needs mode \"inverted\" or \"batch\": vanilla dropout has one factor in evaluation, and the \
+                        number of kept units is fixed"
+                    .into(),
+            );
+        }
+        let least = self.schedule.map_or(self.keep, |schedule| if schedule.from < self.keep { schedule.from } else { self.keep });
+        if self.noise == Noise::Gaussian && least.get() == 0.0 {
+            return Err("gaussian noise of keep 0 has no finite deviation; keep is above 0".into());
+        }
+        let Noise::Concrete(Concrete { temperature, weight_regularizer, dropout_regularizer }) = self.noise else {
+            return Ok(());
+        };
+        let numbers = [("weight_regularizer", weight_regularizer), ("dropout_regularizer", dropout_regularizer)];
+        if let Some((name, value)) = numbers.into_iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite())) {
+            return Err(format!("{name} = {value} must be a number from 0 up"));
+        }
+        if !(temperature > 0.0 && temperature.is_finite()) {
+            return Err(format!("temperature = {temperature} must be above 0; the paper's is 0.1"));
+        }
+        if self.schedule.is_some() || !(1e-5..=1.0 - 1e-5).contains(&self.keep.get()) {
+            return Err(format!(
+                "the rate of concrete dropout is learned: it has no schedule, and begins between 1e-5 and 1 - 1e-5, not at keep = {}",
+                self.keep.get()
+            ));
+        }
+        Ok(())
+    }
+
     /// What is wrong with it behind a layer whose samples have this shape, if anything.
     pub(super) fn check(&self, shape: &Shape) -> std::result::Result<(), String> {
+        self.check_rates()?;
+        if self.noise != Noise::Bernoulli {
+            let concrete = matches!(self.noise, Noise::Concrete(_));
+            let mode = self.mode == DropoutMode::Inverted || self.mode == DropoutMode::Batch && !concrete;
+            let unit =
+                self.unit == Unit::Element || !concrete && !matches!(self.unit, Unit::Block(_) | Unit::Path | Unit::Weight);
+            if !mode || !unit {
+                return Err(format!(
+                    "{} noise works on {} and in mode {}, but it has {} in mode {:?}",
+                    self.noise.name(),
+                    if concrete { "elements" } else { "elements, channels and shared axes" },
+                    if concrete { "\"inverted\"" } else { "\"inverted\" or \"batch\"" },
+                    self.unit,
+                    self.mode
+                ));
+            }
+        }
+        if self.unit == Unit::Weight && self.mode != DropoutMode::Batch {
+            return Err("weights are dropped for a whole batch, mode \"batch\"".into());
+        }
         if self.mode == DropoutMode::Units && (self.unit != Unit::Element || shape.0.len() != 1) {
             return Err(format!(
                 "per-batch unit dropout, mode \"units\", drops features of a dense layer, but gets {} of shape {shape}; use mode \"batch\"",
@@ -297,10 +400,15 @@ impl Dropout {
     }
 
     /// The factor of a kept unit in training where `n` units are dropped from, an f32 of the mask contract: 1 / keep_prob for
-    /// inverted dropout, 1 for vanilla dropout, n / k for per-batch unit dropout (0 where it keeps none).
+    /// inverted dropout, 1 for vanilla dropout, n / k for per-batch unit dropout (0 where it keeps none); the deviation of Gaussian noise,
+    /// the a of alpha dropout.
     pub fn train_scale(&self, n: u32) -> f32 {
         match self.mode {
-            DropoutMode::Inverted | DropoutMode::Batch => self.keep.scale(),
+            DropoutMode::Inverted | DropoutMode::Batch => match self.noise {
+                Noise::Bernoulli | Noise::Concrete(_) => self.keep.scale(),
+                Noise::Gaussian => noise::deviation(self.keep) as f32,
+                Noise::Alpha => noise::alpha(self.keep)[0] as f32,
+            },
             DropoutMode::Vanilla => 1.0,
             DropoutMode::Units => match self.kept_count(n) {
                 0 => 0.0,

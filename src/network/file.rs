@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, BatchNorm, Conv2d, Dense, Dropout, Init, Layer, LayerNorm, Pool2d, PoolKind, Residual, Window};
+use super::recurrent_file::{self, Sites};
+use super::{
+    Activation, BatchNorm, Conv2d, Dense, Dropout, Embedding, Init, Layer, LayerNorm, Pool2d, PoolKind, Residual, Window,
+};
 
 /// A number for both axes, or `[height, width]`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -33,7 +36,7 @@ macro_rules! fields {
         #[derive(Debug, Clone, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, expecting = "a table such as { dense = 128 } or { dropout = { keep = 0.5 } }")]
         pub(super) struct Fields {
-            $(#[serde(default, skip_serializing_if = "Option::is_none")] $field: Option<$ty>,)*
+            $(#[serde(default, skip_serializing_if = "Option::is_none")] pub(super) $field: Option<$ty>,)*
         }
 
         impl Fields {
@@ -50,6 +53,8 @@ macro_rules! fields {
 fields! {
     dense: u32, dropout: Dropout, conv2d: u32, max_pool: Extent, average_pool: Extent, global_average_pool: bool, flatten: bool,
     batch_norm: bool, layer_norm: bool, residual: Vec<Layer>, skip: Vec<Layer>,
+    rnn: u32, gru: u32, lstm: u32, layers: u32, bidirectional: bool, sequence: bool, untied: bool, truncate: u32,
+    input: Sites, recurrent: Sites, output: Sites, embedding: u32, vocabulary: u32, words: Dropout,
     activation: Activation, init: Init, kernel: Extent, stride: Extent, padding: Extent, dilation: Extent, groups: u32,
     epsilon: f64, momentum: f64,
 }
@@ -66,6 +71,10 @@ const KINDS: &[(&str, &[&str])] = &[
     ("batch_norm", &["epsilon", "momentum"]),
     ("layer_norm", &["epsilon"]),
     ("residual", &["skip"]),
+    ("rnn", recurrent_file::RNN_KEYS),
+    ("gru", recurrent_file::KEYS),
+    ("lstm", recurrent_file::KEYS),
+    ("embedding", &["vocabulary", "words"]),
 ];
 
 impl Fields {
@@ -140,6 +149,16 @@ impl TryFrom<Fields> for Layer {
                 let (branch, skip) = (fields.residual.unwrap_or_default(), fields.skip.unwrap_or_default());
                 Self::Residual(Residual { branch, skip })
             }
+            "rnn" | "gru" | "lstm" => Self::Recurrent(recurrent_file::recurrent(fields)?),
+            "embedding" => {
+                let vocabulary =
+                    fields.vocabulary.ok_or("an embedding needs its vocabulary, as { embedding = 16, vocabulary = 29 }")?;
+                let embedding = Embedding::new(vocabulary, fields.embedding.unwrap_or(0));
+                Self::Embedding(match fields.words {
+                    Some(dropout) => embedding.dropout(dropout),
+                    None => embedding,
+                })
+            }
             _ => Self::Activation(activation),
         })
     }
@@ -189,6 +208,13 @@ impl From<Layer> for Fields {
             Layer::LayerNorm(LayerNorm { epsilon }) => {
                 Self { layer_norm: Some(true), epsilon: beside(epsilon, &LayerNorm::default().epsilon), ..none }
             }
+            Layer::Recurrent(recurrent) => recurrent.into(),
+            Layer::Embedding(embedding) => Self {
+                embedding: Some(embedding.width),
+                vocabulary: Some(embedding.vocabulary),
+                words: beside(*embedding.words(), &Dropout::NONE),
+                ..none
+            },
             Layer::Residual(Residual { branch, skip }) => {
                 Self { residual: Some(branch), skip: (!skip.is_empty()).then_some(skip), ..none }
             }

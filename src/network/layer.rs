@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::conv::{Conv2d, Pool2d, PoolKind};
-use super::{Activation, Dropout, Init, Shape, file};
+use super::{Activation, Dropout, Embedding, Init, Recurrent, Shape, file};
 
 /// One layer of a [`crate::Network`].
 ///
 /// In files a layer is one table, whose kind is the name of its first key: `{ dense = 128, activation = "relu" }`,
 /// `{ dropout = { keep = 0.5 } }`, `{ conv2d = 20, kernel = 5 }`, `{ max_pool = 2 }`, `{ flatten = true }`, `{ batch_norm = true }`,
-/// `{ layer_norm = true }`, `{ activation = "relu" }`, `{ residual = [...], skip = [...] }`.
+/// `{ layer_norm = true }`, `{ activation = "relu" }`, `{ residual = [...], skip = [...] }`, `{ lstm = 64, input = { keep = 0.8, variational = true } }`
+/// (or `gru`, `rnn`), `{ embedding = 16, vocabulary = 29 }`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "file::Fields", into = "file::Fields")]
 #[non_exhaustive]
@@ -34,6 +35,10 @@ pub enum Layer {
     LayerNorm(LayerNorm),
     /// `y = skip(x) + branch(x)`.
     Residual(Residual),
+    /// RNN, GRU or LSTM.
+    Recurrent(Recurrent),
+    /// A vector for each word.
+    Embedding(Embedding),
 }
 
 /// A fully connected layer, `y = f(x W^T + b)`.
@@ -148,14 +153,27 @@ impl Layer {
             Self::BatchNorm(_) => "batch_norm",
             Self::LayerNorm(_) => "layer_norm",
             Self::Residual(_) => "residual",
+            Self::Recurrent(recurrent) => recurrent.cell.name(),
+            Self::Embedding(_) => "embedding",
         }
     }
 
-    /// The layers inside it: those of the branch, then those of the skip.
+    /// The layers inside it: those of the branch, then those of the skip; the sites of a recurrent layer or an embedding.
     pub fn inner(&self) -> [&[Layer]; 2] {
         match self {
             Self::Residual(Residual { branch, skip }) => [branch, skip],
+            Self::Recurrent(recurrent) => [recurrent.inner(), &[]],
+            Self::Embedding(embedding) => [embedding.inner(), &[]],
             _ => [&[], &[]],
+        }
+    }
+
+    pub(super) fn inner_mut(&mut self) -> [&mut [Layer]; 2] {
+        match self {
+            Self::Residual(Residual { branch, skip }) => [branch, skip],
+            Self::Recurrent(recurrent) => [&mut recurrent.sites, &mut []],
+            Self::Embedding(embedding) => [&mut embedding.sites, &mut []],
+            _ => [&mut [], &mut []],
         }
     }
 
@@ -188,6 +206,8 @@ impl Layer {
                 Err(format!("takes features [F] or maps [channel, y, x], but gets shape {before}"))
             }
             Self::BatchNorm(norm) => epsilon(norm.epsilon),
+            Self::Recurrent(recurrent) => recurrent.shape(before),
+            Self::Embedding(embedding) => embedding.shape(before),
             Self::LayerNorm(norm) => epsilon(norm.epsilon),
         }
     }

@@ -1,11 +1,11 @@
 //! The parameter tensors of a network: names, shapes, initial values.
 
-use super::{Activation, Conv2d, Dense, Init, Layer, Network, Shape};
+use super::{Activation, Conv2d, Dense, Dropout, Init, Layer, Network, Noise, Recurrent, Shape};
 use crate::Result;
 
 /// One parameter tensor of a network, named as in the state dict of PyTorch's `nn.Sequential` in which every dropout and
 /// every activation but the identity is a module of its own. A residual block is a module with the members `branch` and `skip`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// `0.weight`, `0.bias`, `3.weight`, `4.branch.0.running_mean` ...
     pub name: String,
@@ -13,14 +13,18 @@ pub struct Parameter {
     pub shape: Vec<u32>,
     /// The layer it belongs to, by its number in [`Network::walk`].
     pub layer: usize,
-    /// How it starts; `None` is 0.
+    /// How it starts; `None`: all its elements are `start`.
     pub init: Option<Init>,
+    /// The value of what has no initialiser.
+    pub start: f32,
     /// (fan_in, fan_out) of its layer.
     pub fans: (u32, u32),
     /// Whether it is a matrix with a row for each output: the weight of a dense layer or a convolution.
     pub matrix: bool,
     /// Whether the optimizer changes it; running statistics are followed instead.
     pub trained: bool,
+    /// Gates, one below the other, each with as many rows, or as many elements of a bias: on a device each begins at a multiple of 4.
+    pub gates: u32,
 }
 
 impl Parameter {
@@ -46,7 +50,7 @@ impl Parameter {
 
     /// Its initial values, row-major, from the seed's key; `tensor` is its place among the network's parameters.
     pub fn initial_values(&self, tensor: u32, key: [u32; 2]) -> Vec<f32> {
-        let value = |i| self.init.map_or(0.0, |init| init.value(i as u32, tensor, self.fans, key));
+        let value = |i| self.init.map_or(self.start, |init| init.value(i as u32, tensor, self.fans, key));
         (0..self.len()).map(value).collect()
     }
 }
@@ -73,6 +77,7 @@ impl Network {
             let mut module = 0;
             for layer in layers {
                 modules.push(format!("{prefix}{module}"));
+                // The sites of a recurrent layer are in that module.
                 for (inner, name) in layer.inner().into_iter().zip(["branch", "skip"]) {
                     of(inner, &format!("{prefix}{module}.{name}."), modules);
                 }
@@ -101,9 +106,11 @@ fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
         shape,
         layer: 0,
         init,
+        start: 0.0,
         fans: (1, 1),
         matrix: false,
         trained: !name.starts_with("running"),
+        gates: 1,
     };
     let pair = |weight, init, bias, fans| {
         vec![
@@ -131,6 +138,16 @@ fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
             let of = |name, init| tensor(name, before.0.clone(), init);
             vec![of("weight", Some(Init::Ones)), of("bias", None)]
         }
+        Layer::Recurrent(recurrent) => of_recurrent(recurrent, before, tensor),
+        Layer::Embedding(embedding) => {
+            let (words, width) = (embedding.vocabulary, embedding.width);
+            let weight = tensor("weight", vec![words, width], Some(Init::StandardNormal));
+            vec![Parameter { fans: (words, width), matrix: true, ..weight }]
+        }
+        Layer::Dropout(Dropout { noise: Noise::Concrete(_), keep, .. }) => {
+            let drop_prob = 1.0 - keep.get();
+            vec![Parameter { start: libm::log(drop_prob / keep.get()) as f32, ..tensor("p_logit", vec![1], None) }]
+        }
         Layer::Dropout(_)
         | Layer::Pool(_)
         | Layer::GlobalAveragePool
@@ -138,4 +155,31 @@ fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
         | Layer::Activation(_)
         | Layer::Residual(_) => Vec::new(),
     }
+}
+
+/// Weights and biases of every direction of every layer, in PyTorch's order.
+fn of_recurrent(
+    recurrent: &Recurrent,
+    before: &Shape,
+    tensor: impl Fn(&str, Vec<u32>, Option<Init>) -> Parameter,
+) -> Vec<Parameter> {
+    let (hidden, gates) = (recurrent.hidden, recurrent.cell.gates());
+    let mut tensors = Vec::new();
+    for layer in 0..recurrent.layer_count() {
+        let inputs = recurrent.inputs(layer, before.0[1]);
+        for direction in 0..recurrent.directions() {
+            let [weight_ih, weight_hh, bias_ih, bias_hh] = Recurrent::tensor_names(layer, direction);
+            for (name, shape) in [
+                (weight_ih, vec![gates * hidden, inputs]),
+                (weight_hh, vec![gates * hidden, hidden]),
+                (bias_ih, vec![gates * hidden]),
+                (bias_hh, vec![gates * hidden]),
+            ] {
+                let matrix = shape.len() == 2;
+                let of = tensor(&name, shape, Some(Init::HiddenUniform));
+                tensors.push(Parameter { fans: (inputs, hidden), matrix, gates, ..of });
+            }
+        }
+    }
+    tensors
 }

@@ -25,6 +25,9 @@ pub enum Unit {
     /// branch of a residual block, the branch is computed for the samples that keep it and for no others (in plans of several members for
     /// all, so that batch norms in it see all).
     Path,
+    /// The weights of the dense layer behind it: DropConnect, see [`crate::Dropout::drop_connect`]. Mask `[outputs, inputs]`, unit
+    /// o inputs + i.
+    Weight,
 }
 
 /// Some of the axes 0 .. 8 of a sample's shape; 0 is the channel.
@@ -48,11 +51,15 @@ impl std::fmt::Display for Unit {
             Self::Shared(axes) => write!(f, "a mask shared on axes {:?}", axes.iter().collect::<Vec<_>>()),
             Self::Block(size) => write!(f, "blocks of {size} x {size}"),
             Self::Path => f.write_str("paths"),
+            Self::Weight => f.write_str("weights"),
         }
     }
 }
 
 impl Unit {
+    /// What is the same at all steps of a sequence `[T, F]`.
+    pub(crate) const STEPS: Self = Self::Shared(Axes(1));
+
     /// What is the same along the given axes of a sample's shape, of which 0 is the channel.
     ///
     /// # Errors
@@ -79,7 +86,7 @@ impl Unit {
     /// Whether all elements along an axis share a unit.
     fn shares(self, axis: usize) -> bool {
         match self {
-            Self::Element | Self::Block(_) => false,
+            Self::Element | Self::Block(_) | Self::Weight => false,
             Self::Spatial1d | Self::Spatial2d | Self::Spatial3d => axis > 0,
             Self::Shared(Axes(bits)) => axis < 8 && bits >> axis & 1 == 1,
             Self::Path => true,
@@ -110,7 +117,7 @@ impl Unit {
             false => Err(format!("spatial = {axes} drops whole channels of samples {layout}, but gets shape {shape}")),
         };
         match self {
-            Self::Element | Self::Path => Ok(()),
+            Self::Element | Self::Path | Self::Weight => Ok(()),
             Self::Spatial1d => channels(1, "[channel, x]"),
             Self::Spatial2d => channels(2, "[channel, y, x]"),
             Self::Spatial3d => channels(3, "[channel, z, y, x]"),

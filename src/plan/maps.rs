@@ -43,6 +43,7 @@ impl<'a> Builder<'a> {
             Layer::Activation(activation) => self.activation(&format!("activation.{layer}"), *activation, x, trace),
             Layer::Residual(residual) => self.residual(layer, residual, x, trace),
             Layer::LayerNorm(norm) => self.layer_norm(layer, norm, x, trace),
+            Layer::Recurrent(_) | Layer::Embedding(_) => todo!("wired next"),
             Layer::Dense(_) | Layer::Dropout(_) | Layer::Conv2d(_) | Layer::BatchNorm(_) => {
                 unreachable!("{} has pieces of its own", kind.name())
             }

@@ -179,6 +179,7 @@ impl Node<'_> {
                 (y, Saved::Normal(normal))
             }
             Layer::Residual(residual) => self.forward_residual(residual, weights, x, masks),
+            Layer::Recurrent(_) | Layer::Embedding(_) => todo!("the reference of recurrent layers"),
         }
     }
 

@@ -224,10 +224,7 @@ fn samples_of_all_masks(keep: KeepProb, units: u32) -> Vec<u32> {
 fn weight_scaling_is_the_geometric_mean_over_all_masks() {
     let (hidden, keep) = (8, KeepProb::new(0.5).unwrap());
     let layer = Dense::new(hidden as u32).activation(Activation::Relu);
-    let network = Network::new(3)
-        .dense(layer)
-        .dropout(Dropout { keep, unit: Unit::Element, mode: Default::default(), site: None })
-        .dense(Dense::new(4));
+    let network = Network::new(3).dense(layer).dropout(Dropout { keep, ..Dropout::keep(1.0).unwrap() }).dense(Dense::new(4));
     let (unscaled, inputs) = (random_weights(&network), random(3, 0));
     let mut halved = unscaled.clone();
     halved[2].iter_mut().for_each(|w| *w *= 0.5);
@@ -260,9 +257,7 @@ fn weight_scaling_is_the_geometric_mean_over_all_masks() {
 fn marginalised_dropout_of_linear_regression_is_ridge_regression() {
     let (rows, features, p) = (3, 4, 0.8);
     let keep = KeepProb::new(p).unwrap();
-    let network = Network::new(features as u32)
-        .dropout(Dropout { keep, unit: Unit::Element, mode: Default::default(), site: None })
-        .dense(Dense::new(1));
+    let network = Network::new(features as u32).dropout(Dropout { keep, ..Dropout::keep(1.0).unwrap() }).dense(Dense::new(1));
     let (x, y, w) = (random(rows * features, 0), random(rows, 1), random(features, 2));
     // Inverted dropout divides by p, the paper does not: p w takes the place of w. 1 / 0.8 is 1.25, exact in f32.
     let weights = [w.iter().map(|w| p * w).collect(), vec![0.0]];

@@ -233,7 +233,7 @@ impl<'a> Array<'a> {
             _ => {
                 let (header, values) = self.floats()?;
                 let samples = (0..header.rows()).collect();
-                Ok(Inputs { columns: header.columns, values: Values::F32(values).into(), samples })
+                Ok(Inputs { columns: header.columns, values: Values::F32(values).into(), samples, lengths: None })
             }
         }
     }
