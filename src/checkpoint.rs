@@ -102,7 +102,9 @@ fn module<'a>(layer: &Layer, before: &Shape, shapes: &mut impl Iterator<Item = &
         Layer::LayerNorm(LayerNorm { epsilon }) => format!("nn.LayerNorm([{}], eps={epsilon:e})", list(before)),
         Layer::Recurrent(recurrent) => {
             // Their shapes are those of its sites.
-            recurrent.inner().iter().for_each(|_| drop(shapes.next()));
+            for _ in recurrent.inner() {
+                shapes.next();
+            }
             recurrent_module(recurrent, before.0[1])
         }
         Layer::Embedding(embedding) => {

@@ -21,6 +21,7 @@ pub mod dense;
 pub mod division;
 pub mod draws;
 pub mod drop_block;
+pub mod drop_connect;
 pub mod dropout;
 pub mod gather;
 pub mod gaussian;
@@ -84,6 +85,9 @@ pub static ALL: &[&Entry] = &[
     &drop_block::DropBlockColumns::ENTRY,
     &drop_block::DropBlockForward::ENTRY,
     &drop_block::DropBlockRows::ENTRY,
+    &drop_connect::DropConnectRows::ENTRY,
+    &drop_connect::DropWeightGradient::ENTRY,
+    &drop_connect::DropWeights::ENTRY,
     &dropout::DropoutBackward::ENTRY,
     &dropout::DropoutForward::ENTRY,
     &dropout::DropoutMask::ENTRY,

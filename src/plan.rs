@@ -25,6 +25,7 @@ mod backward;
 mod batch;
 mod build;
 mod draws;
+mod drop_connect;
 mod forward;
 mod grouped;
 mod map_dropout;

@@ -63,11 +63,13 @@ pub enum Stream {
     ValidationSplit = 7,
     /// The permutations of Latin hypercube draws; the pass is 0.
     LatinHypercube = 8,
+    /// Continuous noise of Monte-Carlo draws.
+    MonteCarloNoise = 9,
 }
 
 impl Stream {
     /// Every stream, by number.
-    pub const ALL: [Stream; 9] = [
+    pub const ALL: [Stream; 10] = [
         Stream::TrainingMask,
         Stream::MonteCarloMask,
         Stream::InitialWeights,
@@ -77,6 +79,7 @@ impl Stream {
         Stream::BatchMask,
         Stream::ValidationSplit,
         Stream::LatinHypercube,
+        Stream::MonteCarloNoise,
     ];
 }
 

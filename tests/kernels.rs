@@ -20,6 +20,7 @@ mod batch_norm;
 mod dense;
 mod draws;
 mod drop_block;
+mod drop_connect;
 mod dropout;
 mod gaussian;
 mod gradients;
@@ -66,6 +67,7 @@ cases! {
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
     draws: draw_rows, draw_outputs, merge_draws, keep_draws;
     drop_block: drop_block_rows, drop_block_columns, drop_block_forward, drop_block_backward;
+    drop_connect: drop_weights, drop_weight_gradient, drop_connect_rows;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;

@@ -88,6 +88,7 @@ fn streams_have_the_numbers_of_the_contract_and_words_of_their_own() {
         BatchMask,
         ValidationSplit,
         LatinHypercube,
+        MonteCarloNoise,
     ];
     assert_eq!(Stream::ALL, table);
     let key = rng::key(42);
@@ -95,7 +96,7 @@ fn streams_have_the_numbers_of_the_contract_and_words_of_their_own() {
     for (number, quad) in (0..).zip(quads) {
         assert_eq!(quad, rng::philox4x32_10([0, 0, 0, number << 24 | 5], key), "stream {number}");
     }
-    assert_eq!(BTreeSet::from(quads).len(), 9);
+    assert_eq!(BTreeSet::from(quads).len(), 10);
     assert_eq!(rng::check_site(rng::MAX_SITE).unwrap(), 0x00FF_FFFF);
     assert!(rng::check_site(rng::MAX_SITE + 1).is_err(), "a site must not reach into the stream");
 }

@@ -140,7 +140,7 @@ fn pad(values: &[f32], columns: usize, row_words: usize) -> Vec<u32> {
 /// Writes the weights of a member.
 pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, model: &Model) -> Result<()> {
     for (parameter, values) in model.network.parameters()?.iter().zip(&model.weights) {
-        let (tensor, columns) = (executor.plans().plans[plan].tensor(&parameter.name), parameter.columns() as usize);
+        let (tensor, columns) = (executor.plans().plans[plan].tensor(&parameter.name), parameter.device_columns() as usize);
         let values = on_device(parameter, values);
         executor.write(tensor, member, &pad(&values, columns, executor.plans().row_words() as usize))?;
     }
@@ -161,7 +161,7 @@ pub(crate) fn download(executor: &Executor, plan: usize, member: u32, network: &
             continue;
         }
         let words = executor.read(executor.plans().plans[plan].tensor(&format!("{}{suffix}", parameter.name)), member)?;
-        let columns = parameter.columns() as usize;
+        let columns = parameter.device_columns() as usize;
         let rows =
             bytemuck::cast_slice::<u32, f32>(&words).chunks(columns.next_multiple_of(executor.plans().row_words() as usize));
         let values: Vec<f32> = rows.flat_map(|row| &row[..columns]).copied().collect();
@@ -174,6 +174,7 @@ pub(crate) fn download(executor: &Executor, plan: usize, member: u32, network: &
 /// a pixel lie side by side.
 fn on_device<'a>(parameter: &Parameter, values: &'a [f32]) -> Cow<'a, [f32]> {
     match *parameter.shape.as_slice() {
+        _ if parameter.gates > 0 => in_gates(parameter, values).into(),
         [_, channels, height, width] if parameter.matrix => transposed(values, channels, height * width).into(),
         _ => values.into(),
     }
@@ -182,9 +183,26 @@ fn on_device<'a>(parameter: &Parameter, values: &'a [f32]) -> Cow<'a, [f32]> {
 /// A parameter as PyTorch has it.
 fn from_device(parameter: &Parameter, values: &[f32]) -> Vec<f32> {
     match *parameter.shape.as_slice() {
+        _ if parameter.gates > 0 => out_of_gates(parameter, values),
         [_, channels, height, width] if parameter.matrix => transposed(values, height * width, channels),
         _ => values.to_vec(),
     }
+}
+
+/// Words of a gate: in a file, and on a device, where zeros fill up its rows, or its elements, to a multiple of 4.
+fn gate_words(parameter: &Parameter) -> [usize; 2] {
+    let device = parameter.device_rows() * parameter.device_columns();
+    [parameter.len() / parameter.gates as usize, (device / parameter.gates) as usize]
+}
+
+fn in_gates(parameter: &Parameter, values: &[f32]) -> Vec<f32> {
+    let [file, device] = gate_words(parameter);
+    values.chunks(file).flat_map(|gate| gate.iter().copied().chain(std::iter::repeat_n(0.0, device - file))).collect()
+}
+
+fn out_of_gates(parameter: &Parameter, values: &[f32]) -> Vec<f32> {
+    let [file, device] = gate_words(parameter);
+    values.chunks(device).flat_map(|gate| &gate[..file]).copied().collect()
 }
 
 /// Matrices `[rows, columns]`, one after the other, each as `[columns, rows]`.

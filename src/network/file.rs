@@ -10,7 +10,7 @@ use super::{
 /// A number for both axes, or `[height, width]`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a whole number, or [height, width]")]
-enum Extent {
+pub(super) enum Extent {
     Both(u32),
     Each([u32; 2]),
 }

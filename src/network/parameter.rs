@@ -23,7 +23,7 @@ pub struct Parameter {
     pub matrix: bool,
     /// Whether the optimizer changes it; running statistics are followed instead.
     pub trained: bool,
-    /// Gates, one below the other, each with as many rows, or as many elements of a bias: on a device each begins at a multiple of 4.
+    /// Gates, one below the other, each with as many rows, or as many elements of a bias: on a device each begins at a multiple of 4; 0: none.
     pub gates: u32,
 }
 
@@ -41,6 +41,23 @@ impl Parameter {
     /// Elements of a row.
     pub fn columns(&self) -> u32 {
         self.shape[usize::from(self.matrix)..].iter().product()
+    }
+
+    /// Rows that it has on a device.
+    pub(crate) fn device_rows(&self) -> u32 {
+        if self.matrix { self.in_gates(self.rows()) } else { 1 }
+    }
+
+    /// Elements of a row on a device.
+    pub(crate) fn device_columns(&self) -> u32 {
+        if self.matrix { self.columns() } else { self.in_gates(self.columns()) }
+    }
+
+    fn in_gates(&self, n: u32) -> u32 {
+        match self.gates {
+            0 => n,
+            gates => gates * (n / gates).next_multiple_of(4),
+        }
     }
 
     /// Whether it has no element; a checked network has no such parameter.
@@ -110,7 +127,7 @@ fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
         fans: (1, 1),
         matrix: false,
         trained: !name.starts_with("running"),
-        gates: 1,
+        gates: 0,
     };
     let pair = |weight, init, bias, fans| {
         vec![

@@ -46,7 +46,8 @@ impl Builder<'_> {
         let whole = training.gradient == Gradient::Step && !training.clip_norm && !self.plan.options.store_gradient;
         let fits = |step: &Trace| match *step {
             Trace::Dense { linear, .. } => {
-                self.matmul(linear).splits([linear.outputs, linear.inputs], self.plan.options.batch).count == 1
+                linear.dropped.is_none()
+                    && self.matmul(linear).splits([linear.outputs, linear.inputs], self.plan.options.batch).count == 1
             }
             Trace::Dropout { .. } => true,
             Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
@@ -178,11 +179,14 @@ impl Builder<'_> {
             }
         };
         self.gradient_of(target, dy)?;
+        if let Some(index) = linear.dropped {
+            self.drop_weight_gradient(index, target);
+        }
         if thinned { self.scatter(target) } else { Ok(()) }
     }
 
     /// The gradient of a layer's weight and bias into the tensors that stand for them.
-    fn gradient_of(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
+    pub(super) fn gradient_of(&mut self, linear: Linear, dy: Tensor) -> Result<()> {
         let (x, gradient, pixels) = (linear.x, span(linear.weight, linear.bias), linear.pixels);
         let (matmul, params) = self.dense_params(None, (x, dy), linear);
         let parts = matmul.splits([linear.outputs, linear.inputs], self.plan.options.batch * pixels);

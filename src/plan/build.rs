@@ -11,7 +11,7 @@ use crate::kernels::scoped::Scoped;
 use crate::kernels::units::Sides;
 use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::{BufferId, Tensor};
-use crate::network::{DropoutMode, Network, Parameter};
+use crate::network::{Dropout, DropoutMode, Network, Noise, Parameter};
 use crate::rng::{self, Stream};
 use crate::step::{Scope, Section};
 use crate::{Error, Result};
@@ -70,15 +70,27 @@ pub(super) struct Linear {
     pub(super) sides: Sides,
     /// Rows of each sample: the places of a convolution's window.
     pub(super) pixels: u32,
+    /// The site that drops its weights.
+    pub(super) dropped: Option<usize>,
 }
 
 /// What flows between two layers, or its gradient: `[batch * pixels, columns]`. Maps `[C, H, W]` are planar, a row of C H W columns for each
-/// sample, or a row of C columns for each pixel.
+/// sample, or a row of C columns for each pixel; sequences `[T, F]` are planar too, or a row of F columns for each step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Value {
     pub(super) tensor: Tensor,
     pub(super) pixels: u32,
     pub(super) columns: u32,
+    /// Whether the rows of a sample are the steps of a sequence.
+    pub(super) steps: bool,
+}
+
+/// Parameters in an order in which the bias of each product lies behind its weight: the files have both weights of a direction of a recurrent
+/// layer in front of both biases.
+fn with_biases_behind(mut parameters: Vec<Parameter>) -> Vec<Parameter> {
+    let gates: Vec<usize> = (0..parameters.len()).filter(|&i| parameters[i].gates > 0).collect();
+    gates.chunks_exact(4).for_each(|four| parameters.swap(four[1], four[2]));
+    parameters
 }
 
 pub(super) struct Builder<'a> {
@@ -119,8 +131,8 @@ impl<'a> Builder<'a> {
     fn tensors_of(&mut self, role: &str, suffix: &str, which: impl Fn(&Parameter) -> bool) -> Result<Tensor> {
         let mut layout = Vec::new();
         let mut words = 0u64;
-        for parameter in self.network.parameters()?.into_iter().filter(which) {
-            let len = u64::from(parameter.rows()) * u64::from(4 * self.row_quads(parameter.columns()));
+        for parameter in with_biases_behind(self.network.parameters()?).into_iter().filter(which) {
+            let len = u64::from(parameter.device_rows()) * u64::from(4 * self.row_quads(parameter.device_columns()));
             layout.push((parameter.name, words, len));
             words += len.next_multiple_of(ALIGN);
         }
@@ -165,7 +177,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn value(&mut self, name: &str, pixels: u32, columns: u32) -> Result<Value> {
-        Ok(Value { tensor: self.rows_of(name, pixels, columns)?, pixels, columns })
+        Ok(Value { tensor: self.rows_of(name, pixels, columns)?, pixels, columns, steps: false })
     }
 
     pub(super) fn named(&self, name: &str) -> Tensor {
@@ -231,16 +243,27 @@ impl<'a> Builder<'a> {
 
     pub(super) fn stream(&self, index: usize) -> Stream {
         match self.plan.options.mode {
+            Mode::MonteCarlo(_) if self.is_continuous(index) => Stream::MonteCarloNoise,
             Mode::MonteCarlo(_) => Stream::MonteCarloMask,
             Mode::Train(_) | Mode::Eval if self.has_one_mask(index) => Stream::BatchMask,
+            Mode::Train(_) | Mode::Eval if self.is_continuous(index) => Stream::ContinuousNoise,
             Mode::Train(_) | Mode::Eval => Stream::TrainingMask,
         }
     }
 
+    /// Whether a unit of a site is multiplied with a number that may be any.
+    fn is_continuous(&self, index: usize) -> bool {
+        matches!(self.dropout(index).noise, Noise::Gaussian | Noise::Concrete(_))
+    }
+
+    /// The dropout of a site.
+    pub(super) fn dropout(&self, index: usize) -> &'a Dropout {
+        self.network.dropout_at(self.plan.sites[index].layer).expect("a site is a dropout layer")
+    }
+
     /// Whether all samples of a step share the mask of a site, each unit by itself.
     fn has_one_mask(&self, index: usize) -> bool {
-        let dropout = self.network.dropout_at(self.plan.sites[index].layer);
-        dropout.is_some_and(|dropout| dropout.mode == DropoutMode::Batch)
+        self.dropout(index).mode == DropoutMode::Batch
     }
 
     pub(super) fn site_mask(&self, index: usize) -> SiteMask {

@@ -14,7 +14,7 @@ use crate::kernels::dropout::DropoutForward;
 use crate::kernels::scale::{Scale, ScaleParams};
 use crate::kernels::units::Sides;
 use crate::memory::Tensor;
-use crate::network::{Activation, Dense, Dropout, Layer, PoolKind, Shape, Unit};
+use crate::network::{Activation, Dense, Dropout, Layer, Noise, PoolKind, Shape, Unit};
 
 /// A layer that a plan has something to do for.
 #[derive(Clone, Copy)]
@@ -105,7 +105,7 @@ impl<'a> Builder<'a> {
 
     /// Whether a rate is below 1, or may become so.
     pub(super) fn drops(&self, dropout: &Dropout) -> bool {
-        dropout.keep.threshold() < 1 << 32 || self.plan.options.variable_rates
+        !dropout.is_none() || self.plan.options.variable_rates
     }
 
     /// Adds the site of a layer to the plan.
@@ -125,9 +125,7 @@ impl<'a> Builder<'a> {
         let pieces = self.pieces(&network.layers, 0)?;
         let mut rest = pieces.as_slice();
         let first = match *rest {
-            [Piece::Dropout(index), Piece::Dense(..) | Piece::Layer(_, Layer::Conv2d(_)), ..]
-                if self.unit(index) == Unit::Element =>
-            {
+            [Piece::Dropout(index), Piece::Dense(..) | Piece::Layer(_, Layer::Conv2d(_)), ..] if self.is_plain(index) => {
                 rest = &rest[1..];
                 Some(index)
             }
@@ -140,7 +138,7 @@ impl<'a> Builder<'a> {
         if let Some(site) = thinned {
             x = self.gather_columns(site, x, columns)?;
         }
-        let (y, trace) = self.sequence(rest, Value { tensor: x, pixels: 1, columns }, thinned, None)?;
+        let (y, trace) = self.sequence(rest, Value { tensor: x, pixels: 1, columns, steps: false }, thinned, None)?;
         let last = shapes.last().cloned().unwrap_or(Shape(Vec::new()));
         debug_assert_eq!((y.pixels, y.columns), (1, last.elements()), "the output is a row for each sample");
         self.output = y.tensor;
@@ -149,7 +147,12 @@ impl<'a> Builder<'a> {
 
     /// What the site keeps or drops as one.
     pub(super) fn unit(&self, index: usize) -> Unit {
-        self.network.dropout_at(self.plan.sites[index].layer).map_or(Unit::Element, |dropout| dropout.unit)
+        self.dropout(index).unit
+    }
+
+    /// Whether it is a mask of elements, which kernels of other layers draw too.
+    fn is_plain(&self, index: usize) -> bool {
+        self.unit(index) == Unit::Element && self.dropout(index).noise == Noise::Bernoulli
     }
 
     /// Layers inside of a residual block, that begin with number `first`. The other way through it reads x too.
@@ -169,6 +172,8 @@ impl<'a> Builder<'a> {
         let shapes = self.network.shapes()?;
         let mut trace = Vec::new();
         let mut rest = pieces;
+        // The site that drops weights of the next layer.
+        let mut dropped = None;
         while let Some((&piece, others)) = rest.split_first() {
             rest = others;
             match piece {
@@ -184,12 +189,16 @@ impl<'a> Builder<'a> {
                     if kept.is_some() && thinned != Some(index) {
                         return Err(self.misplaced(index));
                     }
-                    if kept.is_none() && (self.unit(index) != Unit::Element || x.pixels > 1) {
+                    if self.unit(index) == Unit::Weight {
+                        dropped = Some(index);
+                        continue;
+                    }
+                    if kept.is_none() && (!self.is_plain(index) || x.pixels > 1) {
                         x = self.map_dropout(index, x, &mut trace)?;
                         continue;
                     }
                     let units = kept.unwrap_or(x.columns);
-                    x = Value { tensor: self.dropout_forward(index, x.tensor, units)?, pixels: 1, columns: units };
+                    x = Value { tensor: self.dropout_forward(index, x.tensor, units)?, pixels: 1, columns: units, steps: false };
                     trace.push(Trace::Dropout { index, units });
                 }
                 Piece::Dense(layer, dense) => {
@@ -200,8 +209,11 @@ impl<'a> Builder<'a> {
                     let sides = Sides { rows: behind, columns: thinned };
                     thinned = behind;
                     let gelu = dense.activation == Activation::Gelu;
+                    // Each draw has weights of its own.
+                    let per_row = dropped.is_some() && matches!(self.plan.options.mode, Mode::MonteCarlo(_));
                     let site = match *rest {
-                        [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu && self.unit(index) == Unit::Element => {
+                        _ if per_row => None,
+                        [Piece::Dropout(index), Piece::Dense(..), ..] if !gelu && self.is_plain(index) => {
                             rest = &rest[1..];
                             Some(self.site_mask(index))
                         }
@@ -209,9 +221,20 @@ impl<'a> Builder<'a> {
                     };
                     let epilogue = Epilogue { activation: if gelu { Activation::Identity } else { dense.activation }, site };
                     let linear = self.linear(layer, sides, x.tensor, (shapes[layer].elements(), dense.units))?;
+                    let linear = match dropped.take() {
+                        Some(index) if per_row => {
+                            x = self.dropped_rows(index, linear)?;
+                            if dense.activation != Activation::Identity {
+                                x = self.activation(&format!("activation.{layer}"), dense.activation, x, &mut trace)?;
+                            }
+                            continue;
+                        }
+                        Some(index) => self.drop_weights(index, linear)?,
+                        None => linear,
+                    };
                     let (stored, y) = self.dense_forward(linear, dense.activation, epilogue)?;
                     trace.push(Trace::Dense { linear, y: stored, activation: dense.activation, epilogue });
-                    x = Value { tensor: y, pixels: 1, columns: linear.outputs };
+                    x = Value { tensor: y, pixels: 1, columns: linear.outputs, steps: false };
                 }
                 Piece::Layer(layer, Layer::BatchNorm(norm)) => {
                     // The activation behind it, but GELU, whose derivative needs its input.
@@ -261,7 +284,7 @@ impl<'a> Builder<'a> {
         if !gelu {
             return Ok((y, y));
         }
-        Ok((y, self.gelu_forward(&format!("activation.{layer}"), Value { tensor: y, pixels, columns: outputs })?))
+        Ok((y, self.gelu_forward(&format!("activation.{layer}"), Value { tensor: y, pixels, columns: outputs, steps: false })?))
     }
 
     /// An activation by itself. Its input stays: the backward pass of the layer in front, or a skip around it, may read it.

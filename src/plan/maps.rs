@@ -73,13 +73,13 @@ impl<'a> Builder<'a> {
         let u = self.rows_of(&name, pixels, inputs)?;
         let (weight, bias) = self.weight_and_bias(layer, "")?;
         let sides = Sides::default();
-        let linear = Linear { layer, x: u, weight, bias, inputs, outputs: conv.channels, sides, pixels };
+        let linear = Linear { layer, x: u, weight, bias, inputs, outputs: conv.channels, sides, pixels, dropped: None };
         let nothing = Convolution { linear, y: u, activation, input: x, window: conv.window, channels, map, places, kept };
         self.unfold(&nothing);
         let fused = if activation == Activation::Gelu { Activation::Identity } else { activation };
         let (stored, y) = self.dense_forward(linear, activation, Epilogue { activation: fused, site: None })?;
         trace.push(Trace::Convolution(Convolution { y: stored, ..nothing }));
-        Ok(Value { tensor: y, pixels, columns: conv.channels })
+        Ok(Value { tensor: y, pixels, columns: conv.channels, steps: false })
     }
 
     /// Writes the unfolded maps.

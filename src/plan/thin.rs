@@ -41,7 +41,7 @@ impl Builder<'_> {
     /// A dense layer over x, with its own weights or those of the units that its sides keep.
     pub(super) fn linear(&mut self, layer: usize, sides: Sides, x: Tensor, (inputs, outputs): (u32, u32)) -> Result<Linear> {
         let (weight, bias) = self.weight_and_bias(layer, "")?;
-        let whole = Linear { layer, x, weight, bias, inputs, outputs, sides, pixels: 1 };
+        let whole = Linear { layer, x, weight, bias, inputs, outputs, sides, pixels: 1, dropped: None };
         if sides == Sides::default() {
             return Ok(whole);
         }

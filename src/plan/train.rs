@@ -100,7 +100,7 @@ impl Builder<'_> {
     fn max_norm(&mut self) -> Result<()> {
         for parameter in self.network.parameters()?.into_iter().filter(|p| p.matrix) {
             let weight = self.named(&parameter.name);
-            let rows = parameter.rows();
+            let rows = parameter.device_rows();
             let params = MaxNormParams { quads: weight.len / rows / 4, rows, stride: weight.stride, ..Default::default() };
             self.push(MaxNorm { params, weight });
         }
