@@ -40,6 +40,7 @@ pub mod optimizer;
 pub mod output;
 pub mod philox;
 pub mod pool;
+pub mod recurrent_weight;
 pub mod residual;
 pub mod rows;
 pub mod scale;
@@ -126,6 +127,7 @@ pub static ALL: &[&Entry] = &[
     &pool::AveragePoolForward::ENTRY,
     &pool::MaxPoolBackward::ENTRY,
     &pool::MaxPoolForward::ENTRY,
+    &recurrent_weight::RecurrentWeight::ENTRY,
     &residual::Add::ENTRY,
     &residual::PathAdd::ENTRY,
     &residual::PathGather::ENTRY,

@@ -242,6 +242,10 @@ pub(crate) fn upload_data(
         executor.write(tensor("inputs"), 0, &input_words(inputs))?;
     }
     executor.write(tensor("ids"), 0, inputs.samples())?;
+    if plan.tensors.contains_key("batch.lengths") {
+        let whole = || vec![network.input.0[0]; inputs.rows() as usize];
+        executor.write(tensor("lengths"), 0, &inputs.lengths().map_or_else(whole, |lengths| lengths.of_rows.clone()))?;
+    }
     match targets {
         Some(targets) => executor.write(tensor("targets"), 0, &target_words(network, targets)?),
         None => Ok(()),

@@ -50,8 +50,9 @@ impl Builder<'_> {
                     && self.matmul(linear).splits([linear.outputs, linear.inputs], self.plan.options.batch).count == 1
             }
             Trace::Dropout { .. } => true,
-            Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
+            Trace::Pooled(_) | Trace::Turned(_) | Trace::Stepped(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
             Trace::Convolution(_) | Trace::Grouped(_) | Trace::Residual(_) | Trace::Norm(_) => false,
+            Trace::Recurrent(_) | Trace::Embedding(_) => false,
         };
         whole && trace.iter().all(fits)
     }
@@ -124,6 +125,13 @@ impl Builder<'_> {
                     self.norm_backward(norm, dy, wanted)?
                 }
                 Trace::Residual(ref residual) => self.residual_backward(residual, dy, wanted)?,
+                Trace::Stepped(stepped) => Some(self.stepped_backward(stepped, dy)?),
+                Trace::Recurrent(ref recurrent) => self.recurrent_backward(recurrent, dy, wanted)?,
+                Trace::Embedding(embedding) => {
+                    debug_assert!(!wanted, "nothing in front of an embedding learns");
+                    self.embedding_backward(embedding, dy)?;
+                    None
+                }
             };
             match dx {
                 Some(dx) => dy = dx,

@@ -1,10 +1,12 @@
 //! The forward pass: layer after layer, in the order of declaration. What a layer of maps becomes is in `maps.rs`.
 
 use super::build::{Builder, Linear, Value};
+use super::embedding::Embedding;
 use super::grouped::Grouped;
 use super::map_dropout::MapDropout;
 use super::maps::{Convolution, Pooled, Turned};
 use super::norm::Norm;
+use super::recurrent::{Recurrent, Stepped};
 use super::residual::Residual;
 use super::{Mode, PlannedSite};
 use crate::Result;
@@ -54,6 +56,10 @@ pub(super) enum Trace {
     MapDropout(MapDropout),
     Residual(Residual),
     Norm(Norm),
+    /// A sequence in the other layout.
+    Stepped(Stepped),
+    Recurrent(Recurrent),
+    Embedding(Embedding),
 }
 
 impl Trace {
@@ -61,8 +67,10 @@ impl Trace {
     pub(super) fn is_trained(&self) -> bool {
         match self {
             Trace::Dense { .. } | Trace::Convolution(_) | Trace::Grouped(_) | Trace::Norm(_) => true,
+            Trace::Recurrent(_) | Trace::Embedding(_) => true,
             Trace::Residual(residual) => residual.branch.iter().chain(&residual.skip).any(Trace::is_trained),
-            Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Activation(..) | Trace::MapDropout(_) => false,
+            Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Stepped(_) => false,
+            Trace::Activation(..) | Trace::MapDropout(_) => false,
         }
     }
 }

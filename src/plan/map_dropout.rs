@@ -15,6 +15,7 @@ pub(super) struct MapDropout {
     shape: Shape,
     pixels: u32,
     columns: u32,
+    steps: bool,
 }
 
 impl Builder<'_> {
@@ -25,7 +26,7 @@ impl Builder<'_> {
             Unit::Block(_) => self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?,
             _ => x,
         };
-        let dropout = MapDropout { index, shape, pixels: x.pixels, columns: x.columns };
+        let dropout = MapDropout { index, shape, pixels: x.pixels, columns: x.columns, steps: x.steps };
         let y = self.value(&format!("activation.{layer}"), x.pixels, x.columns)?;
         match self.unit(index) {
             Unit::Block(size) => {
@@ -39,7 +40,7 @@ impl Builder<'_> {
             }
         }
         trace.push(Trace::MapDropout(dropout));
-        Ok(y)
+        Ok(Value { steps: x.steps, ..y })
     }
 
     pub(super) fn map_dropout_backward(&mut self, dropout: &MapDropout, dy: Value) -> Result<Value> {
@@ -63,7 +64,11 @@ impl Builder<'_> {
     fn map_params(&self, dropout: &MapDropout, unit: Unit, (input, output): (Tensor, Tensor)) -> (MapDropoutParams, MapVariant) {
         let row = self.row_quads(dropout.columns);
         let planar = dropout.pixels == 1 && dropout.columns == dropout.shape.elements();
-        let layout = if planar { MapLayout::Planar } else { MapLayout::Pixels };
+        let layout = match dropout.steps {
+            true => MapLayout::Steps,
+            false if planar => MapLayout::Planar,
+            false => MapLayout::Pixels,
+        };
         let at = (self.stream(dropout.index), self.plan.sites[dropout.index].site);
         let (params, variant) = MapDropoutParams::new(&dropout.shape, unit, layout, [row, row], at);
         let strides = [self.samples.stride, input.stride, output.stride];

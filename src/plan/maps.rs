@@ -43,7 +43,8 @@ impl<'a> Builder<'a> {
             Layer::Activation(activation) => self.activation(&format!("activation.{layer}"), *activation, x, trace),
             Layer::Residual(residual) => self.residual(layer, residual, x, trace),
             Layer::LayerNorm(norm) => self.layer_norm(layer, norm, x, trace),
-            Layer::Recurrent(_) | Layer::Embedding(_) => todo!("wired next"),
+            Layer::Recurrent(recurrent) => self.recurrent(layer, recurrent, x, trace),
+            Layer::Embedding(embedding) => self.embedding(layer, embedding, x, trace),
             Layer::Dense(_) | Layer::Dropout(_) | Layer::Conv2d(_) | Layer::BatchNorm(_) => {
                 unreachable!("{} has pieces of its own", kind.name())
             }
@@ -153,6 +154,7 @@ pub(super) struct Pooled {
 impl Builder<'_> {
     /// A row for each pixel, of maps of a shape.
     pub(super) fn pixels(&mut self, name: &str, x: Value, shape: &Shape, trace: &mut Vec<Trace>) -> Result<Value> {
+        let x = if x.steps { self.joined(&format!("{name}.planar"), x, trace)? } else { x };
         let map = triple(shape);
         if x.pixels == map[1] * map[2] {
             return Ok(x);
@@ -166,6 +168,9 @@ impl Builder<'_> {
 
     /// A row for each sample, of maps of a shape.
     pub(super) fn planar(&mut self, layer: usize, x: Value, shape: &Shape, trace: &mut Vec<Trace>) -> Result<Value> {
+        if x.steps {
+            return self.joined(&format!("planar.{layer}"), x, trace);
+        }
         if x.pixels == 1 {
             return Ok(x);
         }
