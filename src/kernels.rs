@@ -39,6 +39,7 @@ pub mod optimizer;
 pub mod output;
 pub mod philox;
 pub mod pool;
+pub mod recurrent;
 pub mod residual;
 pub mod rows;
 pub mod scale;
@@ -122,6 +123,8 @@ pub static ALL: &[&Entry] = &[
     &pool::AveragePoolForward::ENTRY,
     &pool::MaxPoolBackward::ENTRY,
     &pool::MaxPoolForward::ENTRY,
+    &recurrent::RecurrentBackward::ENTRY,
+    &recurrent::RecurrentForward::ENTRY,
     &residual::Add::ENTRY,
     &residual::PathAdd::ENTRY,
     &residual::PathGather::ENTRY,

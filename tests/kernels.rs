@@ -31,6 +31,7 @@ mod map_dropout;
 mod norm;
 mod optimizer;
 mod pool;
+mod recurrent;
 mod residual;
 mod rows;
 mod targets;
@@ -76,6 +77,7 @@ cases! {
     map_dropout: map_dropout_forward, map_dropout_backward;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
+    recurrent: recurrent_forward, recurrent_backward;
     residual: add, path_gather, path_samples, path_add;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
