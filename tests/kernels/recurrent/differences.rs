@@ -50,7 +50,11 @@ impl Layer {
         let size = RecurrentSize { cell, hidden: HIDDEN, steps: STEPS, batch: N as u32 + 1, row_words: 8, masks };
         let gates = cell.gates() as usize;
         let random = |name, n| numbers(n, seed(name, cell as u32));
-        let (a, w, b) = (random("a", N * T * gates * H), random("w", gates * H * H), random("b", gates * H));
+        let (mut a, w, b) = (random("a", N * T * gates * H), random("w", gates * H * H), random("b", gates * H));
+        if cell == Cell::RnnRelu {
+            // Most units are to live on.
+            a.iter_mut().for_each(|a| *a = *a + 0.8);
+        }
         Self { size, reverse, truncation, step: rates(N as u32, &[0.6]), a, w, b, dy: random("dy", N * T * H) }
     }
 
