@@ -40,6 +40,7 @@ pub mod optimizer;
 pub mod output;
 pub mod philox;
 pub mod pool;
+pub mod recurrent;
 pub mod recurrent_weight;
 pub mod residual;
 pub mod rows;
@@ -127,6 +128,8 @@ pub static ALL: &[&Entry] = &[
     &pool::AveragePoolForward::ENTRY,
     &pool::MaxPoolBackward::ENTRY,
     &pool::MaxPoolForward::ENTRY,
+    &recurrent::RecurrentBackward::ENTRY,
+    &recurrent::RecurrentForward::ENTRY,
     &recurrent_weight::RecurrentWeight::ENTRY,
     &residual::Add::ENTRY,
     &residual::PathAdd::ENTRY,

@@ -32,6 +32,7 @@ mod map_dropout;
 mod norm;
 mod optimizer;
 mod pool;
+mod recurrent;
 mod recurrent_weight;
 mod residual;
 mod rows;
@@ -79,6 +80,7 @@ cases! {
     map_dropout: map_dropout_forward, map_dropout_backward;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
+    recurrent: recurrent_forward, recurrent_backward;
     recurrent_weight: recurrent_weight;
     residual: add, path_gather, path_samples, path_add;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;

@@ -5,7 +5,6 @@ use super::{Dropout, KeepProb, Layer, Shape, Unit};
 /// What one step of a recurrent layer computes, from its input x, its last output h and, in an LSTM, its last cell state c.
 /// PyTorch's formulas and order of gates; `s` is the logistic function, `*` the product element by element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Cell {
     /// `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)`: `nn.RNN`.
     RnnTanh,

@@ -1,0 +1,272 @@
+//! `shaders/recurrent.wgsl`: one time step of a recurrent layer in one direction, forward and backward, gates fused.
+//!
+//! A layer over T steps is T launches forward, [`RecurrentParams::at`] for the step of each, and T backward in the opposite order.
+//! What comes before them and after is products of whole matrices: `W_ih x + b_ih` for all steps at once, the gradients of the
+//! weights, the gradient of x.
+
+use super::division::Division;
+use super::{Constants, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
+use crate::mask_rule::{MaskRule, SiteMask};
+use crate::memory::{Memory, Tensor};
+use crate::network::Cell;
+use crate::step::{Section, Step};
+
+mod twin;
+
+const SOURCE: &str = concat!(
+    include_str!("../../shaders/lib/step.wgsl"),
+    include_str!("../../shaders/lib/index.wgsl"),
+    include_str!("../../shaders/lib/mul_high.wgsl"),
+    include_str!("../../shaders/lib/division.wgsl"),
+    include_str!("../../shaders/lib/philox.wgsl"),
+    include_str!("../../shaders/lib/dropout.wgsl"),
+    include_str!("../../shaders/lib/kept_bits.wgsl"),
+    include_str!("../../shaders/lib/activation.wgsl"),
+    include_str!("../../shaders/recurrent.wgsl")
+);
+
+params! {
+    /// `params` of `recurrent.wgsl`.
+    RecurrentParams {
+        hidden: u32, hidden_quads: u32, gates_row: u32, hidden_row: u32,
+        weight_row: u32, bias_at: u32, steps: u32, t: u32,
+        before: u32, after: u32, first: u32, last: u32,
+        carried: u32, ragged: u32, y_at: u32, input_at: u32,
+        input_plane: u32, cell_at: u32, hidden_at: u32, stream_and_site: u32,
+        samples_stride: u32, lengths_stride: u32, weight_stride: u32, gates_stride: u32,
+        sequence_stride: u32, dy_stride: u32, by_quads: Division, pad0: u32, pad1: u32, pad2: u32,
+    }
+}
+
+/// Who shares a mask of recurrent dropout, beside what [`MaskRule`] says of samples and draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecurrentMask {
+    /// All steps and all gates: unit f of the hidden units (Gal and Ghahramani 2016, tied).
+    Tied,
+    /// The gates; every step t has another mask: unit t H + f of H hidden units.
+    Step,
+    /// All steps; every gate g has another mask: unit g H + f (Gal and Ghahramani 2016, untied).
+    Untied,
+}
+
+impl RecurrentMask {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Tied, Self::Step, Self::Untied];
+}
+
+/// Recurrent dropout: a site of the plan, and who shares its masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecurrentSite {
+    /// The site, and how its masks are drawn.
+    pub mask: SiteMask,
+    /// Who shares them.
+    pub kind: RecurrentMask,
+}
+
+/// What the module is specialised by beside the masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecurrentShape {
+    /// The cell.
+    pub cell: Cell,
+    /// Samples of an invocation, 1 or 4. Four use each weight that was loaded four times: for software adapters.
+    pub rows: u32,
+}
+
+/// The extents of a recurrent layer in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecurrentSize {
+    /// The cell.
+    pub cell: Cell,
+    /// Hidden units H, at least 1.
+    pub hidden: u32,
+    /// Steps T of the longest sequence, at least 1.
+    pub steps: u32,
+    /// Rows of the batch.
+    pub batch: u32,
+    /// Words that rows are padded to, a multiple of 4.
+    pub row_words: u32,
+    /// The kind of its recurrent dropout, where it has any.
+    pub masks: Option<RecurrentMask>,
+}
+
+/// Where the planes of `sequence` begin, in words from its beginning, each a multiple of 64. A cell that lacks a plane has no words
+/// in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planes {
+    /// The outputs, `[batch T, hidden_words]`.
+    pub y: u64,
+    /// The recurrent inputs, `[batch T, hidden_words]` each.
+    pub input: u64,
+    /// How many of them there are: one for all gates, or one for each.
+    pub inputs: u32,
+    /// Words from one of them to the next.
+    pub input_plane: u64,
+    /// c and its carry of the LSTM, the carry of the GRU, `[batch T, hidden_words]`.
+    pub cell: u64,
+    /// Of the GRU, `[batch T, gates_words]`.
+    pub hidden: u64,
+    /// Words of a member. Where they do not fit a buffer the planes do not fit [`RecurrentParams`] either.
+    pub words: u64,
+}
+
+impl RecurrentSize {
+    /// Words of a row of y, of an input, of cell, of dy and of W.
+    pub fn hidden_words(&self) -> u32 {
+        self.hidden.next_multiple_of(self.row_words)
+    }
+
+    /// Rows of W, columns of `gates`: each gate has `hidden` of them, rounded up to 4.
+    pub fn columns(&self) -> u32 {
+        self.cell.gates() * self.hidden.next_multiple_of(4)
+    }
+
+    /// Words of a row of `gates` and of the hidden plane.
+    pub fn gates_words(&self) -> u32 {
+        self.columns().next_multiple_of(self.row_words)
+    }
+
+    /// Words from W to its bias, a multiple of 64.
+    pub fn bias_words(&self) -> u32 {
+        (self.columns() * self.hidden_words()).next_multiple_of(64)
+    }
+
+    /// How `sequence` is divided.
+    pub fn planes(&self) -> Planes {
+        let rows = u64::from(self.batch) * u64::from(self.steps);
+        let plane = |words: u32| (rows * u64::from(words)).next_multiple_of(64);
+        let (of_hidden, inputs) = (plane(self.hidden_words()), inputs(self.cell, self.masks));
+        let cell = of_hidden * (1 + u64::from(inputs));
+        let hidden = cell + if matches!(self.cell, Cell::Gru | Cell::Lstm) { of_hidden } else { 0 };
+        let words = hidden + if self.cell == Cell::Gru { plane(self.gates_words()) } else { 0 };
+        Planes { y: 0, input: of_hidden, inputs, input_plane: of_hidden, cell, hidden, words }
+    }
+}
+
+/// Input planes of a cell.
+fn inputs(cell: Cell, masks: Option<RecurrentMask>) -> u32 {
+    if masks == Some(RecurrentMask::Untied) { cell.gates() } else { 1 }
+}
+
+impl RecurrentParams {
+    /// A layer whose samples all have every step, without strides, without a site, and with its bias where
+    /// [`RecurrentSize::bias_words`] says; its step is that of [`RecurrentParams::at`].
+    pub fn new(size: &RecurrentSize) -> Self {
+        let (planes, hidden_quads) = (size.planes(), size.hidden.div_ceil(4));
+        let quads = |words: u64| (words / 4) as u32;
+        let params = Self {
+            hidden: size.hidden,
+            hidden_quads,
+            gates_row: size.gates_words() / 4,
+            hidden_row: size.hidden_words() / 4,
+            weight_row: size.hidden_words() / 4,
+            bias_at: size.bias_words() / 4,
+            steps: size.steps,
+            y_at: quads(planes.y),
+            input_at: quads(planes.input),
+            input_plane: quads(planes.input_plane),
+            cell_at: quads(planes.cell),
+            hidden_at: quads(planes.hidden),
+            by_quads: Division::by(hidden_quads),
+            ..Self::default()
+        };
+        params.at(0, false, None)
+    }
+
+    /// Step t, below `steps`, of a layer that goes from the first step to the last, or in `reverse`.
+    ///
+    /// With a truncation of k steps, at least 1, no gradient passes the border between every k steps and the following k, in the
+    /// order in which they are gone through (Williams and Peng 1990, with h = h' = k): the state does.
+    pub fn at(self, t: u32, reverse: bool, truncation: Option<u32>) -> Self {
+        let end = self.steps - 1;
+        let place = if reverse { end - t } else { t };
+        let (first, last) = (place == 0, place == end);
+        let (before, after) = if reverse { (t + 1, t.wrapping_sub(1)) } else { (t.wrapping_sub(1), t + 1) };
+        let cut = truncation.is_some_and(|steps| (place + 1) % steps == 0);
+        Self {
+            t,
+            before: if first { t } else { before },
+            after: if last { t } else { after },
+            first: first.into(),
+            last: last.into(),
+            carried: (!last && !cut).into(),
+            ..self
+        }
+    }
+}
+
+fn constants(shape: RecurrentShape, site: Option<RecurrentSite>) -> Constants {
+    vec![
+        ("CELL", shape.cell as u32),
+        ("GATES", shape.cell.gates()),
+        ("ROWS", shape.rows),
+        ("INPUTS", inputs(shape.cell, site.map(|site| site.kind))),
+        ("DROPOUT", site.map_or(0, |site| site.mask.rule.constant())),
+        ("MASKS", site.map_or(0, |site| site.kind as u32)),
+    ]
+}
+
+/// Every cell with every kind of mask and none, for one sample or four; and every rule.
+fn variants() -> Vec<Constants> {
+    let site = |kind, rule| RecurrentSite { mask: SiteMask { index: 0, rule }, kind };
+    let kinds = RecurrentMask::ALL.map(|kind| Some(site(kind, MaskRule::Pass))).into_iter().chain([None]);
+    let cells = [Cell::Gru, Cell::Lstm, Cell::RnnTanh, Cell::RnnRelu].into_iter();
+    let all = cells.flat_map(|cell| kinds.clone().map(move |site| (cell, site)));
+    let rules = MaskRule::ALL.into_iter().zip(RecurrentMask::ALL.into_iter().cycle());
+    let rules = rules.map(|(rule, kind)| (Cell::Gru, Some(site(kind, rule))));
+    let shapes = (0..).zip(all).map(|(i, (cell, site))| {
+        let rows = if (i + i / 4) % 2 == 0 { 1 } else { 4 };
+        constants(RecurrentShape { cell, rows }, site)
+    });
+    shapes.chain(rules.map(|(cell, site)| constants(RecurrentShape { cell, rows: 4 }, site))).collect()
+}
+
+kernel! {
+    /// Step t: activated `gates`, and in `sequence` the output, the state and the recurrent input of the following step.
+    RecurrentForward = "recurrent_forward" in "recurrent.wgsl", SOURCE;
+    params RecurrentParams; sections [step, sites]; site site: Option<RecurrentSite>; sides shape: RecurrentShape;
+    read [samples: 3, lengths: 4, weight: 5]; write [gates: 6, sequence: 7]; variants variants
+}
+
+kernel! {
+    /// Step t backward: in `gates` the gradients of what was activated, and in `sequence` what the step before needs.
+    RecurrentBackward = "recurrent_backward" in "recurrent.wgsl", SOURCE;
+    params RecurrentParams; sections [step, sites]; site site: Option<RecurrentSite>; sides shape: RecurrentShape;
+    read [samples: 3, dy: 4, weight: 5]; write [gates: 6, sequence: 7]; variants variants
+}
+
+/// One invocation per quad of units of as many samples as it takes, of the rows that `gates` has room for.
+fn grid(params: &RecurrentParams, shape: RecurrentShape, gates: Tensor) -> [u32; 2] {
+    let samples = gates.len / (4 * params.gates_row) / params.steps;
+    linear_grid(samples.div_ceil(shape.rows) * params.hidden_quads, MAX_GROUPS)
+}
+
+macro_rules! recurrent_kernel {
+    ($kernel:ident) => {
+        impl Kernel for $kernel {
+            fn sections(&self) -> Vec<Section> {
+                vec![Section::Step, self.site.map_or(Section::Unused, |site| Section::Site(site.mask.index))]
+            }
+
+            fn constants(&self) -> Constants {
+                constants(self.shape, self.site)
+            }
+
+            fn grid(&self) -> [u32; 2] {
+                grid(&self.params, self.shape, self.gates)
+            }
+
+            fn twin(&self, memory: &Memory, step: &Step, member: usize) {
+                let [gates, sequence] = self.results(memory, step, member);
+                twin::store(memory, self.gates, member, &gates);
+                twin::store(memory, self.sequence, member, &sequence);
+            }
+
+            fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
+                self.results(memory, step, member).iter().map(|numbers| twin::bounds(numbers)).collect()
+            }
+        }
+    };
+}
+
+recurrent_kernel!(RecurrentForward);
+recurrent_kernel!(RecurrentBackward);
