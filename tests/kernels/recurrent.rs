@@ -7,9 +7,9 @@
 use thinnet::kernels::recurrent::{
     RecurrentBackward, RecurrentForward, RecurrentMask, RecurrentParams, RecurrentShape, RecurrentSite, RecurrentSize,
 };
-use thinnet::network::Cell;
 use thinnet::mask_rule::{MaskRule, SiteMask};
 use thinnet::memory::Tensor;
+use thinnet::network::Cell;
 use thinnet::rng::{self, Stream};
 use thinnet::step::Step;
 

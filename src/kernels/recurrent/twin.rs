@@ -6,8 +6,8 @@ use super::{RecurrentBackward, RecurrentForward, RecurrentMask, RecurrentParams,
 use crate::kernels::columns::{UNIT, untouched};
 use crate::kernels::sums::Sum;
 use crate::kernels::{EPS, FLUSH, activation};
-use crate::network::Cell;
 use crate::memory::Memory;
+use crate::network::Cell;
 use crate::step::{MemberStep, Step};
 
 pub(super) use crate::kernels::sums::{Number, bounds, store};

@@ -5,9 +5,9 @@ use thinnet::kernels::Kernel;
 use thinnet::kernels::recurrent::{
     RecurrentBackward, RecurrentForward, RecurrentMask, RecurrentParams, RecurrentShape, RecurrentSite, RecurrentSize,
 };
-use thinnet::network::Cell;
 use thinnet::mask_rule::{MaskRule, SiteMask};
 use thinnet::memory::{BufferId, Memory, Tensor};
+use thinnet::network::Cell;
 use thinnet::rng::{self, Coordinates, Stream};
 use thinnet::step::Step;
 
