@@ -43,7 +43,9 @@ pub mod residual;
 pub mod rows;
 pub mod scale;
 pub mod scoped;
+pub mod sequence;
 pub mod splits;
+pub mod states;
 mod sums;
 pub mod targets;
 pub mod texture;
@@ -128,7 +130,12 @@ pub static ALL: &[&Entry] = &[
     &residual::PathSamples::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
+    &sequence::BatchLengths::ENTRY,
+    &sequence::PlanarToSteps::ENTRY,
+    &sequence::StepsToPlanar::ENTRY,
     &splits::SumSplits::ENTRY,
+    &states::StatesBackward::ENTRY,
+    &states::StatesForward::ENTRY,
     &targets::BinaryCrossEntropy::ENTRY,
     &targets::BinaryCrossEntropyForward::ENTRY,
     &targets::SquaredError::ENTRY,

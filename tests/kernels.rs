@@ -33,6 +33,8 @@ mod optimizer;
 mod pool;
 mod residual;
 mod rows;
+mod sequence;
+mod states;
 mod targets;
 mod unfold;
 mod units;
@@ -78,6 +80,8 @@ cases! {
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
     residual: add, path_gather, path_samples, path_add;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;
+    sequence: planar_to_steps, steps_to_planar, batch_lengths;
+    states: states_forward, states_backward;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
     unfold: unfold, unfold_quads, fold, fold_quads;
     units: gather_weight, scatter_gradient, gather_columns, thinned_update;
