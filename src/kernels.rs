@@ -22,6 +22,7 @@ pub mod division;
 pub mod draws;
 pub mod drop_block;
 pub mod dropout;
+pub mod embedding;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
@@ -91,6 +92,9 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutMask::ENTRY,
     &dropout::DropoutMaskRagged::ENTRY,
     &dropout::DropoutRagged::ENTRY,
+    &embedding::EmbeddingBackward::ENTRY,
+    &embedding::EmbeddingForward::ENTRY,
+    &embedding::EmbeddingLists::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
     &gaussian::GaussianNll::ENTRY,

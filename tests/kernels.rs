@@ -21,6 +21,7 @@ mod dense;
 mod draws;
 mod drop_block;
 mod dropout;
+mod embedding;
 mod gaussian;
 mod gradients;
 mod grouped;
@@ -69,6 +70,7 @@ cases! {
     draws: draw_rows, draw_outputs, merge_draws, keep_draws;
     drop_block: drop_block_rows, drop_block_columns, drop_block_forward, drop_block_backward;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
+    embedding: embedding_forward, embedding_lists, embedding_backward;
     gaussian: gaussian_nll, gaussian_nll_forward;
     gradients: accumulate_gradients, gradient_norm, clip_gradient, max_norm;
     grouped: grouped_forward, grouped_backward_input, grouped_backward_weight;
