@@ -38,11 +38,7 @@ fn planar_words(row: u32, word: u32, p: Params) -> vec4<u32> {
     if (ALIGNED == 1u) {
         return a;
     }
-    let b = x[row + min(at + 1u, p.by_planar.divisor - 1u)];
-    let shift = word % 4u;
-    let late = select(vec4<u32>(a.w, b.x, b.y, b.z), vec4<u32>(a.z, a.w, b.x, b.y), shift == 2u);
-    let early = select(vec4<u32>(a.y, a.z, a.w, b.x), a, shift == 0u);
-    return select(late, early, shift < 2u);
+    return words_from(a, x[row + min(at + 1u, p.by_planar.divisor - 1u)], word % 4u);
 }
 
 // Sample, quad of channels and block of pixels of an invocation.

@@ -6,41 +6,45 @@
 //   map_dropout_forward:   y  = keep ? x * scale : 0
 //   map_dropout_backward:  dx = keep ? dy * scale : 0
 //
-// Layouts, a constant PIXELS:
-//   1  pixels  [samples * places, C]: one row a pixel; unit = c * channel_stride + unit_of(place in the map)
+// Layouts, a constant PLACES, 1 where a sample has one row for each of its places:
+//   1  pixels  [samples * places, C]: one row a pixel; unit = c * column_stride + unit_of(place in the map)
+//   1  steps   [samples * places, F]: one row for every place on all axes but the last, those of a sequence its steps;
+//              unit = f * column_stride + unit_of(place). A matrix of weights [outputs, inputs] is one such sample
 //   0  planar  [samples, elements]: one row a sample; unit = unit_of(place in the row)
 // Rows are padded to quads; what lies in the last quad past the last column is written as 0.
 //
 // A place is taken apart into INNER + 1 axes, innermost first. The host has merged neighbours that are both shared or both not,
 // and left out those of extent 1. How many Philox calls a run of RUN quads of memory takes is SPACE:
 //   0  the innermost axis is shared    planar: its extent is a multiple of 4, or it is the only one. One call for as long as the
-//                                      unit stays the same. Pixels: it is the only one. One call for four channels, all pixels
+//                                      unit stays the same. Places: it is the only one. One call for four columns, all places
 //   1  consecutive                     planar: the innermost axis is not shared, the rest as above. One call for four elements.
-//                                      Pixels: one axis, not shared. For each channel one call for four pixels, two where their
-//                                      units do not begin at a multiple of 4; for all channels where channels are shared
-//   2  any                             one call for each element; for each pixel where channels are shared
-// CHANNELS is 0 where all channels share a unit (pixels). Every variant gives the same bits: tests/maps.rs.
+//                                      Places: one axis, not shared. For each column one call for four places, two where their
+//                                      units do not begin at a multiple of 4; for all columns where columns are shared
+//   2  any                             one call for each element; for each place where columns are shared
+//   3  along the columns               steps: the columns are not shared. For each place one call for four columns, two where
+//                                      their units do not begin at a multiple of 4
+// COLUMNS is 0 where all columns share a unit (places). Every variant gives the same bits: tests/maps.rs.
 // Select, don't multiply: a dropped NaN or infinity becomes 0.
-// Dispatch: one invocation per run of RUN pixels of four channels, or of RUN quads of a row; z is the member.
+// Dispatch: one invocation per run of RUN places of four columns, or of RUN quads of a row; z is the member.
 
 struct Params {
-    columns: u32,           // C, or the elements of a sample
-    quads: u32,             // ceil(columns / 4) of pixels, 1 of planar rows
+    columns: u32,           // C, F, or the elements of a sample
+    quads: u32,             // ceil(columns / 4) of places, 1 of planar rows
     quads_factor: u32,      // see lib/division.wgsl
     quads_shift: u32,
-    places: u32,            // pixels of a sample, or quads in use of a planar row
+    places: u32,            // rows of a sample, or quads in use of a planar row
     runs: u32,              // ceil(places / RUN)
     runs_factor: u32,
     runs_shift: u32,
     axes: array<vec4<u32>, 8>,  // innermost first: extent, its factor and shift, stride in units
-    channel_stride: u32,
+    column_stride: u32,
     stream_and_site: u32,   // stream << 24 | site
     in_row: u32,            // quads from one row to the next
     out_row: u32,
     samples_stride: u32,
     in_stride: u32,
     out_stride: u32,
-    pad0: u32,
+    samples: u32,           // how many there are; 0: the valid rows of the step
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -59,21 +63,21 @@ struct Run {
     sample: u32,
     first: u32,
     count: u32,
-    quad: u32,  // of channels; 0 in planar rows
+    quad: u32,  // of columns; 0 in planar rows
     source: u32,  // where the first quad is read
     destination: u32,  // and written
 }
 
 fn run_of(i: u32, p: Params) -> Run {
     var rest = i;
-    if (PIXELS == 1u) {
+    if (PLACES == 1u) {
         rest = divided(i, p.quads_factor, p.quads_shift);
     }
     let quad = i - rest * p.quads;
     let sample = divided(rest, p.runs_factor, p.runs_shift);
     let first = RUN * (rest - sample * p.runs);
     let count = min(RUN, p.places - first);
-    if (PIXELS == 1u) {
+    if (PLACES == 1u) {
         let row = sample * p.places + first;
         return Run(sample, first, count, quad, row * p.in_row + quad, row * p.out_row + quad);
     }
@@ -102,31 +106,34 @@ fn kept_unit(unit: u32, p: Params, site: Site, key: vec2<u32>, at: vec2<u32>) ->
     return 15u * ((kept_bits(site, key, p.stream_and_site, at, unit / 4u) >> (unit & 3u)) & 1u);
 }
 
-// Bit 4 k + i: whether channel i of the quad is kept at place k of the run.
-fn kept_pixels(run: Run, p: Params, site: Site, key: vec2<u32>, at: vec2<u32>) -> u32 {
+// Bit 4 k + i: whether column i of the quad is kept at place k of the run.
+fn kept_places(run: Run, p: Params, site: Site, key: vec2<u32>, at: vec2<u32>) -> u32 {
     let columns = columns_of(run.quad, p) * 0x11111111u;
     if (SPACE == 0u) {
-        if (CHANNELS == 0u) {
+        if (COLUMNS == 0u) {
             return columns & (kept_unit(0u, p, site, key, at) * 0x11111111u);
         }
         return columns & (kept_bits(site, key, p.stream_and_site, at, run.quad) * 0x11111111u);
     }
     let unit = unit_of(run.first, p);
+    if (SPACE == 3u) {
+        return columns & kept_bits_from(site, key, p.stream_and_site, at, 4u * run.quad + unit);
+    }
     var kept = 0u;
-    for (var i = 0u; i < 1u + 3u * CHANNELS; i++) {
-        let channel = 4u * run.quad + i;
-        if (channel < p.columns) {
+    for (var i = 0u; i < 1u + 3u * COLUMNS; i++) {
+        let column = 4u * run.quad + i;
+        if (column < p.columns) {
             var bits = 0u;
             if (SPACE == 1u) {
-                bits = kept_bits_from(site, key, p.stream_and_site, at, channel * p.channel_stride + unit);
+                bits = kept_bits_from(site, key, p.stream_and_site, at, column * p.column_stride + unit);
                 bits = (bits & 1u) | ((bits & 2u) << 3u) | ((bits & 4u) << 6u) | ((bits & 8u) << 9u);
             } else {
-                bits = kept_unit(channel * p.channel_stride + unit, p, site, key, at) & 1u;
+                bits = kept_unit(column * p.column_stride + unit, p, site, key, at) & 1u;
             }
             kept |= bits << i;
         }
     }
-    return columns & select(kept, 15u * kept, CHANNELS == 0u);
+    return columns & select(kept, 15u * kept, COLUMNS == 0u);
 }
 
 // Bit 4 k + i: whether element i of quad k of the run is kept.
@@ -157,10 +164,15 @@ fn kept_quads(run: Run, p: Params, site: Site, key: vec2<u32>, at: vec2<u32>) ->
 
 fn kept_of(run: Run, p: Params, site: Site, key: vec2<u32>, member: u32) -> u32 {
     let at = mask_address(member * p.samples_stride, run.sample, site);
-    if (PIXELS == 1u) {
-        return kept_pixels(run, p, site, key, at);
+    if (PLACES == 1u) {
+        return kept_places(run, p, site, key, at);
     }
     return kept_quads(run, p, site, key, at);
+}
+
+// The samples there are.
+fn samples_of(p: Params, valid: u32) -> u32 {
+    return select(p.samples, valid, p.samples == 0u);
 }
 
 // Which elements of quad k of a run are kept.
@@ -174,14 +186,15 @@ fn map_dropout_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wor
     let member = member_index(group);
     let site = sites[member];
     let key = step.keys[member].xy;
+    let count = samples_of(p, step.rows) * p.runs * p.quads;
     let i = linear_index(group, groups, local);
-    if (i >= step.rows * p.runs * p.quads) {
+    if (i >= count) {
         return;
     }
     let run = run_of(i, p);
     let kept = kept_of(run, p, site, key, member);
-    let from_row = select(1u, p.in_row, PIXELS == 1u);
-    let to_row = select(1u, p.out_row, PIXELS == 1u);
+    let from_row = select(1u, p.in_row, PLACES == 1u);
+    let to_row = select(1u, p.out_row, PLACES == 1u);
     for (var k = 0u; k < run.count; k++) {
         let value = x[member * (p.in_stride / 4u) + run.source + k * from_row];
         y[member * (p.out_stride / 4u) + run.destination + k * to_row] = drop_units(value, of_quad(kept, k), site.scale);
@@ -194,14 +207,15 @@ fn map_dropout_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wo
     let member = member_index(group);
     let site = sites[member];
     let key = step.keys[member].xy;
+    let count = samples_of(p, step.rows) * p.runs * p.quads;
     let i = linear_index(group, groups, local);
-    if (i >= step.rows * p.runs * p.quads) {
+    if (i >= count) {
         return;
     }
     let run = run_of(i, p);
     let kept = kept_of(run, p, site, key, member);
-    let from_row = select(1u, p.in_row, PIXELS == 1u);
-    let to_row = select(1u, p.out_row, PIXELS == 1u);
+    let from_row = select(1u, p.in_row, PLACES == 1u);
+    let to_row = select(1u, p.out_row, PLACES == 1u);
     for (var k = 0u; k < run.count; k++) {
         let value = dy[member * (p.in_stride / 4u) + run.source + k * from_row];
         dx[member * (p.out_stride / 4u) + run.destination + k * to_row] = drop_units(value, of_quad(kept, k), site.scale);

@@ -23,6 +23,7 @@ pub mod draws;
 pub mod drop_block;
 pub mod drop_connect;
 pub mod dropout;
+pub mod embedding;
 pub mod gather;
 pub mod gaussian;
 pub mod gradients;
@@ -46,7 +47,9 @@ pub mod residual;
 pub mod rows;
 pub mod scale;
 pub mod scoped;
+pub mod sequence;
 pub mod splits;
+pub mod states;
 mod sums;
 pub mod targets;
 pub mod texture;
@@ -95,6 +98,9 @@ pub static ALL: &[&Entry] = &[
     &dropout::DropoutMask::ENTRY,
     &dropout::DropoutMaskRagged::ENTRY,
     &dropout::DropoutRagged::ENTRY,
+    &embedding::EmbeddingBackward::ENTRY,
+    &embedding::EmbeddingForward::ENTRY,
+    &embedding::EmbeddingLists::ENTRY,
     &gather::GatherF32::ENTRY,
     &gather::GatherU8::ENTRY,
     &gaussian::GaussianNll::ENTRY,
@@ -137,7 +143,12 @@ pub static ALL: &[&Entry] = &[
     &residual::PathSamples::ENTRY,
     &rows::BatchRows::ENTRY,
     &scale::Scale::ENTRY,
+    &sequence::BatchLengths::ENTRY,
+    &sequence::PlanarToSteps::ENTRY,
+    &sequence::StepsToPlanar::ENTRY,
     &splits::SumSplits::ENTRY,
+    &states::StatesBackward::ENTRY,
+    &states::StatesForward::ENTRY,
     &targets::BinaryCrossEntropy::ENTRY,
     &targets::BinaryCrossEntropyForward::ENTRY,
     &targets::SquaredError::ENTRY,

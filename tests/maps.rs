@@ -1,4 +1,4 @@
-//! Masks of feature maps: what is kept, drawn on the device, against the mask contract written out unit by unit, without twins.
+//! Masks of feature maps and sequences: what is kept, drawn on the device, against the mask contract written out unit by unit, without twins.
 
 use thinnet::kernels::drop_block::{DropBlockBackward, DropBlockColumns, DropBlockForward, DropBlockParams, DropBlockRows};
 use thinnet::kernels::map_dropout::{MapDropoutBackward, MapDropoutForward, MapDropoutParams, MapLayout};
@@ -77,11 +77,7 @@ impl Mask {
 
     /// What the device keeps of each element `[sample][channel, y, x]`, by the layout and the pass it is drawn in.
     fn drawn(&self, samples: &[u32], layout: MapLayout, backward: bool, general: bool) -> Vec<bool> {
-        let (elements, channels) = (self.shape.elements(), self.shape.0[0]);
-        let [rows, columns] = match layout {
-            MapLayout::Planar => [1, elements],
-            MapLayout::Pixels => [elements / channels, channels],
-        };
+        let [rows, columns] = layout.matrix(&self.shape);
         let count = samples.len() as u32;
         let row = columns.next_multiple_of(4);
         let ones = || Slot::own("x", count * rows * row, |_| bits(vec![1.0; (count * rows * row) as usize]));
@@ -121,7 +117,8 @@ impl Mask {
     /// Whether each element is not 0, in the order of a sample's axes. What is kept of ones is the scale.
     fn by_sample(&self, y: &[u32], [rows, row]: [u32; 2], layout: MapLayout) -> Vec<bool> {
         let scale = self.step(1).members[0].sites[0].scale.to_bits();
-        let pixels = self.shape.elements() / self.shape.0[0];
+        let (elements, columns) = (self.shape.elements(), layout.matrix(&self.shape)[1]);
+        let pixels = elements / columns;
         let kept = |word: u32| {
             assert!(word == 0 || word == scale, "{word:#010x} is neither 0 nor the scale");
             word != 0
@@ -130,8 +127,9 @@ impl Mask {
             let element = |element: u32| match layout {
                 MapLayout::Planar => element,
                 MapLayout::Pixels => element % pixels * row + element / pixels,
+                MapLayout::Steps => element / columns * row + element % columns,
             };
-            (0..self.shape.elements()).map(|i| kept(y[element(i) as usize])).collect()
+            (0..elements).map(|i| kept(y[element(i) as usize])).collect()
         };
         y.chunks((rows * row) as usize).flat_map(of_sample).collect()
     }
@@ -168,9 +166,13 @@ fn every_unit_in_every_layout_and_variant_is_the_contract_bit_for_bit() {
     masks.push(Mask::new(0.6, Unit::Spatial1d, &[3, 10]));
     masks.push(Mask::new(0.6, Unit::Spatial3d, &[3, 2, 3, 2]));
     masks.push(Mask::new(0.6, shared(&[1, 3]), &[3, 2, 2, 5, 3]));
+    // Sequences [steps, features], of a multiple of 4 features and not: each step's mask, one for all steps, one for all features.
+    let shapes = [[7, 12], [5, 13], [9, 1], [1, 6], [33, 5]];
+    let sequences = |unit| shapes.map(|shape| Mask { site: 3, pass: 5, ..Mask::new(0.6, unit, &shape) });
+    masks.extend([Unit::Element, shared(&[0]), shared(&[1]), Unit::Path].into_iter().flat_map(sequences));
     for mask in masks {
         let expected: Vec<bool> = samples.iter().flat_map(|&sample| mask.contract(sample)).collect();
-        for layout in [MapLayout::Planar, MapLayout::Pixels] {
+        for layout in [MapLayout::Planar, MapLayout::Pixels, MapLayout::Steps] {
             for (backward, general) in [(false, false), (false, true), (true, false)] {
                 let drawn = mask.drawn(&samples, layout, backward, general);
                 let what = format!("{} of {}, {layout:?}, backward {backward}, general {general}", mask.dropout.unit, mask.shape);
@@ -213,6 +215,33 @@ fn what_one_rate_keeps_a_higher_one_keeps_too() {
         let other = Mask { site: 1, ..mask.keep(0.8) }.kept(&samples);
         assert!(!nested(&low, &other), "{unit}: another site is no superset");
     }
+}
+
+/// Unit f of the mask of all steps, unit t * F + f of a mask for each step, written out.
+#[test]
+fn the_mask_of_a_sequence_is_one_for_all_steps_or_one_for_each() {
+    let samples = [3, 59_999];
+    for features in [5, 8] {
+        let shape = [6, features];
+        let of = |unit| Mask { site: 3, pass: 5, ..Mask::new(0.5, unit, &shape) };
+        let (tied, each) = (of(shared(&[0])), of(Unit::Element));
+        let keeps = |sample: u32, unit: u32| tied.dropout.keep.keeps(tied.word(sample, unit));
+        let places = || samples.iter().flat_map(|&sample| (0..6).flat_map(move |t| (0..features).map(move |f| (sample, t, f))));
+        let tied_contract: Vec<bool> = places().map(|(sample, _, f)| keeps(sample, f)).collect();
+        let each_contract: Vec<bool> = places().map(|(sample, t, f)| keeps(sample, t * features + f)).collect();
+        assert_eq!(text(&tied.drawn(&samples, MapLayout::Steps, false, false)), text(&tied_contract));
+        assert_eq!(text(&each.drawn(&samples, MapLayout::Steps, false, false)), text(&each_contract));
+        assert_ne!(tied_contract, each_contract, "the two are told apart");
+    }
+}
+
+/// DropConnect's weights: one sample of the batch's mask, unit o * inputs + i.
+#[test]
+fn a_matrix_of_weights_is_one_sample_of_the_mask_of_its_batch() {
+    let mask = Mask { site: 3, pass: 5, ..Mask::new(0.5, Unit::Element, &[9, 13]) };
+    let mask = Mask { dropout: mask.dropout.batch(), ..mask };
+    let kept: Vec<bool> = (0..9 * 13).map(|unit| mask.dropout.keep.keeps(mask.word(77, unit))).collect();
+    assert_eq!(text(&mask.drawn(&[77], MapLayout::Steps, false, false)), text(&kept));
 }
 
 /// The test vectors of the README: seed 42, keep 0.5, site 0, pass 0, samples 0 and 1, maps of 2 channels, 3 x 4 pixels.

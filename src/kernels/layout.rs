@@ -13,6 +13,7 @@ const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/index.wgsl"),
     include_str!("../../shaders/lib/mul_high.wgsl"),
     include_str!("../../shaders/lib/division.wgsl"),
+    include_str!("../../shaders/lib/words.wgsl"),
     include_str!("../../shaders/layout.wgsl")
 );
 
@@ -92,7 +93,7 @@ kernel! {
 }
 
 /// Zeros the quads in use of the first rows of a matrix.
-fn clear(words: &mut [u32], rows: u32, row_quads: u32, quads: u32) {
+pub(super) fn clear(words: &mut [u32], rows: u32, row_quads: u32, quads: u32) {
     for row in words.chunks_mut(4 * row_quads as usize).take(rows as usize) {
         row[..4 * quads as usize].fill(0);
     }

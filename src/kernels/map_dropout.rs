@@ -1,4 +1,4 @@
-//! `shaders/map_dropout.wgsl`: inverted dropout of feature maps, with what is kept or dropped as one.
+//! `shaders/map_dropout.wgsl`: inverted dropout of feature maps, sequences and weights, with what is kept or dropped as one.
 
 use super::dropout::division;
 use super::{Constants, Kernel, MAX_GROUPS, kernel, linear_grid, params};
@@ -28,18 +28,47 @@ params! {
         columns: u32, quads: u32, quads_factor: u32, quads_shift: u32,
         places: u32, runs: u32, runs_factor: u32, runs_shift: u32,
         axes: [[u32; 4]; MAX_AXES],
-        channel_stride: u32, stream_and_site: u32, in_row: u32, out_row: u32,
-        samples_stride: u32, in_stride: u32, out_stride: u32, pad0: u32,
+        column_stride: u32, stream_and_site: u32, in_row: u32, out_row: u32,
+        samples_stride: u32, in_stride: u32, out_stride: u32, samples: u32,
     }
 }
 
-/// How the maps of a batch lie in a matrix.
+/// How the samples of a batch lie in a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MapLayout {
     /// One row a sample: `[samples, elements of a sample]`.
     Planar,
     /// One row a pixel: `[samples * pixels, channels]`, the channel being the first axis of a sample.
     Pixels,
+    /// One row for each place on all axes but the last: `[samples * places, extent of the last axis]`. Those of a sequence
+    /// `[steps, features]` are its steps; a matrix of weights `[outputs, inputs]` is one sample, see [`MapDropoutParams::of_one`].
+    Steps,
+}
+
+impl MapLayout {
+    /// Rows of a sample of this shape, and columns.
+    pub fn matrix(self, shape: &Shape) -> [u32; 2] {
+        let (elements, axes) = (shape.elements(), &shape.0);
+        let columns = match self {
+            Self::Planar => elements,
+            Self::Pixels => axes[0],
+            Self::Steps => axes[axes.len() - 1],
+        };
+        [elements / columns, columns]
+    }
+
+    /// The axes of its columns and those of its places, of one value for each axis of the shape.
+    fn parts<T>(self, axes: &[T]) -> (&[T], &[T]) {
+        let (columns, places) = match self {
+            Self::Planar => axes.split_at(0),
+            Self::Pixels => axes.split_at(1),
+            Self::Steps => {
+                let (places, columns) = axes.split_at(axes.len() - 1);
+                (columns, places)
+            }
+        };
+        (columns, places)
+    }
 }
 
 /// How a run of quads comes to its units, see the shader's header.
@@ -51,6 +80,8 @@ pub enum Space {
     Consecutive,
     /// A unit for each element, worked out by itself.
     Any,
+    /// Consecutive units along the columns of each place.
+    Columns,
 }
 
 /// What the module is specialised by beside the rule of the mask.
@@ -60,28 +91,28 @@ pub struct MapVariant {
     pub layout: MapLayout,
     /// How units are found.
     pub space: Space,
-    /// Whether all channels share a unit; of pixels only.
-    pub channels_shared: bool,
+    /// Whether all columns share a unit; not of planar rows.
+    pub columns_shared: bool,
     /// Axes of the places, at least 1.
     pub axes: u32,
 }
 
 impl MapVariant {
-    /// Quads of memory of one invocation: eight share a Philox call, four pixels share one for each channel.
+    /// Quads of memory of one invocation: eight share a Philox call, four places share one for each column.
     fn run(self) -> u32 {
         match self.space {
             Space::Shared => 8,
             Space::Consecutive => 4,
-            Space::Any => 1,
+            Space::Any | Space::Columns => 1,
         }
     }
 
     fn constants(self, rule: MaskRule) -> Constants {
         vec![
             ("DROPOUT", rule.constant()),
-            ("PIXELS", u32::from(self.layout == MapLayout::Pixels)),
+            ("PLACES", u32::from(self.layout != MapLayout::Planar)),
             ("SPACE", self.space as u32),
-            ("CHANNELS", u32::from(!self.channels_shared)),
+            ("COLUMNS", u32::from(!self.columns_shared)),
             ("INNER", self.axes - 1),
             ("RUN", self.run()),
         ]
@@ -117,27 +148,30 @@ impl MapDropoutParams {
     pub fn new(shape: &Shape, unit: Unit, layout: MapLayout, rows: [u32; 2], at: (Stream, u32)) -> (Self, MapVariant) {
         assert!(!matches!(unit, Unit::Block(_)) && (1..=MAX_AXES).contains(&shape.0.len()), "{unit} of samples {shape}");
         let strides = unit.strides(shape);
-        let (channels, elements) = (shape.0[0], shape.elements());
-        // One channel is as good as a shared one.
-        let channel_stride = if channels == 1 { 0 } else { strides[0] };
-        let axes = match layout {
-            MapLayout::Planar => merged(&shape.0, &strides),
-            MapLayout::Pixels => merged(&shape.0[1..], &strides[1..]),
-        };
+        let [rows_of_sample, columns] = layout.matrix(shape);
+        let ((_, extents), (of_columns, of_places)) = (layout.parts(&shape.0), layout.parts(&strides));
+        // One column is as good as a shared one.
+        let column_stride = if columns == 1 { 0 } else { of_columns.first().copied().unwrap_or(0) };
+        let axes = merged(extents, of_places);
         let [extent, stride] = axes[0];
+        let alone = axes.len() == 1;
         let space = match layout {
             // Quads of a row begin at multiples of 4: do they stay on the innermost axis?
-            MapLayout::Planar if axes.len() > 1 && extent % 4 != 0 => Space::Any,
-            MapLayout::Pixels if axes.len() > 1 => Space::Any,
-            _ if stride == 0 => Space::Shared,
-            _ => Space::Consecutive,
+            MapLayout::Planar if !alone && extent % 4 != 0 => Space::Any,
+            MapLayout::Planar if stride == 0 => Space::Shared,
+            MapLayout::Planar => Space::Consecutive,
+            _ if alone && stride == 0 => Space::Shared,
+            // The last axis of a mask, its units are neighbours.
+            MapLayout::Steps if column_stride != 0 => Space::Columns,
+            _ if alone => Space::Consecutive,
+            _ => Space::Any,
         };
-        let variant = MapVariant { layout, space, channels_shared: channel_stride == 0, axes: axes.len() as u32 };
-        let (columns, quads, places) = match layout {
-            MapLayout::Planar => (elements, 1, elements.div_ceil(4)),
-            MapLayout::Pixels => (channels, channels.div_ceil(4), elements / channels),
+        let variant = MapVariant { layout, space, columns_shared: column_stride == 0, axes: axes.len() as u32 };
+        let (quads, places) = match layout {
+            MapLayout::Planar => (1, columns.div_ceil(4)),
+            _ => (columns.div_ceil(4), rows_of_sample),
         };
-        let mut params = Self { columns, quads, places, channel_stride, in_row: rows[0], out_row: rows[1], ..Self::default() };
+        let mut params = Self { columns, quads, places, column_stride, in_row: rows[0], out_row: rows[1], ..Self::default() };
         (params.quads_factor, params.quads_shift) = division(quads);
         for (axis, [extent, stride]) in params.axes.iter_mut().zip(axes) {
             let (factor, shift) = division(extent);
@@ -151,6 +185,11 @@ impl MapDropoutParams {
     pub fn element_by_element(self, variant: MapVariant) -> (Self, MapVariant) {
         let variant = MapVariant { space: Space::Any, ..variant };
         (self.runs_of(variant), variant)
+    }
+
+    /// The same for a matrix that is one sample, such as weights, whatever rows the batch has.
+    pub fn of_one(self) -> Self {
+        Self { samples: 1, ..self }
     }
 
     fn runs_of(mut self, variant: MapVariant) -> Self {
@@ -173,12 +212,12 @@ impl MapDropoutParams {
     fn for_each_column(&self, variant: MapVariant, mut f: impl FnMut(u32, u32, Option<u32>)) {
         let (rows, used) = match variant.layout {
             MapLayout::Planar => (1, 4 * self.places),
-            MapLayout::Pixels => (self.places, 4 * self.quads),
+            _ => (self.places, 4 * self.quads),
         };
         for (row, column) in (0..rows).flat_map(|row| (0..used).map(move |column| (row, column))) {
             let unit = || match variant.layout {
                 MapLayout::Planar => self.unit(column, variant.axes),
-                MapLayout::Pixels => self.unit(row, variant.axes) + column * self.channel_stride,
+                _ => self.unit(row, variant.axes) + column * self.column_stride,
             };
             f(row, column, (column < self.columns).then(unit));
         }
@@ -187,11 +226,12 @@ impl MapDropoutParams {
 
 /// Every rule with one variant; with the rule of training, variants in which every line of the shader is used.
 fn variants() -> Vec<Constants> {
-    let of = |layout, space, channels_shared, axes| MapVariant { layout, space, channels_shared, axes };
+    let of = |layout, space, columns_shared, axes| MapVariant { layout, space, columns_shared, axes };
     let mut all = Vec::new();
     for (space, axes) in [(Space::Shared, 1), (Space::Consecutive, 1), (Space::Any, 2)] {
-        all.extend([false, true].map(|channels_shared| of(MapLayout::Pixels, space, channels_shared, axes)));
+        all.extend([false, true].map(|columns_shared| of(MapLayout::Pixels, space, columns_shared, axes)));
     }
+    all.extend([1, 2].map(|axes| of(MapLayout::Steps, Space::Columns, false, axes)));
     let planar = [(Space::Shared, 2), (Space::Consecutive, 3), (Space::Any, 1), (Space::Any, 8)];
     all.extend(planar.map(|(space, axes)| of(MapLayout::Planar, space, false, axes)));
     let rules = MaskRule::ALL.into_iter().map(|rule| all[0].constants(rule));
@@ -222,8 +262,9 @@ fn twin(
     let (input, mut output) = (memory.f32(input, member), memory.f32_mut(output, member));
     let values = &step.members[member];
     let rate = &values.sites[index];
-    let rows = if variant.layout == MapLayout::Pixels { params.places } else { 1 };
-    for sample in 0..step.rows {
+    let rows = if variant.layout == MapLayout::Planar { 1 } else { params.places };
+    let count = if params.samples == 0 { step.rows } else { params.samples };
+    for sample in 0..count {
         let at = rule.address(rate, &samples, sample as usize);
         // The last four units that were drawn.
         let mut drawn = None;
@@ -244,7 +285,7 @@ fn twin(
 
 /// The grid covers every row that the written tensor has room for.
 fn grid(params: &MapDropoutParams, variant: MapVariant, out: Tensor) -> [u32; 2] {
-    let rows = if variant.layout == MapLayout::Pixels { params.places } else { 1 };
+    let rows = if variant.layout == MapLayout::Planar { 1 } else { params.places };
     let invocations = out.len / (4 * params.out_row) / rows * params.runs * params.quads;
     linear_grid(invocations, MAX_GROUPS)
 }

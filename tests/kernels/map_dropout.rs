@@ -1,4 +1,5 @@
-//! Cases of dropout of feature maps: every unit in both layouts, rows padded alike and not, every rule.
+//! Cases of dropout of feature maps and sequences: every unit in every layout, rows padded alike and not, every rule; and of
+//! weights.
 
 use thinnet::kernels::map_dropout::{MapDropoutBackward, MapDropoutForward, MapDropoutParams, MapLayout, MapVariant};
 use thinnet::mask_rule::{MaskRule, SiteMask};
@@ -23,7 +24,7 @@ struct Map {
     general: bool,
 }
 
-const LAYOUTS: [MapLayout; 2] = [MapLayout::Planar, MapLayout::Pixels];
+const LAYOUTS: [MapLayout; 3] = [MapLayout::Planar, MapLayout::Pixels, MapLayout::Steps];
 
 /// Every way to share axes of maps, and samples of other ranks.
 fn maps() -> Vec<Map> {
@@ -41,18 +42,15 @@ fn maps() -> Vec<Map> {
     all.extend([Unit::Spatial3d, shared(&[2]), shared(&[0, 2]), shared(&[0, 3])].map(|unit| (vec![3, 2, 4, 5], unit)));
     all.extend([[0, 2, 4, 6], [1, 3, 5, 7]].map(|axes| (vec![2, 3, 2, 2, 3, 2, 2, 3], shared(&axes))));
     let padded = [[4, 4], [64, 4], [4, 64], [64, 64]].into_iter().cycle();
-    let both = all.into_iter().flat_map(|(shape, unit)| LAYOUTS.map(|layout| (Shape(shape.clone()), unit, layout)));
+    let each = all.into_iter().flat_map(|(shape, unit)| LAYOUTS.map(|layout| (Shape(shape.clone()), unit, layout)));
     let map = |((shape, unit, layout), padded)| Map { shape, unit, layout, padded, general: false };
-    both.zip(padded).map(map).collect()
+    each.zip(padded).map(map).collect()
 }
 
 impl Map {
     /// Rows of one sample and columns.
     fn matrix(&self) -> [u32; 2] {
-        match self.layout {
-            MapLayout::Planar => [1, self.shape.elements()],
-            MapLayout::Pixels => [self.shape.elements() / self.shape.0[0], self.shape.0[0]],
-        }
+        self.layout.matrix(&self.shape)
     }
 
     /// Input and output of a batch. What is dropped or kept may be infinite; what is surely dropped is no number.
@@ -73,6 +71,12 @@ impl Map {
         };
         let output = Slot::out_rows(output, batch * rows, valid, columns, self.padded[1]);
         [Slot::own(input, batch * rows * row_words, values), output]
+    }
+
+    /// The same matrix as one sample, whatever rows the batch has: what is written in each member is all there is room for.
+    fn weights_slots(&self, names: [&'static str; 2], step: &Step) -> [Slot<'_>; 2] {
+        let members = step.members.clone();
+        self.slots(names, 1, &Step::new(1, members))
     }
 
     fn params(&self, stream: Stream, samples: Tensor, input: Tensor, output: Tensor) -> (MapDropoutParams, MapVariant) {
@@ -125,10 +129,40 @@ fn cases(case: &mut Case, check: Check) {
     }
 }
 
+/// Matrices `[outputs, inputs]` of weights, dropped one by one with a mask that the batch shares, in a batch of several rows.
+fn weights() -> impl Iterator<Item = (Map, Step)> {
+    let shapes = [[1, 1], [3, 4], [5, 31], [33, 7], [257, 65], [64, 784]];
+    let padded = [[4, 4], [64, 4], [4, 64]].into_iter().cycle();
+    shapes.into_iter().zip(padded).map(|(shape, padded)| {
+        let map = Map { shape: Shape(shape.to_vec()), unit: Unit::Element, layout: MapLayout::Steps, padded, general: false };
+        (map, rates(7, &[0.5, 0.8]))
+    })
+}
+
+fn no_samples() -> Slot<'static> {
+    Slot::own("samples", 7, |_| Vec::new())
+}
+
+const WEIGHTS: SiteMask = SiteMask { index: 1, rule: MaskRule::Batch };
+
 pub(super) fn map_dropout_forward(case: &mut Case) {
     cases(case, forward);
+    for (map, step) in weights() {
+        let [input, output] = map.weights_slots(["x", "y"], &step);
+        case.check(&step, [no_samples(), input, output], |[samples, x, y]| {
+            let (params, variant) = map.params(Stream::BatchMask, samples, x, y);
+            MapDropoutForward { params: params.of_one(), site: WEIGHTS, variant, samples, x, y }
+        });
+    }
 }
 
 pub(super) fn map_dropout_backward(case: &mut Case) {
     cases(case, backward);
+    for (map, step) in weights() {
+        let [input, output] = map.weights_slots(["dy", "dx"], &step);
+        case.check(&step, [no_samples(), input, output], |[samples, dy, dx]| {
+            let (params, variant) = map.params(Stream::BatchMask, samples, dy, dx);
+            MapDropoutBackward { params: params.of_one(), site: WEIGHTS, variant, samples, dy, dx }
+        });
+    }
 }
