@@ -111,7 +111,7 @@ impl Builder<'_> {
             lengths_stride: lengths.stride,
             ..SequenceParams::new([steps, 1], self.plans.row_words())
         };
-        self.push(BatchLengths { params, data_lengths: data, rows, lengths });
+        self.push(BatchLengths { params, listed: true, data_lengths: data, rows, lengths });
         Ok(lengths)
     }
 
