@@ -13,7 +13,7 @@
 
 use crate::data::Inputs;
 use crate::mask_rule::MaskRule;
-use crate::network::{Dropout, DropoutMode, Layer, Network, Unit};
+use crate::network::{Dropout, DropoutMode, Layer, Network, Noise, Unit};
 use crate::rng::{self, Coordinates, Stream};
 use crate::step::SiteStep;
 use crate::{Device, Error, Loss, Model, Outputs, Result};
@@ -279,7 +279,7 @@ fn has_site(layer: &Layer) -> bool {
 
 /// Whether a network is dense, and every site drops single features: what has a list of kept units, or bits for all of them.
 fn drops_features(network: &Network) -> bool {
-    let by_feature = |layer: &Layer| !drops(layer) || matches!(layer, Layer::Dropout(dropout) if dropout.unit == Unit::Element);
+    let by_feature = |layer: &Layer| !drops(layer) || matches!(layer, Layer::Dropout(Dropout { unit: Unit::Element, noise: Noise::Bernoulli, .. }));
     network.is_dense() && network.layers.iter().all(by_feature)
 }
 
@@ -301,7 +301,7 @@ fn halves(model: &Model) -> Result<Halves> {
             dropout.site = sites[number];
         }
     });
-    let trains = |network: &Network| network.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_)));
+    let trains = |network: &Network| network.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_)));
     let mut rest = Network { layers: network.layers.split_off(cut), ..network.clone() };
     let mut before = Network { loss: Loss::MeanSquaredError, ..network };
     if !trains(&before) || !trains(&rest) {

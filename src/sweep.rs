@@ -30,9 +30,18 @@ pub fn hidden_sites(network: &Network) -> Vec<usize> {
     if hidden.is_empty() { input } else { hidden }
 }
 
-/// The numbers of all dropout layers in [`Network::walk`].
+/// The numbers of all dropout layers in [`Network::walk`]; of the sites of a recurrent layer or an embedding those that drop.
 fn all_sites(network: &Network) -> impl Iterator<Item = usize> {
-    (0..network.walk().len()).filter(|&layer| network.dropout_at(layer).is_some())
+    let (layers, mut inside) = (network.walk(), 0..0);
+    let mut sites = Vec::new();
+    for (number, layer) in layers.iter().enumerate() {
+        match layer {
+            Layer::Recurrent(_) | Layer::Embedding(_) => inside = number + 1..number + 1 + layer.inner()[0].len(),
+            Layer::Dropout(dropout) if !inside.contains(&number) || !dropout.is_none() => sites.push(number),
+            _ => {}
+        }
+    }
+    sites.into_iter()
 }
 
 /// The network with this keep_prob at these layers, which have their numbers in [`Network::walk`].

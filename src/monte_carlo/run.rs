@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::predictive::{Kept, Predictive, Sums};
-use super::{MOST_DRAWS, MonteCarlo, bad, halves, thin};
+use super::{MOST_DRAWS, MonteCarlo, Sampling, bad, halves, has_site, thin};
 use crate::data::Inputs;
 use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
 use crate::mask_rule::MaskRule;
 use crate::model::{check_inputs, ranges, source, upload_data, upload_weights};
-use crate::network::{DropoutMode, Layer, Network};
+use crate::network::{Dropout, DropoutMode, Layer, Network, Noise};
 use crate::pacer::Pacer;
 use crate::plan::{Draws, Mode, Options, PlannedSite, Plans};
 use crate::rng;
@@ -61,6 +61,21 @@ struct Chunk {
     tile: [u32; 2],
 }
 
+/// # Errors
+/// Latin hypercube draws of noise that is no mask.
+fn check_noise(network: &Network, options: &MonteCarlo) -> Result<()> {
+    let continuous = |layer: &Layer| {
+        matches!(layer, Layer::Dropout(Dropout { noise: Noise::Gaussian | Noise::Concrete(_), .. })) && has_site(layer)
+    };
+    match network.walk().into_iter().position(continuous) {
+        Some(layer) if options.sampling == Sampling::LatinHypercube => Err(Error::Network {
+            place: network.places()[layer].clone(),
+            problem: "has noise that is no mask, which Latin hypercube draws have no strata for; use independent or antithetic draws".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl<'a> Ensemble<'a> {
     pub(super) fn new(model: &Model, device: &'a Device, inputs: &Inputs, options: &'a MonteCarlo) -> Result<Self> {
         check_inputs(model.network(), inputs)?;
@@ -70,11 +85,19 @@ impl<'a> Ensemble<'a> {
             Some(before) => {
                 let outputs = before.logits(device, inputs)?;
                 let columns = before.network().outputs()?;
-                Inputs::from_f32(columns, outputs.values().to_vec()).map_err(|_| {
+                let found = Inputs::from_f32(columns, outputs.values().to_vec()).map_err(|_| {
                     Error::Data("in front of the first dropout layer the network gives values that are no finite numbers".into())
-                })?
+                })?;
+                match inputs.lengths() {
+                    // What comes out may be no sequence any more.
+                    Some(lengths) if halves.rest.network().input.0[0] == lengths.steps => {
+                        found.with_lengths(lengths.steps, lengths.of_rows.clone())?
+                    }
+                    _ => found,
+                }
             }
         };
+        check_noise(halves.rest.network(), options)?;
         let first = options.first_sample;
         let inputs = inputs.clone().with_samples((first..=first + (inputs.rows() - 1)).collect())?;
         let planned = thin::planned(halves.rest.network(), options, inputs.rows(), device.caps().software)?;
