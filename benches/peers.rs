@@ -12,6 +12,8 @@ mod maps;
 mod measure;
 #[path = "../src/cli/bench/probe.rs"]
 mod probe;
+#[path = "common/sequences.rs"]
+mod sequences;
 #[path = "peers/serve.rs"]
 mod serve;
 #[path = "../src/cli/bench/work.rs"]
@@ -23,7 +25,7 @@ use thinnet::monte_carlo::MonteCarlo;
 use thinnet::{Device, Error, Result};
 use work::{Case, Drops};
 
-const WORKS: [&str; 16] = [
+const WORKS: [&str; 18] = [
     "mlp",
     "mlp-dropout",
     "mlp-units",
@@ -40,6 +42,8 @@ const WORKS: [&str; 16] = [
     "cnn-element",
     "cnn-spatial",
     "cnn-block",
+    "lstm",
+    "lstm-variational",
 ];
 
 fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
@@ -62,6 +66,10 @@ fn timed(device: &Device, work: &str, test: bool) -> Result<Timed<'static>> {
         ("cnn" | "cnn-element" | "cnn-spatial" | "cnn-block", _) => {
             let drops = maps::DROPS.into_iter().find(|(name, _)| *name == work);
             maps::training(device, &maps::cnn(drops.and_then(|(_, units)| units), test)?)
+        }
+        ("lstm" | "lstm-variational", _) => {
+            let drops = sequences::DROPS.into_iter().find(|(name, _)| *name == work);
+            sequences::training(device, &sequences::lstm(drops.and_then(|(_, each_step)| each_step), test)?)
         }
         (_, Some(extents)) => work::product(device, if test { [4, 8, 12] } else { extents.map(|extent| extent as u32) }),
         _ => Err(Error::Data(serve::unknown(work))),

@@ -22,6 +22,8 @@ MLP = (784, (1024, 1024), 128, 2, (0.2, 0.5))
 DIGITS = (64, (128, 64), 32, 16, (0.0, 0.5))
 # the convolutional network: batch, batches of the data set
 CNN = (64, 4)
+# the LSTM: batch, batches of the data set, steps, features, hidden units, drop probability
+LSTM = (64, 2, 32, 64, 256, 0.25)
 # of a call of Monte-Carlo dropout
 DRAWS, ROWS = 100, 1000
 
@@ -96,6 +98,29 @@ def convolutional(kind, device):
     for layer, (inputs, outputs) in enumerate([(1, 20), (20, 50)]):
         layers += [nn.Conv2d(inputs, outputs, 5), nn.ReLU(), nn.MaxPool2d(2), *drops(layer)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)).to(device)
+
+
+class Sequences(nn.Module):
+    """The last state of an LSTM; `drop` as everybody writes it: a loop over the steps, since nn.LSTM has no recurrent masks."""
+
+    def __init__(self, features, hidden, drop):
+        super().__init__()
+        self.drop, self.hidden = drop, hidden
+        self.lstm = nn.LSTMCell(features, hidden) if drop else nn.LSTM(features, hidden, batch_first=True)
+        self.last = nn.Linear(hidden, 10)
+
+    def mask(self, x, features):
+        return F.dropout(torch.ones(len(x), features, device=x.device), self.drop, True)
+
+    def forward(self, x):
+        if not self.drop:
+            return self.last(self.lstm(x)[1][0][0])
+        x = x * self.mask(x, x.shape[2])[:, None]
+        recurrent, output = self.mask(x, self.hidden), self.mask(x, self.hidden)
+        h = c = x.new_zeros(len(x), self.hidden)
+        for t in range(x.shape[1]):
+            h, c = self.lstm(x[:, t], (h * recurrent, c))
+        return self.last(h * output)
 
 
 def draws(case, device):
@@ -184,6 +209,10 @@ def timed(work, device, mode):
         return training(network(case, bool(dropout), device), case[:1], *case[2:4], device, mode)
     if work.partition("-")[0] == "cnn":
         return training(convolutional(work.partition("-")[2], device), (1, 28, 28), *CNN, device, mode)
+    if work in ("lstm", "lstm-variational"):
+        batch, batches, steps, features, hidden, drop = LSTM
+        net = Sequences(features, hidden, drop if work == "lstm-variational" else 0).to(device)
+        return training(net, (steps, features), batch, batches, device, mode)
     if mode != "eager":
         raise ValueError(f"{mode} is a mode of training steps")
     if work == "draws":
