@@ -3,9 +3,12 @@
 //!
 //! ```text
 //! reference   max |g - d| / max |d|     g: the reference's gradient of the loss, d: its central differences in f64;
-//!                                       by all parameters and by the inputs; at most TOLERANCE
+//!                                       by all parameters and by inputs that are no words; at most TOLERANCE
 //! device      max |a - g| / (c eps max |g|)     a: the device's gradient, eps = 2^-24; at most 1
 //! ```
+//!
+//! The loss is what a training step minimises, with the regularizers of concrete dropout. Sequences are ragged. Truncated backpropagation
+//! gives no gradient of anything: there d stands against g of the same network without truncation, and a against g of the network as it is.
 //!
 //! Both maxima are over the tensors of one layer together; the largest ratio of a network counts. Together, because a bias in
 //! front of a batch norm has gradient 0, as a sum of terms that cancel: their size shows in the gradient of the layer's weight,
@@ -20,8 +23,8 @@
 use std::fmt;
 
 use crate::data::{self, Dataset, Inputs};
-use crate::network::{Activation, Layer, Loss, Network, Shape};
-use crate::reference::{self, Masks, Targets};
+use crate::network::{Activation, Dropout, Layer, Loss, Network, Noise, Shape};
+use crate::reference::{self, Batch, Masks, Targets};
 use crate::rng::{self, Coordinates, Stream};
 use crate::{Device, Model, Result};
 
@@ -79,7 +82,7 @@ impl Numbers {
         for attempt in 0..100 {
             let numbers = Self::draw(case, seed.wrapping_add(attempt << 32))?;
             let (weights, inputs) = (numbers.weights(), numbers.inputs());
-            let distance = reference::kink_distance(&case.network, &weights, &inputs, &numbers.masks())?;
+            let distance = reference::kink_distance(&case.network, &weights, numbers.rows_of(&inputs), &numbers.masks())?;
             if distance > DISTANCE && largest(&case.network, &numbers.gradients()?)?.iter().all(|&largest| largest > LEAST) {
                 return Ok(numbers);
             }
@@ -103,10 +106,19 @@ impl Numbers {
             weights.push(random(parameter.len(), number, seed).map(|v| value(v) as f32).collect());
         }
         let columns = network.input.elements();
-        let values = random((rows * columns) as usize, 1000, seed).map(|v| v as f32).collect();
+        let value = |v: f64| match network.layers.first() {
+            Some(Layer::Embedding(table)) => ((v + 1.0) / 2.0 * f64::from(table.vocabulary)).floor() as f32,
+            _ => v as f32,
+        };
+        let values = random((rows * columns) as usize, 1000, seed).map(value).collect();
         // Sample numbers of all sizes.
         let samples = (0..*rows).map(|row| row + 1000 * (row % 2) + 4_000_000_000 * u32::from(row == 3)).collect();
-        let inputs = Inputs::from_f32(columns, values)?.with_samples(samples)?;
+        let mut inputs = Inputs::from_f32(columns, values)?.with_samples(samples)?;
+        if network.walk().into_iter().any(|layer| matches!(layer, Layer::Recurrent(_) | Layer::Embedding(_))) {
+            // Of 5 steps: 5, 2, 4, 1, 3, 5.
+            let steps = network.input.0[0];
+            inputs = inputs.with_lengths(steps, (0..*rows).map(|row| steps - row * (steps / 2 + 1) % steps).collect())?;
+        }
         let targets = random((rows * network.targets()?) as usize, 1001, seed).map(|v| v as f32);
         let batch = match network.loss {
             Loss::SoftmaxCrossEntropy => {
@@ -128,6 +140,16 @@ impl Numbers {
         (0..self.batch.rows()).flat_map(|row| self.batch.inputs().row_f32(row)).map(f64::from).collect()
     }
 
+    /// Rows of inputs with the lengths of these.
+    fn rows_of<'a>(&'a self, inputs: &'a [f64]) -> Batch<'a> {
+        Batch { inputs, lengths: self.batch.inputs().lengths().map(|lengths| lengths.of_rows.as_slice()) }
+    }
+
+    /// Whether the inputs are numbers of words, which have no gradient.
+    fn has_words(&self) -> bool {
+        matches!(self.model.network().layers.first(), Some(Layer::Embedding(_)))
+    }
+
     fn masks(&self) -> Masks<'_> {
         Masks::Drawn { seed: self.seed, pass: 0, update: 0, samples: self.batch.inputs().samples() }
     }
@@ -142,26 +164,36 @@ impl Numbers {
         }
     }
 
-    /// The reference's gradients of the loss: of every parameter tensor and, last, of the inputs.
+    /// The reference's gradients of the loss: of every parameter tensor and, last, of the inputs if they are no words.
     ///
     /// # Errors
     /// As [`reference::gradients`].
     pub fn gradients(&self) -> Result<Vec<Vec<f64>>> {
-        let (network, weights, inputs) = (self.model.network(), self.weights(), self.inputs());
-        let of = |targets: Targets| reference::all_gradients(network, &weights, &inputs, targets, &self.masks());
+        self.gradients_of(self.model.network())
+    }
+
+    fn gradients_of(&self, network: &Network) -> Result<Vec<Vec<f64>>> {
+        let (weights, inputs) = (self.weights(), self.inputs());
+        let of =
+            |targets: Targets| reference::objective_gradients(network, &weights, self.rows_of(&inputs), targets, &self.masks());
         let (mut gradients, dx) = self.with_targets(of)?;
-        gradients.push(dx);
+        if !self.has_words() {
+            gradients.push(dx);
+        }
         Ok(gradients)
     }
 
     /// The same by central differences of the reference's loss.
     fn differences(&self) -> Result<Vec<Vec<f64>>> {
-        let (network, mut at) = (self.model.network(), self.weights());
-        at.push(self.inputs());
+        let (network, mut at, inputs) = (self.model.network(), self.weights(), self.inputs());
+        let tensors = at.len();
+        if !self.has_words() {
+            at.push(inputs.clone());
+        }
         self.with_targets(|targets| {
             reference::central_differences(&at, STEP, |moved| {
-                let (inputs, weights) = moved.split_last().expect("the inputs are the last");
-                reference::loss(network, weights, inputs, targets, &self.masks())
+                let inputs = self.rows_of(moved.get(tensors).unwrap_or(&inputs));
+                reference::objective(network, &moved[..tensors], inputs, targets, &self.masks())
             })
         })
     }
@@ -172,7 +204,8 @@ impl Numbers {
     /// As [`reference::gradients`].
     pub fn reference_error(&self) -> Result<f64> {
         let differences = self.differences()?;
-        ratio(self.model.network(), &self.gradients()?, &differences)
+        let network = self.model.network();
+        ratio(network, &self.gradients_of(&network.without_truncation())?, &differences)
     }
 
     /// The device's gradients of every parameter tensor, after a training step without update.
@@ -258,11 +291,30 @@ fn roundings(network: &Network, rows: u32) -> Result<u32> {
                 recurrent.layer_count() * shape.0[0] * (sum + rows + 4 * accuracy(Activation::Tanh))
             }
             Layer::Embedding(_) => rows * shape.0[0],
-            Layer::Dropout(_) | Layer::Residual(_) => 1,
+            Layer::Dropout(dropout) => of_noise(dropout),
+            Layer::Residual(_) => 1,
             Layer::Flatten => 0,
         };
     }
     Ok(2 * sum)
+}
+
+/// The same of what a dropout site multiplies with.
+fn of_noise(dropout: &Dropout) -> u32 {
+    match dropout.noise {
+        Noise::Bernoulli => 1,
+        // Two factors and two sums.
+        Noise::Alpha => 4,
+        // cos is within 2^-11, 2^13 units, and the root of -2 log u, which stands in front of it, at most 5.8.
+        Noise::Gaussian => {
+            let p = dropout.at(0).keep.get();
+            4 + (((1.0 - p) / p).sqrt() * 5.8 * 8192.0) as u32
+        }
+        // The logarithms are within 2^-21, or 3 ULP of what is below 2 where the slope of z is not small: together 24 units, by the temperature,
+        // the argument of s.
+        Noise::Concrete(concrete) => accuracy(Activation::Sigmoid) + (24.0 / concrete.temperature) as u32,
+        _ => 1,
+    }
 }
 
 /// What WGSL lets a function be off by, in units of 2^-24: 1e-5 for tanh, (3 + 2 |x|) ULP for exp with |x| up to 6.

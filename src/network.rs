@@ -223,6 +223,17 @@ impl Network {
         network
     }
 
+    /// The same network whose recurrent layers pass gradients through all steps.
+    pub(crate) fn without_truncation(&self) -> Self {
+        let mut network = self.clone();
+        network.change_layers(|_, layer| {
+            if let Layer::Recurrent(recurrent) = layer {
+                recurrent.truncate = None;
+            }
+        });
+        network
+    }
+
     /// Whether a site scales in evaluation instead of in training.
     pub fn has_vanilla_dropout(&self) -> bool {
         self.walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Vanilla))

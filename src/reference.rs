@@ -12,22 +12,25 @@
 //!           in evaluation y = x, for vanilla dropout, whose scale in training is 1, y = keep_prob * x
 //! norms     y = weight (x - mean) / sqrt(variance + epsilon) + bias
 //! residual  y = skip(x) + branch(x);   dx = the sum of both ways
+//! weights   DropConnect: y = f(x (m * W)^T + b), m the factors of one mask for the batch (Wan et al., ICML 2013)
 //! ```
 //!
 //! A branch that ends in path dropout is computed for the rows that keep it, and for no others: batch norms inside see those rows
 //! only, sites inside those rows' samples. Batch norm takes the statistics of the rows where masks are drawn (training), the
 //! running ones in evaluation.
 //!
-//! The masks are in `reference/masks.rs`, convolutions and pools in `reference/maps.rs`, normalisation in `reference/norm.rs`,
-//! the losses in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices and maps `[C, H, W]` are row-major.
+//! The masks and other noise are in `reference/masks.rs`, concrete dropout in `reference/concrete.rs`, recurrent layers and embeddings in files
+//! of these names, convolutions and pools in `reference/maps.rs`, normalisation in `reference/norm.rs`, the losses in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices and maps `[C, H, W]` are row-major.
 //! Weights and gradients are one vector per tensor in the order of [`Network::parameters`]; running statistics have gradient 0.
 
-use crate::network::Network;
+use crate::network::{Layer, Network};
 #[cfg(doc)]
 use crate::rng::Stream;
 use crate::{Error, Result};
 
 mod augmentation;
+mod concrete;
+mod embedding;
 mod functions;
 mod layers;
 mod loss;
@@ -35,10 +38,12 @@ mod maps;
 mod masks;
 mod norm;
 mod optimizer;
+mod recurrent;
 
 pub use augmentation::{Augmented, augmented, partner};
+pub use concrete::concrete_regularizer;
 pub(crate) use loss::central_differences;
-pub use loss::{Targets, all_gradients, gradients, loss, numeric_gradients, row_losses};
+pub use loss::{Targets, all_gradients, gradients, loss, numeric_gradients, objective, objective_gradients, row_losses};
 pub use optimizer::{Adam, RmsProp, Sgd, adam_step, clip_factor, max_norm, rmsprop_step, sgd_step};
 
 /// Which masks are drawn.
@@ -60,9 +65,59 @@ pub enum Masks<'a> {
     None,
 }
 
+/// What goes into a network: rows of inputs, and how long the rows are, where they are sequences.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Batch<'a> {
+    /// `[rows, elements]`, row-major.
+    pub inputs: &'a [f64],
+    /// Steps of every row, 1 to T; `None`: all have T. What stands behind them is not looked at.
+    pub lengths: Option<&'a [u32]>,
+}
+
+impl<'a> From<&'a [f64]> for Batch<'a> {
+    fn from(inputs: &'a [f64]) -> Self {
+        Self { inputs, lengths: None }
+    }
+}
+
+impl<'a> From<&'a Vec<f64>> for Batch<'a> {
+    fn from(inputs: &'a Vec<f64>) -> Self {
+        Self { inputs, lengths: None }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f64; N]> for Batch<'a> {
+    fn from(inputs: &'a [f64; N]) -> Self {
+        Self { inputs, lengths: None }
+    }
+}
+
+/// Checks that lengths and words are some.
+fn check_sequences(network: &Network, Batch { inputs, lengths }: Batch, rows: usize) -> Result<()> {
+    let steps = network.input.0[0];
+    if let Some(lengths) = lengths {
+        if lengths.len() != rows {
+            return Err(Error::Data(format!("{} lengths for {rows} rows; give one to each row", lengths.len())));
+        }
+        if let Some(length) = lengths.iter().find(|&&length| !(1..=steps).contains(&length)) {
+            return Err(Error::Data(format!("a length of {length} is not from 1 to {steps} steps")));
+        }
+    }
+    if let Some(Layer::Embedding(table)) = network.layers.first() {
+        for (row, ids) in inputs.chunks(steps as usize).enumerate() {
+            let length = lengths.map_or(steps, |lengths| lengths[row]) as usize;
+            let words = f64::from(table.vocabulary);
+            if let Some(id) = ids[..length].iter().find(|id| !(-0.5..words - 0.5).contains(*id)) {
+                return Err(Error::Data(format!("row {row} has {id}, which is the number of none of the {words} words")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks all lengths and gathers the layers.
-fn nodes<'a>(network: &'a Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) -> Result<Vec<layers::Node<'a>>> {
-    let nodes = layers::nodes(network)?;
+fn nodes<'a>(network: &'a Network, weights: &[Vec<f64>], batch: Batch, masks: &Masks) -> Result<Vec<layers::Node<'a>>> {
+    let (nodes, inputs) = (layers::nodes(network)?, batch.inputs);
     let columns = network.input.elements() as usize;
     if inputs.is_empty() || !inputs.len().is_multiple_of(columns) {
         return Err(Error::Data(format!("{} input values are not one or more rows of {columns}", inputs.len())));
@@ -78,6 +133,7 @@ fn nodes<'a>(network: &'a Network, weights: &[Vec<f64>], inputs: &[f64], masks: 
     {
         return Err(Error::Data(format!("{} sample numbers for {rows} rows; give one to each row", samples.len())));
     }
+    check_sequences(network, batch, rows)?;
     Ok(nodes)
 }
 
@@ -86,9 +142,26 @@ fn nodes<'a>(network: &'a Network, weights: &[Vec<f64>], inputs: &[f64], masks: 
 ///
 /// # Errors
 /// A network that does not fit together; weights, inputs or sample numbers of another length than it needs; no row.
-pub fn forward(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) -> Result<Vec<Vec<f64>>> {
-    let nodes = nodes(network, weights, inputs, masks)?;
-    Ok(layers::forward(&nodes, weights, inputs, masks).into_iter().map(|done| done.y).collect())
+pub fn forward<'a>(
+    network: &Network,
+    weights: &[Vec<f64>],
+    inputs: impl Into<Batch<'a>>,
+    masks: &Masks,
+) -> Result<Vec<Vec<f64>>> {
+    let (_, done) = run(network, weights, inputs.into(), masks)?;
+    Ok(done.into_iter().map(|done| done.y).collect())
+}
+
+/// The layers, and a forward pass through them.
+fn run<'a>(
+    network: &'a Network,
+    weights: &[Vec<f64>],
+    batch: Batch,
+    masks: &Masks,
+) -> Result<(Vec<layers::Node<'a>>, Vec<layers::Done>)> {
+    let nodes = nodes(network, weights, batch, masks)?;
+    let done = layers::forward(&nodes, weights, batch.inputs, batch.lengths, masks);
+    Ok((nodes, done))
 }
 
 /// Gradients of sum(`output_gradient` * output), with respect to every parameter tensor and to the inputs
@@ -96,15 +169,14 @@ pub fn forward(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &
 ///
 /// # Errors
 /// As [`forward`]; an `output_gradient` of another length than the output.
-pub fn backward(
+pub fn backward<'a>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    inputs: impl Into<Batch<'a>>,
     output_gradient: &[f64],
     masks: &Masks,
 ) -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
-    let nodes = nodes(network, weights, inputs, masks)?;
-    let done = layers::forward(&nodes, weights, inputs, masks);
+    let (nodes, done) = run(network, weights, inputs.into(), masks)?;
     let elements = done.last().map_or(0, |last| last.y.len());
     if output_gradient.len() != elements {
         let given = output_gradient.len();
@@ -120,9 +192,13 @@ pub fn backward(
 ///
 /// # Errors
 /// As [`forward`].
-pub fn running_statistics(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) -> Result<Vec<Vec<f64>>> {
-    let nodes = nodes(network, weights, inputs, masks)?;
-    let done = layers::forward(&nodes, weights, inputs, masks);
+pub fn running_statistics<'a>(
+    network: &Network,
+    weights: &[Vec<f64>],
+    inputs: impl Into<Batch<'a>>,
+    masks: &Masks,
+) -> Result<Vec<Vec<f64>>> {
+    let (nodes, done) = run(network, weights, inputs.into(), masks)?;
     Ok(layers::running_statistics(&nodes, &done, weights))
 }
 
@@ -132,9 +208,8 @@ pub fn running_statistics(network: &Network, weights: &[Vec<f64>], inputs: &[f64
 ///
 /// # Errors
 /// As [`forward`].
-pub fn kink_distance(network: &Network, weights: &[Vec<f64>], inputs: &[f64], masks: &Masks) -> Result<f64> {
-    let nodes = nodes(network, weights, inputs, masks)?;
-    let done = layers::forward(&nodes, weights, inputs, masks);
+pub fn kink_distance<'a>(network: &Network, weights: &[Vec<f64>], inputs: impl Into<Batch<'a>>, masks: &Masks) -> Result<f64> {
+    let (nodes, done) = run(network, weights, inputs.into(), masks)?;
     Ok(layers::kink_distance(&nodes, &done))
 }
 

@@ -4,6 +4,10 @@
 //! reaches it differs from element to element.
 
 use super::Case;
+
+mod noise;
+mod sequences;
+
 use crate::network::{
     Activation, BatchNorm, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Loss, Network, Pool2d, PoolKind, Residual,
     Shape, Unit, Window,
@@ -24,6 +28,9 @@ pub fn cases() -> Vec<Case> {
         add(name, network);
     }
     for (name, network) in features_dropped().into_iter().chain(maps_dropped()).chain(paths_dropped()).chain(combinations()) {
+        add(name, network);
+    }
+    for (name, network) in sequences::all().into_iter().chain(noise::all()) {
         add(name, network);
     }
     cases

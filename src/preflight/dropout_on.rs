@@ -105,18 +105,23 @@ fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]
             reference::Targets::Values(&values)
         }
     };
-    let exact = reference::gradients(network, &weights, &inputs, targets, &masks)?;
+    let lengths = batch.inputs().lengths().map(|lengths| lengths.of_rows.as_slice());
+    let inputs = reference::Batch { inputs: &inputs, lengths };
+    let of = |network: &Network| reference::objective_gradients(network, &weights, inputs, targets, &masks);
+    let exact = of(network)?.0;
     let device: Vec<f64> = device.iter().flatten().copied().map(f64::from).collect();
     let all: Vec<f64> = exact.iter().flatten().copied().collect();
     let of_device = relative(&device, &all);
 
-    // Central differences.
+    // Central differences, which know nothing of truncation.
+    let whole = network.without_truncation();
+    let exact = of(&whole)?.0;
     let (mut moved, mut numeric, mut analytic) = (weights.clone(), Vec::new(), Vec::new());
     const STEP: f64 = 1e-6;
     for (t, i) in moved_weights(network, batch.rows())? {
         let mut loss = |w: f64| -> Result<f64> {
             moved[t][i] = w;
-            reference::loss(network, &moved, &inputs, targets, &masks)
+            reference::objective(&whole, &moved, inputs, targets, &masks)
         };
         numeric.push((loss(weights[t][i] + STEP)? - loss(weights[t][i] - STEP)?) / (2.0 * STEP));
         analytic.push(exact[t][i]);

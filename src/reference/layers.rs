@@ -1,25 +1,27 @@
 //! Layers in their places, forward and backward: a residual block holds lists of layers of its own.
 
 use super::functions::{activate, dense_backward, dense_forward, derivative, has_kink};
-use super::masks::{factors, select};
+use super::masks::{Affine, affine, factors, select};
 use super::norm::{self, Normal};
-use super::{Masks, maps};
+use super::{Masks, concrete, embedding, maps, recurrent};
 use crate::Result;
-use crate::network::{Activation, Dropout, Layer, Network, Residual, Shape, Unit};
+use crate::network::{Activation, Concrete, Dense, Dropout, Layer, Network, Noise, Recurrent, Residual, Shape, Unit};
 
 /// A layer with all that belongs to it.
 pub(super) struct Node<'a> {
-    layer: &'a Layer,
+    pub(super) layer: &'a Layer,
     /// The shape in front of it.
-    shape: Shape,
+    pub(super) shape: Shape,
     /// Its site, if it is dropout.
     site: Option<u32>,
     /// Its parameter tensors, by number and in order.
-    tensors: Vec<usize>,
-    /// The layers of its branch.
-    branch: Vec<Node<'a>>,
+    pub(super) tensors: Vec<usize>,
+    /// The layers of its branch, or its own sites.
+    pub(super) branch: Vec<Node<'a>>,
     /// The layers of its skip.
-    skip: Vec<Node<'a>>,
+    pub(super) skip: Vec<Node<'a>>,
+    /// Dropout of its weights, and that site.
+    connect: Option<(&'a Dropout, u32)>,
 }
 
 /// The layers of a network.
@@ -27,9 +29,10 @@ pub(super) fn nodes(network: &Network) -> Result<Vec<Node<'_>>> {
     let (shapes, sites, parameters) = (network.shapes()?, network.sites()?, network.parameters()?);
     // Numbers of layers and tensors follow the order of `Network::walk`.
     fn of<'a>(layers: &'a [Layer], next: &mut usize, make: &impl Fn(usize, &'a Layer) -> Node<'a>) -> Vec<Node<'a>> {
-        let mut nodes = Vec::new();
+        let mut nodes: Vec<Node> = Vec::new();
         for layer in layers {
             let mut node = make(*next, layer);
+            node.connect = nodes.last().and_then(Node::weights_dropped);
             *next += 1;
             let [branch, skip] = layer.inner();
             node.branch = of(branch, next, make);
@@ -45,6 +48,7 @@ pub(super) fn nodes(network: &Network) -> Result<Vec<Node<'_>>> {
         tensors: (0..parameters.len()).filter(|&tensor| parameters[tensor].layer == number).collect(),
         branch: Vec::new(),
         skip: Vec::new(),
+        connect: None,
     };
     Ok(of(&network.layers, &mut 0, &make))
 }
@@ -60,8 +64,15 @@ enum Saved {
     Nothing,
     /// The argument of the activation.
     Inner(Vec<f64>),
-    Factors(Vec<Option<f64>>),
+    /// The argument of the activation, and the factors of the weights.
+    Connected(Vec<f64>, Vec<Option<f64>>),
+    Dropped(Affine),
+    /// The factors, and their derivatives by the logit.
+    Concrete(Vec<f64>, Vec<f64>),
     Normal(Normal),
+    Recurrent(recurrent::Saved),
+    /// The factors of the words of every row, and the lengths of the rows.
+    Words(Vec<Option<f64>>, Vec<usize>),
     Residual {
         /// The factor of the branch for every row; a row without one has not passed through it.
         paths: Vec<Option<f64>>,
@@ -70,12 +81,12 @@ enum Saved {
     },
 }
 
-/// Runs layers one after the other over rows of x; `masks` has the samples of these rows.
-pub(super) fn forward(nodes: &[Node], weights: &[Vec<f64>], x: &[f64], masks: &Masks) -> Vec<Done> {
+/// Runs layers one after the other over rows of x; `masks` has the samples of these rows, `batch` the lengths that rows of sequences have.
+pub(super) fn forward(nodes: &[Node], weights: &[Vec<f64>], x: &[f64], lengths: Option<&[u32]>, masks: &Masks) -> Vec<Done> {
     let mut done: Vec<Done> = Vec::new();
     for node in nodes {
         let x = done.last().map_or_else(|| x.to_vec(), |before| before.y.clone());
-        let (y, saved) = node.forward(weights, &x, masks);
+        let (y, saved) = node.forward(weights, &x, lengths, masks);
         done.push(Done { x, y, saved });
     }
     done
@@ -131,7 +142,7 @@ fn add_to_rows(paths: &[Option<f64>], values: &[f64], sums: &mut [f64]) {
     }
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
     fn rows(&self, x: &[f64]) -> usize {
         x.len() / self.shape.elements() as usize
     }
@@ -146,21 +157,30 @@ impl Node<'_> {
         self.shape.0[1..].iter().product::<u32>() as usize
     }
 
-    fn forward(&self, weights: &[Vec<f64>], x: &[f64], masks: &Masks) -> (Vec<f64>, Saved) {
+    /// The dropout of the weights behind it that it is, if it is.
+    fn weights_dropped(&self) -> Option<(&'a Dropout, u32)> {
+        match self.layer {
+            Layer::Dropout(dropout) if dropout.unit == Unit::Weight => Some((dropout, self.site?)),
+            _ => None,
+        }
+    }
+
+    fn forward(&self, weights: &[Vec<f64>], x: &[f64], lengths: Option<&[u32]>, masks: &Masks) -> (Vec<f64>, Saved) {
         let rows = self.rows(x);
         match self.layer {
-            Layer::Dense(dense) => {
-                let [weight, bias] = self.tensors(weights);
-                activated(dense.activation, dense_forward(weight, bias, x))
-            }
+            Layer::Dense(dense) => self.forward_dense(dense, weights, x, masks),
             Layer::Conv2d(conv) => {
                 let [weight, bias] = self.tensors(weights);
                 activated(conv.activation, maps::conv_forward(conv, &self.shape, weight, bias, x))
             }
             Layer::Activation(activation) => activated(*activation, x.to_vec()),
+            Layer::Dropout(Dropout { unit: Unit::Weight, .. }) => (x.to_vec(), Saved::Nothing),
+            Layer::Dropout(Dropout { noise: Noise::Concrete(concrete), .. }) => {
+                self.forward_concrete(concrete, weights, x, masks)
+            }
             Layer::Dropout(dropout) => {
-                let factors = self.factors(dropout, rows, masks);
-                (select(&factors, x), Saved::Factors(factors))
+                let affine = affine(dropout, self.site(), &self.shape, rows, masks);
+                (affine.forward(x), Saved::Dropped(affine))
             }
             Layer::Pool(pool) => (maps::pool_forward(pool, &self.shape, x), Saved::Nothing),
             Layer::GlobalAveragePool => (maps::mean_forward(self.pixels(), x), Saved::Nothing),
@@ -179,16 +199,71 @@ impl Node<'_> {
                 (y, Saved::Normal(normal))
             }
             Layer::Residual(residual) => self.forward_residual(residual, weights, x, masks),
-            Layer::Recurrent(_) | Layer::Embedding(_) => todo!("the reference of recurrent layers"),
+            Layer::Recurrent(recurrent) => {
+                let sites = self.branch.iter().map(|site| site.factors(recurrent.untied, rows, masks)).collect();
+                let (y, saved) = self.stack(recurrent, weights, sites, self.lengths(lengths, rows)).forward(x);
+                (y, Saved::Recurrent(saved))
+            }
+            Layer::Embedding(table) => {
+                let (factors, lengths) = (self.branch[0].factors(false, rows, masks), self.lengths(lengths, rows));
+                let [weight] = self.tensors(weights);
+                let y = embedding::forward(weight, table.width as usize, &factors, &lengths, x);
+                (y, Saved::Words(factors, lengths))
+            }
         }
     }
 
-    fn factors(&self, dropout: &Dropout, rows: usize, masks: &Masks) -> Vec<Option<f64>> {
-        factors(dropout, self.site.expect("Network::sites gives every dropout layer a site"), &self.shape, rows, masks)
+    /// How many steps each row has: all, if nothing else is said.
+    fn lengths(&self, lengths: Option<&[u32]>, rows: usize) -> Vec<usize> {
+        let of_rows = |lengths: &[u32]| lengths.iter().map(|&length| length as usize).collect();
+        lengths.map_or_else(|| vec![self.shape.0[0] as usize; rows], of_rows)
+    }
+
+    fn stack<'s>(
+        &'s self,
+        recurrent: &'s Recurrent,
+        weights: &'s [Vec<f64>],
+        factors: Vec<Vec<Option<f64>>>,
+        lengths: Vec<usize>,
+    ) -> recurrent::Stack<'s> {
+        let shape = [self.shape.0[0], self.shape.0[1]].map(|extent| extent as usize);
+        let tensors = self.tensors.iter().map(|&tensor| weights[tensor].as_slice()).collect();
+        recurrent::Stack { recurrent, shape, tensors, factors, lengths }
+    }
+
+    fn forward_dense(&self, dense: &Dense, weights: &[Vec<f64>], x: &[f64], masks: &Masks) -> (Vec<f64>, Saved) {
+        let [weight, bias] = self.tensors(weights);
+        let Some((dropout, site)) = self.connect else { return activated(dense.activation, dense_forward(weight, bias, x)) };
+        // All rows share the weights and so their mask: that of one sample.
+        let shape = Shape(vec![dense.units, self.shape.elements()]);
+        let factors = factors(dropout, site, &shape, 1, masks);
+        let z = dense_forward(&select(&factors, weight), bias, x);
+        (z.iter().map(|&z| activate(dense.activation, z)).collect(), Saved::Connected(z, factors))
+    }
+
+    fn forward_concrete(&self, concrete: &Concrete, weights: &[Vec<f64>], x: &[f64], masks: &Masks) -> (Vec<f64>, Saved) {
+        let Masks::Drawn { seed, pass, samples, .. } = *masks else {
+            return (x.to_vec(), Saved::Concrete(vec![1.0; x.len()], vec![0.0; x.len()]));
+        };
+        let [logit] = self.tensors(weights);
+        let words = concrete::words(seed, self.site(), pass, samples, self.shape.elements());
+        let (factors, by_logit) = concrete::factors(concrete, logit[0], words.into_iter());
+        (x.iter().zip(&factors).map(|(x, factor)| x * factor).collect(), Saved::Concrete(factors, by_logit))
+    }
+
+    fn site(&self) -> u32 {
+        self.site.expect("Network::sites gives every dropout layer a site")
+    }
+
+    /// The factors of a site inside of a layer, or of a path. Masks of untied gates have a unit for each element of `[gates, hidden]`.
+    fn factors(&self, untied: bool, rows: usize, masks: &Masks) -> Vec<Option<f64>> {
+        let Layer::Dropout(dropout) = self.layer else { unreachable!("only dropout has factors") };
+        let unit = if untied { Unit::Element } else { dropout.unit };
+        factors(&Dropout { unit, ..*dropout }, self.site(), &self.shape, rows, masks)
     }
 
     /// The layers of the branch that are computed: path dropout at its end is a matter of rows.
-    fn computed(&self) -> &[Self] {
+    fn computed(&self) -> &[Node<'a>] {
         match self.branch.split_last() {
             Some((last, others)) if matches!(last.layer, Layer::Dropout(dropout) if dropout.unit == Unit::Path) => others,
             _ => &self.branch,
@@ -200,7 +275,7 @@ impl Node<'_> {
         let paths = match (residual.branch.last(), self.branch.last()) {
             (Some(Layer::Dropout(dropout)), Some(last)) if dropout.unit == Unit::Path => {
                 // All elements of a sample share one factor.
-                let factors = last.factors(dropout, rows, masks);
+                let factors = last.factors(false, rows, masks);
                 factors.chunks(last.shape.elements() as usize).map(|row| row[0]).collect()
             }
             _ => vec![Some(1.0); rows],
@@ -214,8 +289,9 @@ impl Node<'_> {
             Masks::None => Masks::None,
         };
         let entering = kept_rows(&paths, x);
-        let branch = forward(self.computed(), weights, &entering, &inside);
-        let skip = forward(&self.skip, weights, x, masks);
+        // No layer that knows lengths stands in a block.
+        let branch = forward(self.computed(), weights, &entering, None, &inside);
+        let skip = forward(&self.skip, weights, x, None, masks);
         let mut y = output(&skip, x).to_vec();
         add_to_rows(&paths, &scaled(&paths, output(&branch, &entering)), &mut y);
         (y, Saved::Residual { paths, branch, skip })
@@ -240,7 +316,25 @@ impl Node<'_> {
                 add(maps::conv_backward(conv, &self.shape, weight, x, &through(conv.activation, z, dy)))
             }
             (Layer::Activation(activation), Saved::Inner(z)) => through(*activation, z, dy),
-            (_, Saved::Factors(factors)) => select(factors, dy),
+            (Layer::Dense(dense), Saved::Connected(z, factors)) => {
+                let [weight, bias] = self.tensors(weights);
+                let weight = select(factors, weight);
+                let (dw, db, dx) = dense_backward(&weight, bias.len(), x, &through(dense.activation, z, dy));
+                add((select(factors, &dw), db, dx))
+            }
+            (_, Saved::Dropped(affine)) => affine.backward(dy),
+            (_, Saved::Concrete(factors, by_logit)) => {
+                let terms = dy.iter().zip(x).zip(by_logit).map(|((dy, x), slope)| dy * x * slope);
+                add((vec![terms.sum()], Vec::new(), dy.iter().zip(factors).map(|(dy, factor)| dy * factor).collect()))
+            }
+            (Layer::Recurrent(recurrent), Saved::Recurrent(saved)) => {
+                let own = self.tensors[0]..self.tensors[0] + self.tensors.len();
+                self.stack(recurrent, weights, Vec::new(), Vec::new()).backward(saved, dy, &mut gradients[own])
+            }
+            (Layer::Embedding(table), Saved::Words(factors, lengths)) => {
+                let dw = embedding::backward(table.vocabulary as usize, factors, lengths, x, dy);
+                add((dw, Vec::new(), vec![0.0; x.len()])) // The number of a word has no gradient.
+            }
             (Layer::Pool(pool), _) => maps::pool_backward(pool, &self.shape, x, dy),
             (Layer::GlobalAveragePool, _) => maps::mean_backward(self.pixels(), dy),
             (_, Saved::Normal(normal)) => {
@@ -285,7 +379,8 @@ pub(super) fn kink_distance(nodes: &[Node], done: &[Done]) -> f64 {
         false => f64::INFINITY,
     };
     let of_layer = |(node, done): (&Node, &Done)| match (node.layer, &done.saved) {
-        (Layer::Dense(dense), Saved::Inner(z)) => kink(dense.activation, z),
+        (Layer::Dense(dense), Saved::Inner(z) | Saved::Connected(z, _)) => kink(dense.activation, z),
+        (Layer::Recurrent(recurrent), Saved::Recurrent(saved)) => saved.kink_distance(recurrent.cell),
         (Layer::Conv2d(conv), Saved::Inner(z)) => kink(conv.activation, z),
         (Layer::Activation(activation), Saved::Inner(z)) => kink(*activation, z),
         (Layer::Pool(pool), _) => maps::tie_distance(pool, &node.shape, &done.x),

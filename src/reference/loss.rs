@@ -12,7 +12,7 @@
 //! L = mean over the rows of L_r
 //! ```
 
-use super::{Masks, backward, forward};
+use super::{Batch, Masks, backward, concrete_regularizer, forward};
 use crate::network::{LEAST_LOG_VARIANCE, Loss, Network};
 use crate::{Error, Result};
 
@@ -114,12 +114,12 @@ fn row_gradient(loss: Loss, z: &[f64], row: Row) -> Vec<f64> {
 fn rows<'a>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    batch: Batch,
     targets: Targets<'a>,
     masks: &Masks,
 ) -> Result<Vec<(Vec<f64>, Row<'a>)>> {
     let outputs = network.outputs()? as usize;
-    let z = forward(network, weights, inputs, masks)?.pop().unwrap_or_default();
+    let z = forward(network, weights, batch, masks)?.pop().unwrap_or_default();
     let count = z.len() / outputs;
     let rows: Vec<Row> = match (network.loss, targets) {
         (Loss::SoftmaxCrossEntropy, Targets::Labels(labels)) => {
@@ -150,14 +150,14 @@ fn rows<'a>(
 ///
 /// # Errors
 /// As [`forward`]; labels where the loss needs values, or the reverse; targets that do not fit the rows or the outputs.
-pub fn row_losses<'a>(
+pub fn row_losses<'a, 'b>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    inputs: impl Into<Batch<'b>>,
     targets: impl Into<Targets<'a>>,
     masks: &Masks,
 ) -> Result<Vec<f64>> {
-    let rows = rows(network, weights, inputs, targets.into(), masks)?;
+    let rows = rows(network, weights, inputs.into(), targets.into(), masks)?;
     Ok(rows.iter().map(|(z, row)| row_loss(network.loss, z, *row)).collect())
 }
 
@@ -165,10 +165,10 @@ pub fn row_losses<'a>(
 ///
 /// # Errors
 /// As [`row_losses`].
-pub fn loss<'a>(
+pub fn loss<'a, 'b>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    inputs: impl Into<Batch<'b>>,
     targets: impl Into<Targets<'a>>,
     masks: &Masks,
 ) -> Result<f64> {
@@ -180,10 +180,10 @@ pub fn loss<'a>(
 ///
 /// # Errors
 /// As [`row_losses`].
-pub fn gradients<'a>(
+pub fn gradients<'a, 'b>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    inputs: impl Into<Batch<'b>>,
     targets: impl Into<Targets<'a>>,
     masks: &Masks,
 ) -> Result<Vec<Vec<f64>>> {
@@ -194,17 +194,49 @@ pub fn gradients<'a>(
 ///
 /// # Errors
 /// As [`row_losses`].
-pub fn all_gradients<'a>(
+pub fn all_gradients<'a, 'b>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    inputs: impl Into<Batch<'b>>,
     targets: impl Into<Targets<'a>>,
     masks: &Masks,
 ) -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
-    let rows = rows(network, weights, inputs, targets.into(), masks)?;
+    let batch = inputs.into();
+    let rows = rows(network, weights, batch, targets.into(), masks)?;
     let of_row = |(z, row): &(Vec<f64>, Row)| row_gradient(network.loss, z, *row);
     let gradient: Vec<f64> = rows.iter().flat_map(of_row).map(|g| g / rows.len() as f64).collect();
-    backward(network, weights, inputs, &gradient, masks)
+    backward(network, weights, batch, &gradient, masks)
+}
+
+/// What a training step minimises: [`loss`], and [`concrete_regularizer`](super::concrete_regularizer).
+///
+/// # Errors
+/// As [`row_losses`].
+pub fn objective<'a, 'b>(
+    network: &Network,
+    weights: &[Vec<f64>],
+    inputs: impl Into<Batch<'b>>,
+    targets: impl Into<Targets<'a>>,
+    masks: &Masks,
+) -> Result<f64> {
+    Ok(loss(network, weights, inputs, targets, masks)? + concrete_regularizer(network, weights)?.0)
+}
+
+/// The gradients of [`objective`] with respect to every parameter tensor, and to the inputs.
+///
+/// # Errors
+/// As [`row_losses`].
+pub fn objective_gradients<'a, 'b>(
+    network: &Network,
+    weights: &[Vec<f64>],
+    inputs: impl Into<Batch<'b>>,
+    targets: impl Into<Targets<'a>>,
+    masks: &Masks,
+) -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
+    let (mut gradients, dx) = all_gradients(network, weights, inputs, targets, masks)?;
+    let (_, regularizers) = concrete_regularizer(network, weights)?;
+    gradients.iter_mut().flatten().zip(regularizers.iter().flatten()).for_each(|(sum, g)| *sum += g);
+    Ok((gradients, dx))
 }
 
 /// [`gradients`] by central differences, `(loss(w + step) - loss(w - step)) / (2 step)` for every single parameter.
@@ -213,16 +245,16 @@ pub fn all_gradients<'a>(
 ///
 /// # Errors
 /// As [`row_losses`].
-pub fn numeric_gradients<'a>(
+pub fn numeric_gradients<'a, 'b>(
     network: &Network,
     weights: &[Vec<f64>],
-    inputs: &[f64],
+    inputs: impl Into<Batch<'b>>,
     targets: impl Into<Targets<'a>>,
     masks: &Masks,
     step: f64,
 ) -> Result<Vec<Vec<f64>>> {
-    let targets = targets.into();
-    central_differences(weights, step, |moved| loss(network, moved, inputs, targets, masks))
+    let (batch, targets) = (inputs.into(), targets.into());
+    central_differences(weights, step, |moved| loss(network, moved, batch, targets, masks))
 }
 
 /// The partial derivatives of `f` at `at` by central differences.

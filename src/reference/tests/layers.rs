@@ -5,9 +5,9 @@ use crate::gradient_check::{Case, Numbers, cases};
 use crate::network::{BatchNorm, Conv2d, Layer, Residual};
 
 /// sum(upstream * output) at some weights and inputs, the last of `at`.
-fn objective(network: &Network, at: &[Vec<f64>], upstream: &[f64], masks: &Masks) -> Result<f64> {
+fn objective(network: &Network, at: &[Vec<f64>], lengths: Option<&[u32]>, upstream: &[f64], masks: &Masks) -> Result<f64> {
     let (inputs, weights) = at.split_last().unwrap();
-    let y = forward(network, weights, inputs, masks)?.pop().unwrap();
+    let y = forward(network, weights, Batch { inputs, lengths }, masks)?.pop().unwrap();
     Ok(y.iter().zip(upstream).map(|(y, u)| y * u).sum())
 }
 
@@ -15,6 +15,7 @@ fn objective(network: &Network, at: &[Vec<f64>], upstream: &[f64], masks: &Masks
 struct Run {
     network: Network,
     at: Vec<Vec<f64>>,
+    lengths: Option<Vec<u32>>,
     upstream: Vec<f64>,
     samples: Vec<u32>,
     seed: u64,
@@ -28,8 +29,10 @@ impl Run {
         let inputs = numbers.batch.inputs();
         at.push((0..case.rows).flat_map(|row| widen(&inputs.row_f32(row))).collect());
         let outputs = (case.rows * case.network.outputs().unwrap()) as usize;
-        let (network, samples) = (case.network.clone(), inputs.samples().to_vec());
-        Self { network, at, upstream: random(outputs, 77), samples, seed: numbers.seed }
+        // Truncated gradients are those of no function.
+        let (network, samples) = (case.network.without_truncation(), inputs.samples().to_vec());
+        let lengths = inputs.lengths().map(|lengths| lengths.of_rows.clone());
+        Self { network, at, lengths, upstream: random(outputs, 77), samples, seed: numbers.seed }
     }
 
     fn drawn(&self, update: u32) -> Masks<'_> {
@@ -39,13 +42,14 @@ impl Run {
     /// Gradients of every tensor and of the inputs, without those of running statistics.
     fn analytic(&self, masks: &Masks) -> Vec<Vec<f64>> {
         let (inputs, weights) = self.at.split_last().unwrap();
-        let (mut gradients, dx) = backward(&self.network, weights, inputs, &self.upstream, masks).unwrap();
+        let batch = Batch { inputs, lengths: self.lengths.as_deref() };
+        let (mut gradients, dx) = backward(&self.network, weights, batch, &self.upstream, masks).unwrap();
         gradients.push(dx);
         self.trained(gradients)
     }
 
     fn numeric(&self, masks: &Masks) -> Vec<Vec<f64>> {
-        let f = |at: &[Vec<f64>]| objective(&self.network, at, &self.upstream, masks);
+        let f = |at: &[Vec<f64>]| objective(&self.network, at, self.lengths.as_deref(), &self.upstream, masks);
         self.trained(central_differences(&self.at, STEP, f).unwrap())
     }
 
