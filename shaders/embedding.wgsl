@@ -1,6 +1,6 @@
 // Embedding: a row of a table for every word of a sequence, and dropout of whole words (Gal and Ghahramani 2016, section 4.2).
 //
-//   word(row, v)        = philox4x32-10((v / 4, sample(row), pass, stream << 24 | site), key)[v % 4], one mask over the vocabulary
+//   word(row, v)        = philox4x32-10((v / 4, sample(row), pass, stream << 24 | site), key)[v % 4], one mask over the words
 //                         for each sample: a word that is dropped is dropped at every step where it stands
 //   embedding_forward:  y[n T + t] = keep(n, v) ? weight[v] * scale : 0, v = ids[n, t]; 0 where t >= lengths[n]
 //   embedding_lists:    heads[v] = the first row n T + t of y with t < lengths[n], ids[n, t] = v and keep(n, v), none where there
@@ -10,9 +10,9 @@
 // The lists are made by one invocation for each word, which reads all ids, so that the sums need not: each reads the rows of its
 // word alone. No two invocations write the same place, and the order of a sum is fixed.
 //
-// ids: [batch, T], whole numbers below V as f32, rows padded to quads. So that nothing outside the table is read, others are rounded
-// down, those past either end taken for the word there, and a NaN for word 0. weight, dweight: [V, E]; y, dy: [batch T, E], with row lengths of their own, zeros in the padding
-// of the last quad; lengths: [batch]; heads: [V]; links: [batch T].
+// ids: [batch, T], whole numbers below V as f32, rows padded to quads. So that nothing outside the table is read, others are
+// rounded down, those past either end taken for the word there, and a NaN for word 0. weight, dweight: [V, E]; y, dy: [batch T,
+// E], with row lengths of their own, zeros in the padding of the last quad; lengths: [batch]; heads: [V]; links: [batch T].
 // DROPOUT, see lib/dropout.wgsl, is a constant put in front of the module.
 // Dispatch: one invocation per quad of y, per word, per quad of dweight; z is the member.
 

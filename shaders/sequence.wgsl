@@ -4,9 +4,9 @@
 //   steps_to_planar:  y[n, t F + f] = x[n T + t, f]
 //   batch_lengths:    lengths[n] = min(data_lengths[rows[n]], T); T where the samples have no lengths
 //
-// planar: [batch, T F], one row a sample; steps: [batch T, F], one row for each step of a sample. The rows of both are padded with
-// zeros to whole quads and lie planar_row and steps_row quads apart. All steps of the step.rows valid samples are read and written,
-// those past the length of a sample too. The elements are moved as words, so that every bit of a number survives.
+// planar: [batch, T F], one row a sample; steps: [batch T, F], one row for each step of a sample. The rows of both are padded
+// with zeros to whole quads and lie planar_row and steps_row quads apart. All steps of the step.rows valid samples are read and
+// written, those past the length of a sample too. The elements are moved as words, so that every bit of a number survives.
 //
 // Constants put in front of the module: ALIGNED is 1 where F is a multiple of 4, so that a quad of a planar row is of one step;
 // LISTED is 1 where the samples have lengths. Dispatch: one invocation per quad of y, or per length; z is the member.

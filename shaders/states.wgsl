@@ -4,9 +4,10 @@
 //                     last:        y[n] = [a[n T + lengths[n] - 1] | b[n T]], 0 where lengths[n] is 0
 //   states_backward:  dx of one direction from dy: what came from x, 0 everywhere else
 //
-// a, b, dx: [batch T, H], row n T + t, of the direction that begins at the first step and of the one that begins at the last, which
-// has seen the whole sequence at step 0. y, dy: rows of H columns, 2 H of both directions; one for each step or one for each sample.
-// lengths: [batch]. Rows are padded with zeros to whole quads and lie x_row and y_row quads apart. The elements are moved as words.
+// a, b, dx: [batch T, H], row n T + t, of the direction that begins at the first step and of the one that begins at the last,
+// which has seen the whole sequence at step 0. y, dy: rows of H columns, 2 H of both directions; one for each step or one for
+// each sample. lengths: [batch]. Rows are padded with zeros to whole quads and lie x_row and y_row quads apart. The elements are
+// moved as words.
 //
 // Constants put in front of the module: BOTH is 1 where there are two directions, without which b is not read; LAST is 1 where a
 // sample has one row of y; REVERSE is 1 where dx belongs to b; ALIGNED is 1 where H is a multiple of 4, so that a quad of y is of

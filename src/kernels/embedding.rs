@@ -37,8 +37,8 @@ params! {
 }
 
 impl EmbeddingParams {
-    /// Sequences of `steps` words of a table `[words, columns]`, all rows padded to `row_words`, without strides. Its masks are at
-    /// a stream and a site.
+    /// Sequences of `steps` words of a table `[words, columns]`, all rows padded to `row_words`, without strides. Its masks are
+    /// at a stream and a site.
     pub fn new(steps: u32, [words, columns]: [u32; 2], row_words: u32, at: (Stream, u32)) -> Self {
         let row = |columns: u32| columns.next_multiple_of(row_words) / 4;
         Self {

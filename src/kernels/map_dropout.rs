@@ -41,7 +41,8 @@ pub enum MapLayout {
     /// One row a pixel: `[samples * pixels, channels]`, the channel being the first axis of a sample.
     Pixels,
     /// One row for each place on all axes but the last: `[samples * places, extent of the last axis]`. Those of a sequence
-    /// `[steps, features]` are its steps; a matrix of weights `[outputs, inputs]` is one sample, see [`MapDropoutParams::of_one`].
+    /// `[steps, features]` are its steps; a matrix of weights `[outputs, inputs]` is one sample, see
+    /// [`MapDropoutParams::of_one`].
     Steps,
 }
 

@@ -105,8 +105,8 @@ fn variants() -> Vec<Constants> {
 }
 
 kernel! {
-    /// `y` = the states `a`, or those of `a` and of `b` side by side, after every step or after the last. Of one direction, `b` is not
-    /// read: any tensor stands for it.
+    /// `y` = the states `a`, or those of `a` and of `b` side by side, after every step or after the last. Of one direction, `b`
+    /// is not read: any tensor stands for it.
     StatesForward = "states_forward" in "states.wgsl", SOURCE;
     params StatesParams; sections [step]; sides variant: StatesVariant;
     read [lengths: 2, a: 3, b: 4]; write [y: 5]; variants variants

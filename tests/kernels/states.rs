@@ -80,8 +80,8 @@ pub(super) fn states_backward(case: &mut Case) {
     }
 }
 
-/// Two samples of 3 steps, of which the first has 2 and the second none, and 3 states of each direction; the words tell direction,
-/// sample, step and state.
+/// Two samples of 3 steps, of which the first has 2 and the second none, and 3 states of each direction; the words tell
+/// direction, sample, step and state.
 fn states(direction: u32) -> Vec<u32> {
     let rows = [0, 1].into_iter().flat_map(|n| [0, 1, 2].map(|t| 1000 * direction + 100 * n + 10 * t));
     rows.flat_map(|row| [row + 1, row + 2, row + 3, 0]).collect()
