@@ -50,6 +50,7 @@ mod gradient_check;
 
 /// Which kernels a plan has, in which order and over which buffers.
 mod wiring;
+mod zz_scratch;
 
 /// Evaluation without masks, and what a plan leaves out.
 mod evaluation;

@@ -229,6 +229,7 @@ impl Builder<'_> {
         self.input_product(ih, gates);
         let params = RecurrentParams {
             bias_at: (b_hh.offset - w_hh.offset) / 4,
+            ragged: 1,
             stream_and_site: self.stream_and_site(site.map(|site| site.mask.index)),
             samples_stride: self.samples.stride,
             lengths_stride: lengths.stride,

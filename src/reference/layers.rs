@@ -200,7 +200,11 @@ impl<'a> Node<'a> {
             }
             Layer::Residual(residual) => self.forward_residual(residual, weights, x, masks),
             Layer::Recurrent(recurrent) => {
-                let sites = self.branch.iter().map(|site| site.factors(recurrent.untied, rows, masks)).collect();
+                let of_site = |(number, site): (usize, &Node)| {
+                    // Input, recurrent input and output of each direction: only recurrent masks are those of gates.
+                    site.factors(recurrent.untied && number % 3 == 1, rows, masks)
+                };
+                let sites = self.branch.iter().enumerate().map(of_site).collect();
                 let (y, saved) = self.stack(recurrent, weights, sites, self.lengths(lengths, rows)).forward(x);
                 (y, Saved::Recurrent(saved))
             }
