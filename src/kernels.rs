@@ -35,6 +35,7 @@ pub mod max_norm;
 pub mod metrics;
 pub mod mixup;
 pub mod norm_gradients;
+mod normal;
 pub mod optimizer;
 pub mod output;
 pub mod philox;

@@ -14,19 +14,19 @@ use crate::common::{padded_to, words};
 
 /// Samples of a shape, dropped by a unit in a layout.
 #[derive(Clone)]
-struct Map {
-    shape: Shape,
-    unit: Unit,
-    layout: MapLayout,
+pub(super) struct Map {
+    pub(super) shape: Shape,
+    pub(super) unit: Unit,
+    pub(super) layout: MapLayout,
     /// Words that the rows of the input, and of the output, are padded to.
-    padded: [u32; 2],
-    general: bool,
+    pub(super) padded: [u32; 2],
+    pub(super) general: bool,
 }
 
-const LAYOUTS: [MapLayout; 2] = [MapLayout::Planar, MapLayout::Pixels];
+pub(super) const LAYOUTS: [MapLayout; 2] = [MapLayout::Planar, MapLayout::Pixels];
 
 /// Every way to share axes of maps, and samples of other ranks.
-fn maps() -> Vec<Map> {
+pub(super) fn maps() -> Vec<Map> {
     let shared = |axes: &[u8]| Unit::shared(axes).unwrap();
     let of_maps = || {
         let axes: [&[u8]; 6] = [&[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2]];
@@ -48,7 +48,7 @@ fn maps() -> Vec<Map> {
 
 impl Map {
     /// Rows of one sample and columns.
-    fn matrix(&self) -> [u32; 2] {
+    pub(super) fn matrix(&self) -> [u32; 2] {
         match self.layout {
             MapLayout::Planar => [1, self.shape.elements()],
             MapLayout::Pixels => [self.shape.elements() / self.shape.0[0], self.shape.0[0]],
@@ -56,7 +56,7 @@ impl Map {
     }
 
     /// Input and output of a batch. What is dropped or kept may be infinite; what is surely dropped is no number.
-    fn slots(&self, [input, output]: [&'static str; 2], batch: u32, step: &Step) -> [Slot<'_>; 2] {
+    pub(super) fn slots(&self, [input, output]: [&'static str; 2], batch: u32, step: &Step) -> [Slot<'_>; 2] {
         let [rows, columns] = self.matrix();
         let row_words = columns.next_multiple_of(self.padded[0]);
         let (valid, never) = (rows * step.rows, step.members.iter().map(|m| m.sites[1].scale == 0.0).collect::<Vec<_>>());
@@ -75,7 +75,13 @@ impl Map {
         [Slot::own(input, batch * rows * row_words, values), output]
     }
 
-    fn params(&self, stream: Stream, samples: Tensor, input: Tensor, output: Tensor) -> (MapDropoutParams, MapVariant) {
+    pub(super) fn params(
+        &self,
+        stream: Stream,
+        samples: Tensor,
+        input: Tensor,
+        output: Tensor,
+    ) -> (MapDropoutParams, MapVariant) {
         let row = self.padded.map(|words| self.matrix()[1].next_multiple_of(words) / 4);
         let (params, variant) = MapDropoutParams::new(&self.shape, self.unit, self.layout, row, (stream, SITE));
         let (params, variant) = if self.general { params.element_by_element(variant) } else { (params, variant) };
@@ -101,7 +107,7 @@ fn backward(case: &mut Case, map: &Map, samples: Slot, batch: u32, step: &Step, 
 }
 
 /// A sample for each valid row, a list of its own for each member.
-fn listed(rows: u32, batch: u32) -> Slot<'static> {
+pub(super) fn listed(rows: u32, batch: u32) -> Slot<'static> {
     Slot::own("samples", batch, move |member| words(rows as usize, seed("samples", member)))
 }
 
