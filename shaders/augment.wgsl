@@ -75,15 +75,11 @@ fn change_of(which: u32, base: u32, sample: u32, p: Params, epoch: u32, key: vec
     return change;
 }
 
-// Four normal numbers from eight words by Box and Muller, cos(2 pi u) = -cos(2 pi (u - 1/2)), because cos is accurate in -pi .. pi only.
-fn normals(quad: u32, sample: u32, epoch: u32, key: vec2<u32>) -> vec4<f32> {
+// Noise of the elements of a quad, each from the two words of its own.
+fn noise_of(quad: u32, sample: u32, epoch: u32, key: vec2<u32>) -> vec4<f32> {
     let a = philox4x32_10(vec4<u32>(2u * quad, sample, epoch, NOISE_WORDS), key);
     let b = philox4x32_10(vec4<u32>(2u * quad + 1u, sample, epoch, NOISE_WORDS), key);
-    let unit = 1.1920928955078125e-7;  // 2^-23
-    let u = (vec4<f32>(vec4<u32>(a.x, a.z, b.x, b.z) >> vec4<u32>(9u)) + 0.5) * unit;
-    let v = (vec4<f32>(vec4<u32>(a.y, a.w, b.y, b.w) >> vec4<u32>(9u)) + 0.5) * unit - 0.5;
-    // A logarithm just below 0 may come out just above.
-    return -sqrt(max(-2.0 * log(u), vec4<f32>())) * cos(6.2831853071795865 * v);
+    return normals(vec4<u32>(a.x, a.z, b.x, b.z), vec4<u32>(a.y, a.w, b.y, b.w));
 }
 
 // Where pixel (column, row) of plane-major element e comes from, or e itself with `false`: then it is 0.
@@ -123,7 +119,7 @@ fn changed(quad: u32, change: Change, p: Params, epoch: u32, key: vec2<u32>) -> 
         //# end
     }
     if (NOISE == 1u) {
-        v += p.noise * normals(quad, change.sample, epoch, key);
+        v += p.noise * noise_of(quad, change.sample, epoch, key);
     }
     let columns = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
     return select(vec4<f32>(), v, columns < vec4<u32>(p.columns));

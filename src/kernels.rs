@@ -17,6 +17,8 @@ pub mod augment;
 pub mod batch_norm;
 pub mod batch_norm_statistics;
 pub mod columns;
+pub mod concrete;
+pub mod concrete_regularizer;
 pub mod dense;
 pub mod division;
 pub mod draws;
@@ -36,7 +38,9 @@ pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
 pub mod mixup;
+pub mod noise;
 pub mod norm_gradients;
+mod normal;
 pub mod optimizer;
 pub mod output;
 pub mod philox;
@@ -70,6 +74,10 @@ pub static ALL: &[&Entry] = &[
     &batch_norm_statistics::BatchNormMoments::ENTRY,
     &batch_norm_statistics::BatchNormStatistics::ENTRY,
     &augment::Augment::ENTRY,
+    &concrete::ConcreteForward::ENTRY,
+    &concrete::ConcreteGradient::ENTRY,
+    &concrete_regularizer::ConcreteDecay::ENTRY,
+    &concrete_regularizer::ConcreteFinish::ENTRY,
     &dense::DenseForward::PLAIN,
     &dense::DenseForward::SHUFFLE,
     &dense::DenseForward::TILE,
@@ -121,6 +129,8 @@ pub static ALL: &[&Entry] = &[
     &map_dropout::MapDropoutForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
+    &noise::AlphaDropout::ENTRY,
+    &noise::GaussianNoise::ENTRY,
     &norm_gradients::BatchNormGradients::ENTRY,
     &norm_gradients::LayerNormGradients::ENTRY,
     &norm_gradients::NormGradientsFinish::ENTRY,

@@ -279,7 +279,9 @@ fn has_site(layer: &Layer) -> bool {
 
 /// Whether a network is dense, and every site drops single features: what has a list of kept units, or bits for all of them.
 fn drops_features(network: &Network) -> bool {
-    let by_feature = |layer: &Layer| !drops(layer) || matches!(layer, Layer::Dropout(Dropout { unit: Unit::Element, noise: Noise::Bernoulli, .. }));
+    let by_feature = |layer: &Layer| {
+        !drops(layer) || matches!(layer, Layer::Dropout(Dropout { unit: Unit::Element, noise: Noise::Bernoulli, .. }))
+    };
     network.is_dense() && network.layers.iter().all(by_feature)
 }
 
@@ -301,7 +303,9 @@ fn halves(model: &Model) -> Result<Halves> {
             dropout.site = sites[number];
         }
     });
-    let trains = |network: &Network| network.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_)));
+    let trains = |network: &Network| {
+        network.walk().into_iter().any(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_)))
+    };
     let mut rest = Network { layers: network.layers.split_off(cut), ..network.clone() };
     let mut before = Network { loss: Loss::MeanSquaredError, ..network };
     if !trains(&before) || !trains(&rest) {

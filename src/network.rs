@@ -28,6 +28,7 @@ pub use conv::{Conv2d, Pool2d, PoolKind, Window};
 pub use dropout::{Concrete, Dropout, DropoutMode, KeepProb, Noise};
 pub use layer::{BatchNorm, Dense, Layer, LayerNorm, Residual};
 pub use loss::{LEAST_LOG_VARIANCE, Loss, deviation};
+pub use noise::{SELU_LIMIT, alpha_affine, gaussian_sigma};
 pub use parameter::Parameter;
 pub use recurrent::{Cell, Embedding, Place, Recurrent};
 pub use schedule::{Schedule, Way};

@@ -31,6 +31,7 @@ mod forward;
 mod grouped;
 mod map_dropout;
 mod maps;
+mod noise;
 mod norm;
 mod recurrent;
 mod residual;

@@ -25,7 +25,8 @@ pub struct Run {
 /// input, or that alone where there is no other.
 pub fn hidden_sites(network: &Network) -> Vec<usize> {
     let layers = network.walk();
-    let first = layers.iter().position(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_))).unwrap_or(0);
+    let first =
+        layers.iter().position(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_))).unwrap_or(0);
     let (input, hidden): (Vec<_>, Vec<_>) = all_sites(network).partition(|&i| i < first);
     if hidden.is_empty() { input } else { hidden }
 }

@@ -17,6 +17,7 @@ use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 mod activation;
 mod augment;
 mod batch_norm;
+mod concrete;
 mod dense;
 mod draws;
 mod drop_block;
@@ -30,6 +31,7 @@ mod layer_norm;
 mod layout;
 mod loss;
 mod map_dropout;
+mod noise;
 mod norm;
 mod optimizer;
 mod pool;
@@ -67,6 +69,7 @@ cases! {
     batch_norm: batch_norm_statistics, batch_norm_finish, batch_norm_moments, batch_norm_forward, batch_norm_backward,
         batch_norm_gradients, norm_gradients_finish;
     augment: augment, mixup_partners;
+    concrete: concrete_forward, concrete_gradient, concrete_finish, concrete_decay;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
@@ -82,6 +85,7 @@ cases! {
     layer_norm: layer_norm_forward, layer_norm_backward, layer_norm_gradients;
     loss: cross_entropy, cross_entropy_forward, metrics;
     map_dropout: map_dropout_forward, map_dropout_backward;
+    noise: gaussian_noise, alpha_dropout;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
     recurrent: recurrent_forward, recurrent_backward;
@@ -269,6 +273,23 @@ pub(crate) fn on_device<const N: usize, K: Kernel + 'static>(
     }
     executor.run_kernel(0, 0, step).unwrap();
     addresses.map(|tensor| executor.read(tensor, 0).unwrap())
+}
+
+/// The first member's tensors after a kernel's twin ran.
+pub(crate) fn on_twin<const N: usize, K: Kernel + 'static>(
+    step: &Step,
+    slots: [Slot; N],
+    kernel: impl Fn([Tensor; N]) -> K,
+) -> [Vec<u32>; N] {
+    let members = step.members.len() as u32;
+    let twin = thinnet::cpu::Executor::new(single(step, &|plans| Box::new(kernel(tensors(&slots, plans, members)))));
+    let addresses = tensors(&slots, &mut Plans::new(device().caps()), members);
+    for tensor in addresses {
+        twin.memory().buffer_mut(tensor.buffer).fill(POISON);
+    }
+    fill(&slots, addresses, members, twin.memory());
+    twin.run_kernel(0, 0, step);
+    addresses.map(|tensor| twin.memory().u32(tensor, 0).to_vec())
 }
 
 /// Numbers as words.

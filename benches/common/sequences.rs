@@ -10,7 +10,8 @@ const BATCH: u32 = 64;
 const BATCHES: u32 = 2;
 
 /// Whether input, recurrent input and output are dropped, at keep_prob 0.75, and whether every step has masks of its own.
-pub(crate) const DROPS: [(&str, Option<bool>); 3] = [("lstm", None), ("lstm-variational", Some(false)), ("lstm-step", Some(true))];
+pub(crate) const DROPS: [(&str, Option<bool>); 3] =
+    [("lstm", None), ("lstm-variational", Some(false)), ("lstm-step", Some(true))];
 
 /// LSTM of 256 units over 32 steps of 64 features, 10 outputs; a small one for a test.
 pub(crate) fn lstm(each_step: Option<bool>, test: bool) -> Result<Network> {

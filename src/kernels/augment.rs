@@ -2,18 +2,20 @@
 
 use super::dropout::division;
 use super::mixup::MIX;
+use super::normal::{Near, normal};
 use super::{Constants, EPS, FLUSH, Kernel, Tolerance, WORKGROUP, kernel, params};
 use crate::data::Augmentation;
 use crate::data::augmentation::{IMAGE_SITE, NOISE_SITE};
 use crate::memory::Memory;
 use crate::network::Shape;
-use crate::rng::{self, Coordinates, Stream};
+use crate::rng::{Coordinates, Stream};
 use crate::step::Step;
 
 const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/step.wgsl"),
     include_str!("../../shaders/lib/mul_high.wgsl"),
     include_str!("../../shaders/lib/philox.wgsl"),
+    include_str!("../../shaders/lib/normal.wgsl"),
     include_str!("../../shaders/augment.wgsl")
 );
 
@@ -89,9 +91,6 @@ kernel! {
 
 /// Quads that an invocation of a long row changes.
 const STEPS: u32 = 4;
-
-/// A value and how far the device may be from it.
-type Near = [f64; 2];
 
 /// The decisions of one row.
 struct Change {
@@ -178,23 +177,6 @@ fn mixed(share: f64, a: Near, b: Near) -> Near {
     let sum = |i: usize| share * a[i].abs() + (1.0 - share) * b[i].abs();
     let error = sum(1);
     [share * a[0] + (1.0 - share) * b[0], error + 6.0 * EPS * (sum(0) + error) + 5.0 * FLUSH]
-}
-
-/// A normal number, and how far WGSL may be from it: log within 2^-21 or 3 ULP, sqrt within 4.5 ULP (that of inverseSqrt and of a
-/// division), cos within 2^-11.
-fn normal(words: [u32; 2]) -> Near {
-    let log = -libm::log(rng::uniform(words[0]));
-    let square = 2.0 * log;
-    // Of the square, whose product with 2 is exact.
-    let error = 2.0 * (0.5f64).powi(21).max(6.0 * EPS * log) + 2.0 * FLUSH;
-    let radius = square.sqrt();
-    let radius_error = (error / radius).min(error.sqrt());
-    let radius_error = radius_error + 9.0 * EPS * (radius + radius_error);
-    // The argument is at most pi and three times rounded: the constant, the product, and the difference, which is exact.
-    let cos = libm::cos(2.0 * std::f64::consts::PI * rng::uniform(words[1]));
-    let cos_error = (0.5f64).powi(11) + 4.0 * EPS * std::f64::consts::PI;
-    let error = radius_error * (cos.abs() + cos_error) + radius * cos_error;
-    [rng::normal(words), error + 2.0 * EPS * (radius * cos.abs() + error) + FLUSH]
 }
 
 impl Kernel for Augment {

@@ -16,6 +16,7 @@ const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/philox.wgsl"),
     include_str!("../../shaders/lib/dropout.wgsl"),
     include_str!("../../shaders/lib/kept_bits.wgsl"),
+    include_str!("../../shaders/lib/map_units.wgsl"),
     include_str!("../../shaders/map_dropout.wgsl")
 );
 
@@ -23,13 +24,13 @@ const SOURCE: &str = concat!(
 const MAX_AXES: usize = 8;
 
 params! {
-    /// `params` of `map_dropout.wgsl`.
+    /// `MapParams` of `lib/map_units.wgsl`: `params` of the kernels of dropout and of noise.
     MapDropoutParams {
         columns: u32, quads: u32, quads_factor: u32, quads_shift: u32,
         places: u32, runs: u32, runs_factor: u32, runs_shift: u32,
         axes: [[u32; 4]; MAX_AXES],
         column_stride: u32, stream_and_site: u32, in_row: u32, out_row: u32,
-        samples_stride: u32, in_stride: u32, out_stride: u32, samples: u32,
+        samples_stride: u32, in_stride: u32, out_stride: u32, pad0: u32,
     }
 }
 
@@ -41,8 +42,7 @@ pub enum MapLayout {
     /// One row a pixel: `[samples * pixels, channels]`, the channel being the first axis of a sample.
     Pixels,
     /// One row for each place on all axes but the last: `[samples * places, extent of the last axis]`. Those of a sequence
-    /// `[steps, features]` are its steps; a matrix of weights `[outputs, inputs]` is one sample, see
-    /// [`MapDropoutParams::of_one`].
+    /// `[steps, features]` are its steps.
     Steps,
 }
 
@@ -108,7 +108,7 @@ impl MapVariant {
         }
     }
 
-    fn constants(self, rule: MaskRule) -> Constants {
+    pub(super) fn constants(self, rule: MaskRule) -> Constants {
         vec![
             ("DROPOUT", rule.constant()),
             ("PLACES", u32::from(self.layout != MapLayout::Planar)),
@@ -188,11 +188,6 @@ impl MapDropoutParams {
         (self.runs_of(variant), variant)
     }
 
-    /// The same for a matrix that is one sample, such as weights, whatever rows the batch has.
-    pub fn of_one(self) -> Self {
-        Self { samples: 1, ..self }
-    }
-
     fn runs_of(mut self, variant: MapVariant) -> Self {
         self.runs = self.places.div_ceil(variant.run());
         (self.runs_factor, self.runs_shift) = division(self.runs);
@@ -209,24 +204,68 @@ impl MapDropoutParams {
         unit
     }
 
-    /// Calls `f(row of the sample, column, unit)` for every element that is written; those of the padding have no unit.
-    fn for_each_column(&self, variant: MapVariant, mut f: impl FnMut(u32, u32, Option<u32>)) {
-        let (rows, used) = match variant.layout {
-            MapLayout::Planar => (1, 4 * self.places),
-            _ => (self.places, 4 * self.quads),
-        };
-        for (row, column) in (0..rows).flat_map(|row| (0..used).map(move |column| (row, column))) {
+    /// Rows of a sample.
+    fn rows(&self, variant: MapVariant) -> u32 {
+        if variant.layout == MapLayout::Planar { 1 } else { self.places }
+    }
+
+    /// Calls `f(sample, words from the first of the input and of the output, unit)` for every element that is written of so many
+    /// samples; those of the padding have no unit.
+    pub(super) fn for_each_place(&self, variant: MapVariant, samples: u32, mut f: impl FnMut(u32, [usize; 2], Option<u32>)) {
+        let rows = self.rows(variant);
+        let used = if variant.layout == MapLayout::Planar { 4 * self.places } else { 4 * self.quads };
+        for (row, column) in (0..samples * rows).flat_map(|row| (0..used).map(move |column| (row, column))) {
             let unit = || match variant.layout {
                 MapLayout::Planar => self.unit(column, variant.axes),
-                _ => self.unit(row, variant.axes) + column * self.column_stride,
+                _ => self.unit(row % rows, variant.axes) + column * self.column_stride,
             };
-            f(row, column, (column < self.columns).then(unit));
+            let at = [self.in_row, self.out_row].map(|quads| (4 * quads * row + column) as usize);
+            f(row / rows, at, (column < self.columns).then(unit));
         }
+    }
+
+    /// Calls `f(words from the first of the input and of the output, whether it is kept)` for every element that is written; it
+    /// is `None` in the padding.
+    pub(super) fn for_each_kept(
+        &self,
+        (variant, SiteMask { index, rule }, samples): (MapVariant, SiteMask, Tensor),
+        (memory, step, member): (&Memory, &Step, usize),
+        mut f: impl FnMut([usize; 2], Option<bool>),
+    ) {
+        let samples = memory.u32(samples, member);
+        let values = &step.members[member];
+        let rate = &values.sites[index];
+        // The last four units that were drawn, and of which sample.
+        let mut drawn = None;
+        self.for_each_place(variant, step.rows, |sample, at, unit| {
+            let kept = unit.map(|unit| {
+                let kept = match drawn {
+                    Some((which, kept)) if which == (sample, unit / 4) => kept,
+                    _ => {
+                        let address = rule.address(rate, &samples, sample as usize);
+                        rule.kept(rate, values.key, self.stream_and_site, address, unit / 4)
+                    }
+                };
+                drawn = Some(((sample, unit / 4), kept));
+                kept[(unit % 4) as usize]
+            });
+            f(at, kept);
+        });
+    }
+
+    /// The grid covers every row that the written tensor has room for.
+    pub(super) fn grid(&self, variant: MapVariant, out: Tensor) -> [u32; 2] {
+        linear_grid(self.invocations(variant, out), MAX_GROUPS)
+    }
+
+    /// Invocations over every row that a tensor has room for whose rows are those of the output.
+    pub(super) fn invocations(&self, variant: MapVariant, out: Tensor) -> u32 {
+        out.len / (4 * self.out_row) / self.rows(variant) * self.runs * self.quads
     }
 }
 
 /// Every rule with one variant; with the rule of training, variants in which every line of the shader is used.
-fn variants() -> Vec<Constants> {
+pub(super) fn variants() -> Vec<Constants> {
     let of = |layout, space, columns_shared, axes| MapVariant { layout, space, columns_shared, axes };
     let mut all = Vec::new();
     for (space, axes) in [(Space::Shared, 1), (Space::Consecutive, 1), (Space::Any, 2)] {
@@ -255,40 +294,15 @@ kernel! {
 
 /// The output, element by element.
 fn twin(
-    (params, variant, SiteMask { index, rule }): (&MapDropoutParams, MapVariant, SiteMask),
+    (params, variant, site): (&MapDropoutParams, MapVariant, SiteMask),
     (samples, input, output): (Tensor, Tensor, Tensor),
     (memory, step, member): (&Memory, &Step, usize),
 ) {
-    let samples = memory.u32(samples, member);
     let (input, mut output) = (memory.f32(input, member), memory.f32_mut(output, member));
-    let values = &step.members[member];
-    let rate = &values.sites[index];
-    let rows = if variant.layout == MapLayout::Planar { 1 } else { params.places };
-    let count = if params.samples == 0 { step.rows } else { params.samples };
-    for sample in 0..count {
-        let at = rule.address(rate, &samples, sample as usize);
-        // The last four units that were drawn.
-        let mut drawn = None;
-        params.for_each_column(variant, |row, column, unit| {
-            let kept = unit.is_some_and(|unit| {
-                let (_, kept) = match drawn {
-                    Some((quad, kept)) if quad == unit / 4 => (quad, kept),
-                    _ => (unit / 4, rule.kept(rate, values.key, params.stream_and_site, at, unit / 4)),
-                };
-                drawn = Some((unit / 4, kept));
-                kept[(unit % 4) as usize]
-            });
-            let place = |row_quads: u32| (4 * row_quads * (sample * rows + row) + column) as usize;
-            output[place(params.out_row)] = if kept { input[place(params.in_row)] * rate.scale } else { 0.0 };
-        });
-    }
-}
-
-/// The grid covers every row that the written tensor has room for.
-fn grid(params: &MapDropoutParams, variant: MapVariant, out: Tensor) -> [u32; 2] {
-    let rows = if variant.layout == MapLayout::Planar { 1 } else { params.places };
-    let invocations = out.len / (4 * params.out_row) / rows * params.runs * params.quads;
-    linear_grid(invocations, MAX_GROUPS)
+    let scale = step.members[member].sites[site.index].scale;
+    params.for_each_kept((variant, site, samples), (memory, step, member), |[from, to], kept| {
+        output[to] = if kept == Some(true) { input[from] * scale } else { 0.0 };
+    });
 }
 
 macro_rules! map_dropout_kernel {
@@ -303,7 +317,7 @@ macro_rules! map_dropout_kernel {
             }
 
             fn grid(&self) -> [u32; 2] {
-                grid(&self.params, self.variant, self.$out)
+                self.params.grid(self.variant, self.$out)
             }
 
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -70,7 +70,9 @@ fn check_noise(network: &Network, options: &MonteCarlo) -> Result<()> {
     match network.walk().into_iter().position(continuous) {
         Some(layer) if options.sampling == Sampling::LatinHypercube => Err(Error::Network {
             place: network.places()[layer].clone(),
-            problem: "has noise that is no mask, which Latin hypercube draws have no strata for; use independent or antithetic draws".into(),
+            problem:
+                "has noise that is no mask, which Latin hypercube draws have no strata for; use independent or antithetic draws"
+                    .into(),
         }),
         _ => Ok(()),
     }

@@ -406,8 +406,8 @@ impl Dropout {
         match self.mode {
             DropoutMode::Inverted | DropoutMode::Batch => match self.noise {
                 Noise::Bernoulli | Noise::Concrete(_) => self.keep.scale(),
-                Noise::Gaussian => noise::deviation(self.keep) as f32,
-                Noise::Alpha => noise::alpha(self.keep)[0] as f32,
+                Noise::Gaussian => noise::gaussian_sigma(self.keep).unwrap_or(f32::INFINITY),
+                Noise::Alpha => noise::alpha_affine(self.keep)[0] as f32,
             },
             DropoutMode::Vanilla => 1.0,
             DropoutMode::Units => match self.kept_count(n) {

@@ -50,7 +50,8 @@ impl Builder<'_> {
                     && self.matmul(linear).splits([linear.outputs, linear.inputs], self.plan.options.batch).count == 1
             }
             Trace::Dropout { .. } => true,
-            Trace::Pooled(_) | Trace::Turned(_) | Trace::Stepped(_) | Trace::Activation(..) | Trace::MapDropout(_) => true,
+            Trace::Pooled(_) | Trace::Turned(_) | Trace::Stepped(_) | Trace::Activation(..) => true,
+            Trace::MapDropout(ref dropout) => !dropout.is_learned(),
             Trace::Convolution(_) | Trace::Grouped(_) | Trace::Residual(_) | Trace::Norm(_) => false,
             Trace::Recurrent(_) | Trace::Embedding(_) => false,
         };

@@ -2,9 +2,10 @@
 
 use super::build::{Builder, Value};
 use super::forward::Trace;
+use super::noise::Learned;
 use crate::Result;
 use crate::kernels::drop_block::{DropBlockBackward, DropBlockColumns, DropBlockForward, DropBlockParams, DropBlockRows};
-use crate::kernels::map_dropout::{MapDropoutBackward, MapDropoutForward, MapDropoutParams, MapLayout, MapVariant};
+use crate::kernels::map_dropout::{MapDropoutParams, MapLayout, MapVariant};
 use crate::memory::Tensor;
 use crate::network::{Shape, Unit};
 
@@ -16,6 +17,15 @@ pub(super) struct MapDropout {
     pixels: u32,
     columns: u32,
     steps: bool,
+    /// Of concrete dropout.
+    learned: Option<Learned>,
+}
+
+impl MapDropout {
+    /// Whether it has a rate that is learned.
+    pub(super) fn is_learned(&self) -> bool {
+        self.learned.is_some()
+    }
 }
 
 impl Builder<'_> {
@@ -26,7 +36,8 @@ impl Builder<'_> {
             Unit::Block(_) => self.pixels(&format!("pixels.{layer}"), x, &shape, trace)?,
             _ => x,
         };
-        let dropout = MapDropout { index, shape, pixels: x.pixels, columns: x.columns, steps: x.steps };
+        let dropout =
+            MapDropout { index, shape, pixels: x.pixels, columns: x.columns, steps: x.steps, learned: self.learned(index, x)? };
         let y = self.value(&format!("activation.{layer}"), x.pixels, x.columns)?;
         match self.unit(index) {
             Unit::Block(size) => {
@@ -35,8 +46,7 @@ impl Builder<'_> {
             }
             unit => {
                 let (params, variant) = self.map_params(&dropout, unit, (x.tensor, y.tensor));
-                let (site, samples) = (self.site_mask(index), self.samples);
-                self.push(MapDropoutForward { params, site, variant, samples, x: x.tensor, y: y.tensor });
+                self.noise_forward(index, dropout.learned, (params, variant), (x.tensor, y.tensor));
             }
         }
         trace.push(Trace::MapDropout(dropout));
@@ -53,8 +63,7 @@ impl Builder<'_> {
             }
             unit => {
                 let (params, variant) = self.map_params(dropout, unit, (dy.tensor, dx.tensor));
-                let (site, samples) = (self.site_mask(index), self.samples);
-                self.push(MapDropoutBackward { params, site, variant, samples, dy: dy.tensor, dx: dx.tensor });
+                self.noise_backward(index, dropout.learned, (params, variant), (dy.tensor, dx.tensor))?;
             }
         }
         self.release(dy);

@@ -15,19 +15,19 @@ use crate::common::{padded_to, words};
 
 /// Samples of a shape, dropped by a unit in a layout.
 #[derive(Clone)]
-struct Map {
-    shape: Shape,
-    unit: Unit,
-    layout: MapLayout,
+pub(super) struct Map {
+    pub(super) shape: Shape,
+    pub(super) unit: Unit,
+    pub(super) layout: MapLayout,
     /// Words that the rows of the input, and of the output, are padded to.
-    padded: [u32; 2],
-    general: bool,
+    pub(super) padded: [u32; 2],
+    pub(super) general: bool,
 }
 
-const LAYOUTS: [MapLayout; 3] = [MapLayout::Planar, MapLayout::Pixels, MapLayout::Steps];
+pub(super) const LAYOUTS: [MapLayout; 3] = [MapLayout::Planar, MapLayout::Pixels, MapLayout::Steps];
 
 /// Every way to share axes of maps, and samples of other ranks.
-fn maps() -> Vec<Map> {
+pub(super) fn maps() -> Vec<Map> {
     let shared = |axes: &[u8]| Unit::shared(axes).unwrap();
     let of_maps = || {
         let axes: [&[u8]; 6] = [&[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2]];
@@ -49,12 +49,12 @@ fn maps() -> Vec<Map> {
 
 impl Map {
     /// Rows of one sample and columns.
-    fn matrix(&self) -> [u32; 2] {
+    pub(super) fn matrix(&self) -> [u32; 2] {
         self.layout.matrix(&self.shape)
     }
 
     /// Input and output of a batch. What is dropped or kept may be infinite; what is surely dropped is no number.
-    fn slots(&self, [input, output]: [&'static str; 2], batch: u32, step: &Step) -> [Slot<'_>; 2] {
+    pub(super) fn slots(&self, [input, output]: [&'static str; 2], batch: u32, step: &Step) -> [Slot<'_>; 2] {
         let [rows, columns] = self.matrix();
         let row_words = columns.next_multiple_of(self.padded[0]);
         let (valid, never) = (rows * step.rows, step.members.iter().map(|m| m.sites[1].scale == 0.0).collect::<Vec<_>>());
@@ -73,13 +73,13 @@ impl Map {
         [Slot::own(input, batch * rows * row_words, values), output]
     }
 
-    /// The same matrix as one sample, whatever rows the batch has: what is written in each member is all there is room for.
-    fn weights_slots(&self, names: [&'static str; 2], step: &Step) -> [Slot<'_>; 2] {
-        let members = step.members.clone();
-        self.slots(names, 1, &Step::new(1, members))
-    }
-
-    fn params(&self, stream: Stream, samples: Tensor, input: Tensor, output: Tensor) -> (MapDropoutParams, MapVariant) {
+    pub(super) fn params(
+        &self,
+        stream: Stream,
+        samples: Tensor,
+        input: Tensor,
+        output: Tensor,
+    ) -> (MapDropoutParams, MapVariant) {
         let row = self.padded.map(|words| self.matrix()[1].next_multiple_of(words) / 4);
         let (params, variant) = MapDropoutParams::new(&self.shape, self.unit, self.layout, row, (stream, SITE));
         let (params, variant) = if self.general { params.element_by_element(variant) } else { (params, variant) };
@@ -105,7 +105,7 @@ fn backward(case: &mut Case, map: &Map, samples: Slot, batch: u32, step: &Step, 
 }
 
 /// A sample for each valid row, a list of its own for each member.
-fn listed(rows: u32, batch: u32) -> Slot<'static> {
+pub(super) fn listed(rows: u32, batch: u32) -> Slot<'static> {
     Slot::own("samples", batch, move |member| words(rows as usize, seed("samples", member)))
 }
 
@@ -129,40 +129,10 @@ fn cases(case: &mut Case, check: Check) {
     }
 }
 
-/// Matrices `[outputs, inputs]` of weights, dropped one by one with a mask that the batch shares, in a batch of several rows.
-fn weights() -> impl Iterator<Item = (Map, Step)> {
-    let shapes = [[1, 1], [3, 4], [5, 31], [33, 7], [257, 65], [64, 784]];
-    let padded = [[4, 4], [64, 4], [4, 64]].into_iter().cycle();
-    shapes.into_iter().zip(padded).map(|(shape, padded)| {
-        let map = Map { shape: Shape(shape.to_vec()), unit: Unit::Element, layout: MapLayout::Steps, padded, general: false };
-        (map, rates(7, &[0.5, 0.8]))
-    })
-}
-
-fn no_samples() -> Slot<'static> {
-    Slot::own("samples", 7, |_| Vec::new())
-}
-
-const WEIGHTS: SiteMask = SiteMask { index: 1, rule: MaskRule::Batch };
-
 pub(super) fn map_dropout_forward(case: &mut Case) {
     cases(case, forward);
-    for (map, step) in weights() {
-        let [input, output] = map.weights_slots(["x", "y"], &step);
-        case.check(&step, [no_samples(), input, output], |[samples, x, y]| {
-            let (params, variant) = map.params(Stream::BatchMask, samples, x, y);
-            MapDropoutForward { params: params.of_one(), site: WEIGHTS, variant, samples, x, y }
-        });
-    }
 }
 
 pub(super) fn map_dropout_backward(case: &mut Case) {
     cases(case, backward);
-    for (map, step) in weights() {
-        let [input, output] = map.weights_slots(["dy", "dx"], &step);
-        case.check(&step, [no_samples(), input, output], |[samples, dy, dx]| {
-            let (params, variant) = map.params(Stream::BatchMask, samples, dy, dx);
-            MapDropoutBackward { params: params.of_one(), site: WEIGHTS, variant, samples, dy, dx }
-        });
-    }
 }
