@@ -313,7 +313,6 @@ fn of_noise(dropout: &Dropout) -> u32 {
         // The logarithms are within 2^-21, or 3 ULP of what is below 2 where the slope of z is not small: together 24 units, by the temperature,
         // the argument of s.
         Noise::Concrete(concrete) => accuracy(Activation::Sigmoid) + (24.0 / concrete.temperature) as u32,
-        _ => 1,
     }
 }
 

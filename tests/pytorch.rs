@@ -13,6 +13,7 @@ use crate::balls::{self, Ball};
 use crate::common::{device, words};
 
 mod network;
+mod recurrent;
 
 fn fixtures() -> Value {
     serde_json::from_str(include_str!("fixtures/pytorch.json")).unwrap()

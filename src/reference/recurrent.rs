@@ -8,8 +8,8 @@
 //! y = m_y * h'
 //! ```
 //!
-//! What is no step of a sample is not read, and gives 0. With truncation nothing goes back from step t, a multiple of k, to the step that was
-//! read before it: t - 1, in the reverse direction t + 1.
+//! What is no step of a sample is not read, and gives 0. With truncation nothing goes back over the borders between the steps k n - 1 and k n,
+//! in either direction: the borders do not depend on how long a sample is, or on how much room there is behind its end.
 
 use super::functions::{activate, derivative};
 use super::masks::select;
@@ -73,6 +73,7 @@ struct Direction<'a> {
     hidden: usize,
     inputs: usize,
     untied: bool,
+    reverse: bool,
     truncate: Option<u32>,
     tensors: &'a [&'a [f64]],
     factors: [&'a [Option<f64>]; 3],
@@ -211,7 +212,8 @@ impl Direction<'_> {
             }
             let span = step.t * self.inputs..(step.t + 1) * self.inputs;
             dx[span.clone()].copy_from_slice(&select(&self.factors[0][span], &by_x));
-            if self.truncate.is_some_and(|steps| step.t.is_multiple_of(steps as usize)) {
+            let border = step.t + usize::from(self.reverse);
+            if self.truncate.is_some_and(|steps| border.is_multiple_of(steps as usize)) {
                 (dh, dc) = (vec![0.0; hidden], vec![0.0; hidden]);
             }
         }
@@ -233,6 +235,7 @@ impl Stack<'_> {
             hidden: recurrent.hidden as usize,
             inputs: recurrent.inputs(layer, self.shape[1] as u32) as usize,
             untied: recurrent.untied,
+            reverse: direction == 1,
             truncate: recurrent.truncate,
             tensors: &self.tensors[first..first + 4],
             factors: [Place::Input, Place::Recurrent, Place::Output].map(of_row),

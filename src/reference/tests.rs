@@ -8,8 +8,10 @@ use crate::rng::{self, Coordinates, Stream};
 
 mod layers;
 mod masks;
+mod noise;
 mod optimizer;
 mod pytorch;
+mod recurrent;
 mod units;
 
 /// The largest relative error allowed, see [`relative_error`].

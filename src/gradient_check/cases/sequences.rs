@@ -72,7 +72,7 @@ fn stacks() -> Vec<Named> {
         all.push(named(format!("{name}, both directions, last state"), over_steps(variational(both()))));
         all.push(named(format!("{name}, both directions, sequence"), over_steps(per_step(both()).sequence())));
         all.push(named(format!("{name}, 2 layers"), over_steps(variational(Recurrent::new(cell, 2)).layers(2))));
-        all.push(named(format!("{name}, truncated to 2 steps"), over_steps(variational(both()).truncate(2).sequence())));
+        all.push(named(format!("{name}, truncated to 3 steps"), over_steps(variational(both()).truncate(3).sequence())));
     }
     let dropout = dropped(Unit::STEPS).batch();
     let of_batch = Recurrent::lstm(3).input(dropout).recurrent(dropout).output(dropout);

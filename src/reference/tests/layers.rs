@@ -79,7 +79,7 @@ fn gradients_of_every_layer_and_variant_are_finite_differences() {
         let others = (1..=20).map(|update| Run::error(&run.analytic(&run.drawn(update)), &numeric));
         let wrong = others.fold(0.0, f64::max);
         println!("{}: {right:.1e}, with the masks of later steps {wrong:.1e}", case.name);
-        assert!(right <= TOLERANCE, "{}: {right}", case.name);
+        assert!(right <= 0.1 * TOLERANCE, "{}: {right}", case.name);
         let drops = case.network != case.network.without_dropout();
         assert_eq!(wrong > 1e5 * TOLERANCE, drops, "{}: {wrong}", case.name);
     }
