@@ -34,6 +34,7 @@ pub mod matmul;
 pub mod max_norm;
 pub mod metrics;
 pub mod mixup;
+pub mod noise;
 pub mod norm_gradients;
 mod normal;
 pub mod optimizer;
@@ -110,6 +111,8 @@ pub static ALL: &[&Entry] = &[
     &map_dropout::MapDropoutForward::ENTRY,
     &max_norm::MaxNorm::ENTRY,
     &metrics::Metrics::ENTRY,
+    &noise::AlphaDropout::ENTRY,
+    &noise::GaussianNoise::ENTRY,
     &norm_gradients::BatchNormGradients::ENTRY,
     &norm_gradients::LayerNormGradients::ENTRY,
     &norm_gradients::NormGradientsFinish::ENTRY,

@@ -14,6 +14,7 @@ mod dropout;
 mod file;
 mod layer;
 mod loss;
+mod noise;
 mod parameter;
 mod unit;
 
@@ -23,6 +24,7 @@ pub use conv::{Conv2d, Pool2d, PoolKind, Window};
 pub use dropout::{Dropout, DropoutMode, KeepProb};
 pub use layer::{BatchNorm, Dense, Layer, LayerNorm, Residual};
 pub use loss::{LEAST_LOG_VARIANCE, Loss, deviation};
+pub use noise::{SELU_LIMIT, alpha_affine, gaussian_sigma};
 pub use parameter::Parameter;
 pub use unit::{Axes, Unit};
 

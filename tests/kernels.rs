@@ -28,6 +28,7 @@ mod layer_norm;
 mod layout;
 mod loss;
 mod map_dropout;
+mod noise;
 mod norm;
 mod optimizer;
 mod pool;
@@ -74,6 +75,7 @@ cases! {
     layer_norm: layer_norm_forward, layer_norm_backward, layer_norm_gradients;
     loss: cross_entropy, cross_entropy_forward, metrics;
     map_dropout: map_dropout_forward, map_dropout_backward;
+    noise: gaussian_noise, alpha_dropout;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
     residual: add, path_gather, path_samples, path_add;
@@ -257,6 +259,23 @@ pub(crate) fn on_device<const N: usize, K: Kernel + 'static>(
     }
     executor.run_kernel(0, 0, step).unwrap();
     addresses.map(|tensor| executor.read(tensor, 0).unwrap())
+}
+
+/// The first member's tensors after a kernel's twin ran.
+pub(crate) fn on_twin<const N: usize, K: Kernel + 'static>(
+    step: &Step,
+    slots: [Slot; N],
+    kernel: impl Fn([Tensor; N]) -> K,
+) -> [Vec<u32>; N] {
+    let members = step.members.len() as u32;
+    let twin = thinnet::cpu::Executor::new(single(step, &|plans| Box::new(kernel(tensors(&slots, plans, members)))));
+    let addresses = tensors(&slots, &mut Plans::new(device().caps()), members);
+    for tensor in addresses {
+        twin.memory().buffer_mut(tensor.buffer).fill(POISON);
+    }
+    fill(&slots, addresses, members, twin.memory());
+    twin.run_kernel(0, 0, step);
+    addresses.map(|tensor| twin.memory().u32(tensor, 0).to_vec())
 }
 
 /// Numbers as words.
