@@ -17,6 +17,8 @@ pub mod augment;
 pub mod batch_norm;
 pub mod batch_norm_statistics;
 pub mod columns;
+pub mod concrete;
+pub mod concrete_regularizer;
 pub mod dense;
 pub mod division;
 pub mod draws;
@@ -66,6 +68,10 @@ pub static ALL: &[&Entry] = &[
     &batch_norm_statistics::BatchNormMoments::ENTRY,
     &batch_norm_statistics::BatchNormStatistics::ENTRY,
     &augment::Augment::ENTRY,
+    &concrete::ConcreteForward::ENTRY,
+    &concrete::ConcreteGradient::ENTRY,
+    &concrete_regularizer::ConcreteDecay::ENTRY,
+    &concrete_regularizer::ConcreteFinish::ENTRY,
     &dense::DenseForward::PLAIN,
     &dense::DenseForward::SHUFFLE,
     &dense::DenseForward::TILE,

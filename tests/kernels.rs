@@ -17,6 +17,7 @@ use crate::common::{POISON, check_kernel, device, padded_to, single, step};
 mod activation;
 mod augment;
 mod batch_norm;
+mod concrete;
 mod dense;
 mod draws;
 mod drop_block;
@@ -62,6 +63,7 @@ cases! {
     batch_norm: batch_norm_statistics, batch_norm_finish, batch_norm_moments, batch_norm_forward, batch_norm_backward,
         batch_norm_gradients, norm_gradients_finish;
     augment: augment, mixup_partners;
+    concrete: concrete_forward, concrete_gradient, concrete_finish, concrete_decay;
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
