@@ -130,7 +130,7 @@ pub enum Noise {
 /// loss + weight_regularizer |W|^2 / (1 - q) + dropout_regularizer K (q log q + (1 - q) log(1 - q))
 /// ```
 ///
-/// W is weight and bias of the layer behind it, K the features that are dropped from. In the paper's terms, of N rows, prior length scale l and
+/// W is the weight matrix of the layer behind it, without its bias, K the features that are dropped from. In the paper's terms, of N rows, prior length scale l and
 /// precision tau: weight_regularizer = l^2 / (tau N), dropout_regularizer = 2 / (tau N); tau = 1 for classes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { weight_regularizer = 1e-6, dropout_regularizer = 1e-5 }")]

@@ -135,7 +135,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Weight and bias of the layer behind a site, and their gradients, each as one tensor.
+    /// The weight of the layer behind a site, and its gradient.
     fn regularized(&self, site: usize) -> Result<(Tensor, Tensor)> {
         let behind = self.network.walk().into_iter().enumerate().skip(site + 1);
         let mut layers = behind.filter(|(_, layer)| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_)));
@@ -147,7 +147,6 @@ impl Builder<'_> {
                     .into(),
             });
         };
-        let span = |(weight, bias): (Tensor, Tensor)| Tensor { len: bias.offset + bias.len - weight.offset, ..weight };
-        Ok((span(self.weight_and_bias(layer, "")?), span(self.weight_and_bias(layer, ".grad")?)))
+        Ok((self.weight_and_bias(layer, "")?.0, self.weight_and_bias(layer, ".grad")?.0))
     }
 }
