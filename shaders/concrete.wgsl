@@ -64,7 +64,8 @@ fn relaxed_of(run: Run, p: MapParams, site: Site, key: vec2<u32>, member: u32, h
 
 @compute @workgroup_size(WORKGROUP)
 fn concrete_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let p = params.map;
+    let all = params;
+    let p = all.map;
     let member = member_index(group);
     let site = sites[member];
     let key = step.keys[member].xy;

@@ -262,7 +262,8 @@ macro_rules! recurrent_kernel {
             }
 
             fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
-                self.results(memory, step, member).iter().map(|numbers| twin::bounds(numbers)).collect()
+                let [gates, sequence] = self.results(memory, step, member);
+                vec![twin::bounds(self.gates, &gates), twin::bounds(self.sequence, &sequence)]
             }
         }
     };
@@ -270,3 +271,41 @@ macro_rules! recurrent_kernel {
 
 recurrent_kernel!(RecurrentForward);
 recurrent_kernel!(RecurrentBackward);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_follow_each_other_at_multiples_of_64_words() {
+        for (cell, masks) in Cell::ALL.into_iter().flat_map(|cell| [None, Some(RecurrentMask::Untied)].map(|masks| (cell, masks)))
+        {
+            let size = RecurrentSize { cell, hidden: 33, steps: 7, batch: 5, row_words: 4, masks };
+            let (planes, params) = (size.planes(), RecurrentParams::new(&size));
+            let (of_hidden, of_gates) = (1280, (35 * 36 * u64::from(cell.gates())).next_multiple_of(64));
+            let inputs = if masks.is_some() { u64::from(cell.gates()) } else { 1 };
+            let has_cell = u64::from(matches!(cell, Cell::Gru | Cell::Lstm));
+            let has_hidden = u64::from(cell == Cell::Gru);
+            assert_eq!((planes.y, planes.input, planes.input_plane), (0, of_hidden, of_hidden), "{cell:?}");
+            assert_eq!(u64::from(planes.inputs), inputs);
+            assert_eq!((planes.cell, planes.hidden), (of_hidden * (1 + inputs), of_hidden * (1 + inputs + has_cell)), "{cell:?}");
+            assert_eq!(planes.words, planes.hidden + has_hidden * of_gates, "{cell:?}");
+            let words = [planes.y, planes.input, planes.cell, planes.hidden, planes.words, u64::from(size.bias_words())];
+            assert!(words.iter().all(|words| words % 64 == 0), "{cell:?}: {planes:?}");
+            assert_eq!(u64::from(4 * params.hidden_at), planes.hidden);
+        }
+    }
+
+    #[test]
+    fn truncation_counts_steps_in_the_order_in_which_they_are_gone_through() {
+        let size = RecurrentSize { cell: Cell::Lstm, hidden: 1, steps: 5, batch: 1, row_words: 4, masks: None };
+        let params = RecurrentParams::new(&size);
+        let carried = |reverse, truncation| std::array::from_fn(|t| params.at(t as u32, reverse, truncation).carried);
+        assert_eq!(carried(false, None), [1, 1, 1, 1, 0]);
+        assert_eq!(carried(true, None), [0, 1, 1, 1, 1]);
+        assert_eq!(carried(false, Some(2)), [1, 0, 1, 0, 0]);
+        assert_eq!(carried(true, Some(2)), [0, 0, 1, 0, 1]);
+        assert_eq!(carried(true, Some(1)), [0; 5]);
+        assert_eq!(carried(false, Some(9)), [1, 1, 1, 1, 0]);
+    }
+}

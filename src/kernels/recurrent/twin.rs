@@ -3,14 +3,28 @@
 use std::ops::{Add, Mul, Sub};
 
 use super::{RecurrentBackward, RecurrentForward, RecurrentMask, RecurrentParams, RecurrentSite, inputs};
-use crate::kernels::columns::{UNIT, untouched};
+use crate::kernels::columns::UNIT;
 use crate::kernels::sums::Sum;
-use crate::kernels::{EPS, FLUSH, activation};
-use crate::memory::Memory;
+use crate::kernels::{EPS, FLUSH, Tolerance, activation};
+use crate::memory::{Memory, Tensor};
 use crate::network::Cell;
 use crate::step::{MemberStep, Step};
 
-pub(super) use crate::kernels::sums::{Number, bounds, store};
+/// What a step writes into a tensor: where, what and how far the device may be from it. It is little of a sequence.
+pub(super) type Written = Vec<(usize, (f64, f64))>;
+
+/// Stores them, each rounded once.
+pub(super) fn store(memory: &Memory, tensor: Tensor, member: usize, written: &Written) {
+    let mut words = memory.f32_mut(tensor, member);
+    written.iter().for_each(|&(at, (value, _))| words[at] = value as f32);
+}
+
+/// Their bounds. No difference is below -1: what is left alone has the same bits.
+pub(super) fn bounds(tensor: Tensor, written: &Written) -> Tolerance {
+    let mut bounds = vec![-1.0; tensor.len as usize];
+    written.iter().for_each(|&(at, (_, bound))| bounds[at] = bound);
+    Tolerance::Bounds(bounds)
+}
 
 /// A number, and how far the device may be from it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,8 +63,8 @@ impl Near {
     }
 
     /// The twin rounds once.
-    fn number(self) -> Number {
-        Some((self.value, self.error + EPS * self.value.abs()))
+    fn at(self, place: usize) -> (usize, (f64, f64)) {
+        (place, (self.value, self.error + EPS * self.value.abs()))
     }
 }
 
@@ -186,10 +200,10 @@ impl Forward {
 
 impl RecurrentForward {
     /// Of gates and of sequence.
-    pub(super) fn results(&self, memory: &Memory, step: &Step, member: usize) -> [Vec<Number>; 2] {
+    pub(super) fn results(&self, memory: &Memory, step: &Step, member: usize) -> [Written; 2] {
         let (p, cell) = (&self.params, self.shape.cell);
         let (samples, lengths) = (memory.u32(self.samples, member), memory.u32(self.lengths, member));
-        let mut results = [untouched(self.gates), untouched(self.sequence)];
+        let mut results = [Written::new(), Written::new()];
         for sample in 0..step.rows as usize {
             let length = if p.ragged == 1 { lengths[sample] } else { p.steps };
             for unit in 0..p.units() {
@@ -241,27 +255,27 @@ impl RecurrentForward {
 
     fn put(
         &self,
-        [gates, sequence]: &mut [Vec<Number>; 2],
+        [gates, sequence]: &mut [Written; 2],
         (sample, unit): (usize, usize),
         out: &Forward,
         next: impl Fn(usize) -> Near,
     ) {
         let (p, cell, here) = (&self.params, self.shape.cell, (sample, self.params.t));
         for gate in 0..cell.gates() as usize {
-            gates[p.gate(here, gate, unit)] = out.gates[gate].number();
+            gates.push(out.gates[gate].at(p.gate(here, gate, unit)));
         }
-        sequence[p.plane(p.y_at, here, unit)] = out.y.number();
+        sequence.push(out.y.at(p.plane(p.y_at, here, unit)));
         match cell {
-            Cell::Lstm => sequence[p.plane(p.cell_at, here, unit)] = out.cell.number(),
-            Cell::Gru => sequence[p.hidden(here, 2, unit)] = out.hidden.number(),
+            Cell::Lstm => sequence.push(out.cell.at(p.plane(p.cell_at, here, unit))),
+            Cell::Gru => sequence.push(out.hidden.at(p.hidden(here, 2, unit))),
             Cell::RnnTanh | Cell::RnnRelu => {}
         }
         for input in 0..inputs(cell, self.site.map(|site| site.kind)) as usize {
             if p.first == 1 {
-                sequence[p.input(here, input, unit)] = ZERO.number();
+                sequence.push(ZERO.at(p.input(here, input, unit)));
             }
             if p.last == 0 {
-                sequence[p.input((sample, p.after), input, unit)] = next(input).number();
+                sequence.push(next(input).at(p.input((sample, p.after), input, unit)));
             }
         }
     }
@@ -302,10 +316,10 @@ impl Backward {
 
 impl RecurrentBackward {
     /// Of gates and of sequence.
-    pub(super) fn results(&self, memory: &Memory, step: &Step, member: usize) -> [Vec<Number>; 2] {
+    pub(super) fn results(&self, memory: &Memory, step: &Step, member: usize) -> [Written; 2] {
         let (p, cell) = (&self.params, self.shape.cell);
         let samples = memory.u32(self.samples, member);
-        let mut results = [untouched(self.gates), untouched(self.sequence)];
+        let mut results = [Written::new(), Written::new()];
         let [gates, sequence] = &mut results;
         for sample in 0..step.rows as usize {
             let here = (sample, p.t);
@@ -315,14 +329,14 @@ impl RecurrentBackward {
                     false => Backward::default(),
                 };
                 for gate in 0..cell.gates() as usize {
-                    gates[p.gate(here, gate, unit)] = out.gates[gate].number();
+                    gates.push(out.gates[gate].at(p.gate(here, gate, unit)));
                 }
                 if matches!(cell, Cell::Gru | Cell::Lstm) {
-                    sequence[p.plane(p.cell_at, here, unit)] = out.carry.number();
+                    sequence.push(out.carry.at(p.plane(p.cell_at, here, unit)));
                 }
                 if cell == Cell::Gru {
                     for (gate, d) in [out.gates[0], out.gates[1], out.by_u].into_iter().enumerate() {
-                        sequence[p.hidden(here, gate, unit)] = d.number();
+                        sequence.push(d.at(p.hidden(here, gate, unit)));
                     }
                 }
             }

@@ -54,7 +54,7 @@ impl Layer {
         let (mut a, w, b) = (random("a", N * T * gates * H), random("w", gates * H * H), random("b", gates * H));
         if cell == Cell::RnnRelu {
             // Most units are to live on.
-            a.iter_mut().for_each(|a| *a = *a + 0.8);
+            a.iter_mut().for_each(|a| *a += 0.8);
         }
         Self { size, reverse, truncation, step: rates(N as u32, &[0.6]), a, w, b, dy: random("dy", N * T * H) }
     }
