@@ -12,6 +12,7 @@ mod bench;
 mod calibrate;
 mod data;
 mod demo;
+mod describe;
 mod devices;
 mod eval;
 mod init;
@@ -61,6 +62,7 @@ enum Family {
 enum Command {
     Demo(demo::Args),
     Init(init::Args),
+    Data(describe::Args),
     Preflight(preflight::Args),
     Train(train::Args),
     Eval(eval::Args),
@@ -81,6 +83,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match &cli.command {
         Command::Demo(args) => demo::run(args, &cli),
         Command::Init(args) => init::run(args, &cli),
+        Command::Data(args) => describe::run(args, &cli),
         Command::Preflight(args) => preflight::run(args, &cli),
         Command::Train(args) => train::run(args, &cli),
         Command::Eval(args) => eval::run(args, &cli),

@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::data::Augmentation;
 use crate::data::file::DataOptions;
+use crate::data::{Augmentation, Sets, Task};
+use crate::network::Layer;
 use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer};
 use crate::trainer::TrainOptions;
 use crate::{Error, Result};
@@ -32,7 +33,7 @@ mod problem;
 mod template;
 
 pub use input::NetworkOptions;
-pub use template::{Outputs, template};
+pub use template::{Outputs, sequence_template, template};
 
 /// A network, its data and its training: all that a run is a function of.
 ///
@@ -164,6 +165,16 @@ impl Config {
     /// [`Config::check`] refuses, each with its line and its key.
     pub fn parse(text: &str) -> Result<Self> {
         problem::parse(text).map_err(Error::Data)
+    }
+
+    /// Reads the data: [`DataOptions::load`] as the loss needs it, with numbers of words where the first layer is an embedding.
+    ///
+    /// # Errors
+    /// As [`DataOptions::load`].
+    pub fn load(&self) -> Result<Sets> {
+        let words = self.data.words || matches!(self.network.layers.first(), Some(Layer::Embedding(_)));
+        let data = DataOptions { words, ..self.data.clone() };
+        data.load(Task::from(self.network.loss), self.seed)
     }
 
     /// The options of the training that the whole file describes.

@@ -9,12 +9,16 @@ pub mod file;
 #[cfg(feature = "files")]
 pub mod idx;
 mod preprocessing;
+mod sequences;
+pub mod text;
 
 pub use augmentation::Augmentation;
 pub use digits::digits;
 #[cfg(feature = "files")]
 pub use file::{DataOptions, Portion, Rows, Sets, Target, Task};
-pub use preprocessing::{Preprocessing, Standardization};
+pub use preprocessing::{Preprocessing, Sequences, Standardization};
+pub use sequences::Lengths;
+pub use text::Text;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,15 +38,6 @@ pub struct Inputs {
     values: Arc<Values>,
     samples: Vec<u32>,
     lengths: Option<Lengths>,
-}
-
-/// How many steps of each row there are, of sequences of at most `steps` steps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lengths {
-    /// T: the steps that a row has room for.
-    pub steps: u32,
-    /// Steps of each row, 1 to T; what stands behind them is not looked at.
-    pub of_rows: Vec<u32>,
 }
 
 /// The values of [`Inputs`], row-major: row `r`, column `c` is at `r * columns + c`.
@@ -132,30 +127,6 @@ impl Inputs {
         }
         self.samples = samples;
         Ok(self)
-    }
-
-    /// The same rows as sequences `[steps, features]`, steps outermost, of which each has a length of its own.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if the columns are not a number of features at every step, if there is not one length for each row, or if one is
-    /// 0 or more than `steps`.
-    pub fn with_lengths(mut self, steps: u32, of_rows: Vec<u32>) -> Result<Self> {
-        if steps == 0 || !self.columns.is_multiple_of(steps) {
-            return Err(Error::Data(format!("rows of {} columns are no sequences of {steps} steps", self.columns)));
-        }
-        if of_rows.len() != self.samples.len() {
-            return Err(Error::Data(format!("{} lengths for {} rows; give one for each row", of_rows.len(), self.samples.len())));
-        }
-        if let Some(row) = of_rows.iter().position(|length| !(1..=steps).contains(length)) {
-            return Err(Error::Data(format!("row {row} has length {}, but a length is from 1 to {steps} steps", of_rows[row])));
-        }
-        self.lengths = Some(Lengths { steps, of_rows });
-        Ok(self)
-    }
-
-    /// How long the rows are, if they are sequences of lengths of their own.
-    pub fn lengths(&self) -> Option<&Lengths> {
-        self.lengths.as_ref()
     }
 
     /// Some of the rows, in the order given, with the sample numbers they have here.

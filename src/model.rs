@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets};
+use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets};
 use crate::executor::Executor;
 use crate::network::{Loss, Network};
 use crate::pacer::Pacer;
@@ -146,9 +146,19 @@ impl Model {
     /// The same model, whose inputs and outputs have this history; it is kept in the model's file.
     ///
     /// # Errors
-    /// Means, deviations or names of inputs of another number than the network has, a deviation that is not positive.
+    /// Means, deviations or names of inputs of another number than the network has, of sequences at each step; sequences of other steps
+    /// than the network's; a deviation that is not positive.
     pub fn with_preprocessing(self, preprocessing: Preprocessing) -> Result<Self> {
-        let inputs = self.network.input.0.iter().product::<u32>() as usize;
+        let mut inputs = self.network.input.0.iter().product::<u32>() as usize;
+        if let Some(Sequences { steps, .. }) = preprocessing.sequences {
+            if steps == 0 || self.network.input.0.first() != Some(&steps) {
+                let shape = &self.network.input;
+                return Err(Error::Data(format!(
+                    "the data are sequences of {steps} steps, but the network has an input of {shape}"
+                )));
+            }
+            inputs /= steps as usize;
+        }
         let targets = self.network.targets()? as usize;
         for (what, standardization, width) in
             [("inputs", &preprocessing.inputs, inputs), ("targets", &preprocessing.targets, targets)]

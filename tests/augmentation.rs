@@ -314,3 +314,23 @@ fn what_cannot_be_augmented_is_refused_with_the_place_and_a_remedy() {
         Trainer::new(&Device::cpu(), &features, &data, TrainOptions { augment, ..Default::default() }).unwrap();
     }
 }
+
+#[test]
+fn words_have_no_noise_and_sequences_no_mixture() {
+    use thinnet::{Embedding, Recurrent};
+    let words = Network::new(5).embedding(Embedding::new(30, 8)).recurrent(Recurrent::lstm(4)).dense(Dense::new(2));
+    let numbers = Network::new([5, 3]).recurrent(Recurrent::lstm(4)).dense(Dense::new(2));
+    let noise = Augmentation { noise: 0.1, ..Augmentation::default() };
+    let mixup = Augmentation { mixup: 0.2, ..Augmentation::default() };
+    let flip = Augmentation { flip: true, ..Augmentation::default() };
+    for (network, augment, said) in [
+        (&words, noise, "would make other words"),
+        (&words, mixup, "sequences end at steps of their own"),
+        (&numbers, mixup, "sequences end at steps of their own"),
+        (&numbers, flip, "the input has shape [5, 3]"),
+    ] {
+        let message = augment.check_for(network, false).unwrap_err().to_string();
+        assert!(message.contains(said), "{message}");
+    }
+    noise.check_for(&numbers, false).unwrap();
+}

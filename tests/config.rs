@@ -12,6 +12,7 @@ use thinnet::{
 mod maps;
 /// What is refused, and in which words.
 mod refused;
+mod sequences;
 
 const EXAMPLE: &str = r#"
 seed = 42
@@ -159,6 +160,8 @@ fn several() -> Vec<Config> {
                     test: (i % 3 == 1).then_some(Rows(400..u32::MAX)),
                     target: targets[at(i) % 3].clone(),
                     standardize: [None, Some(true), Some(false)][at(i) % 3],
+                    sequence: (i % 5 == 2).then(|| "id \"x\"".into()),
+                    words: false,
                 },
                 network: NetworkOptions {
                     input: (i % 5 == 0).then_some(Shape::from(i + 1)),
@@ -289,6 +292,8 @@ fn the_template_has_every_key_and_its_default() {
             test: Some(Rows(0..1)),
             target: Some(Target::One("x".into())),
             standardize: Some(true),
+            sequence: Some("x".into()),
+            words: true,
             ..DataOptions::default()
         },
         network: NetworkOptions { input: Some(1.into()), path_keep: Some(KeepProb::ONE), ..least().network },

@@ -3,6 +3,8 @@
 use thinnet::Error;
 use thinnet::data::{Dataset, Inputs, Values, digits};
 
+mod sequences;
+
 /// The message of an [`Error::Data`].
 #[track_caller]
 fn data_error<T: std::fmt::Debug>(result: Result<T, Error>) -> String {

@@ -12,6 +12,7 @@ use thinnet::data::{DataOptions, Dataset, Portion, Preprocessing, Sets, Target, 
 
 mod preparing;
 mod refusals;
+mod sequences;
 
 /// A folder of files.
 struct Folder(TempDir);

@@ -24,6 +24,8 @@ mod kept;
 pub(crate) mod maps;
 /// The time of every kernel before a training.
 mod profiled;
+/// Sequences by every command.
+mod sequences;
 /// Early stopping and accumulated gradients from the command line.
 mod stopping;
 /// Rates of dropout compared in pairs.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::{Portion, Sets, Target, Task, file};
-use thinnet::{Dataset, Error, Inputs, Model};
+use thinnet::data::{Lengths, Portion, Sets, Target, Task, file};
+use thinnet::{Dataset, Error, Inputs, Layer, Model};
 
 use super::train::{in_file, read_config};
 use super::{Failure, range};
@@ -19,7 +19,7 @@ pub(crate) struct Source {
     /// constants; set standardize = false if the weights take them as they are.
     #[arg(long, value_name = "FILE.toml")]
     network: Option<PathBuf>,
-    /// An idx folder or .npz (its test part, if it has one), a .csv or .npy, or `digits`. Unless given, the test rows of the run,
+    /// An idx folder or .npz (its test part, if it has one), a .csv, .ts or .npy, or `digits`. Unless given, the test rows of the run,
     /// or its validation rows.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
@@ -168,7 +168,7 @@ impl Source {
             return Err(Failure::Usage(message));
         };
         let name = self.network.clone().unwrap_or_else(|| self.model.join("config.toml"));
-        let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(&name, e))?;
+        let sets = config.load().map_err(|e| in_file(&name, e))?;
         if sets.preprocessing != *model.preprocessing() {
             let problem = "the data have changed since the training: their means, deviations or names are others than those kept with \
                            the weights; name the data to ask about with --data, or train again";
@@ -200,10 +200,17 @@ impl Source {
         let mut config = read_config(file)?;
         config.data.path = config.data_path(file);
         // The width of the input is in the weights, unless the file says its shape: rows of columns meet a matrix first.
-        let network = |inputs| config.network.network(inputs).map_err(|e| in_file(file, e));
         let layers = config.network.without_data().map_err(|e| in_file(file, e))?;
+        let sequences = layers.walk().into_iter().any(|layer| matches!(layer, Layer::Recurrent(_) | Layer::Embedding(_)));
         let inputs = match config.network.input {
             Some(_) => layers.input.elements(),
+            // No weight says how many steps a sequence has.
+            None if sequences => {
+                let sets = config.load().map_err(|e| in_file(file, e))?;
+                let network = config.network.network_for(sets.train.inputs()).map_err(|e| in_file(file, e))?;
+                config.network.input = Some(network.input.clone());
+                network.input.elements()
+            }
             None => {
                 let first = layers.parameters()?.into_iter().find(|p| p.matrix).map_or(String::new(), |matrix| matrix.name);
                 thinnet::checkpoint::columns_of(&self.model, &first)?.ok_or_else(|| {
@@ -216,10 +223,10 @@ impl Source {
                 })?
             }
         };
-        let mut model = Model::load_weights(&self.model, &network(inputs)?)?;
-        if model.preprocessing().is_default() && (config.data.standardize != Some(false) || self.data.is_none()) {
+        let mut model = Model::load_weights(&self.model, &config.network.network(inputs).map_err(|e| in_file(file, e))?)?;
+        if model.preprocessing().is_default() && (config.data.standardize != Some(false) || self.data.is_none() || sequences) {
             // Weights of another program: their inputs are standardised, and their outputs named, as a training by this file would.
-            let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
+            let sets = config.load().map_err(|e| in_file(file, e))?;
             fits(&model, sets.train.inputs(), &config.data.path)?;
             model = model.with_preprocessing(sets.preprocessing)?;
         }
@@ -233,6 +240,15 @@ pub(super) fn foreign_rows(model: &Model, path: &Path) -> Result<Asked<Inputs>, 
     let rows = file::inputs_for(path, &portion, None, model.preprocessing())?;
     fits(model, &rows, path)?;
     Ok(Asked { rows, what: what(path, &portion) })
+}
+
+/// What is to be said of sequences.
+pub(super) fn sequences(lengths: &Lengths, features: u32) -> String {
+    let ([least, median, largest], steps) = (lengths.spread(), lengths.steps);
+    let plural = if features == 1 { "" } else { "s" };
+    format!(
+        "Sequences of {least} to {largest} steps (median {median}), with room for {steps}, {features} feature{plural} at each."
+    )
 }
 
 /// Whether two paths are one place.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use thinnet::config::{Outputs, template};
+use thinnet::config::{Outputs, sequence_template, template};
 use thinnet::data::{DataOptions, Task};
 use thinnet::{Error, Targets};
 
@@ -14,12 +14,15 @@ use super::{Cli, Failure};
 /// Every key is explained, and those that have their default are commented out; the layers suit the data.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An idx folder, a .csv, .npy or .npz, or `digits`.
+    /// An idx folder, a .csv, .ts, .npy or .npz, or `digits`.
     #[arg(long, value_name = "PATH", default_value = "digits")]
     data: PathBuf,
     /// CSV column (or several) to learn; by default one called label, target, class or y.
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     target: Vec<String>,
+    /// CSV column that says which sequence a line is a step of.
+    #[arg(long, value_name = "COLUMN")]
+    sequence: Option<String>,
     /// Learn numbers instead of classes.
     #[arg(long)]
     regression: bool,
@@ -48,7 +51,7 @@ pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
 
 fn text(args: &Args) -> Result<String, Failure> {
     let target = (!args.target.is_empty()).then(|| args.target.clone().into());
-    let data = DataOptions { target, ..DataOptions::new(&args.data) };
+    let data = DataOptions { target, sequence: args.sequence.clone(), ..DataOptions::new(&args.data) };
     let task = if args.regression { Task::Values } else { Task::Classes };
     let sets = data.load(task, 0).map_err(|error| match error {
         Error::File { path, problem } if !args.regression => {
@@ -67,5 +70,8 @@ fn text(args: &Args) -> Result<String, Failure> {
         Targets::Classes { classes, .. } => Outputs::Classes(*classes),
         Targets::Values { columns, .. } => Outputs::Values(*columns),
     };
-    Ok(template(&data, outputs, train.rows()))
+    Ok(match train.inputs().lengths() {
+        Some(_) => sequence_template(&data, outputs, train.rows()),
+        None => template(&data, outputs, train.rows()),
+    })
 }

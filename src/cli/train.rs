@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::{Sets, Task};
+use thinnet::data::Sets;
 use thinnet::profile::profile;
 use thinnet::{Device, EarlyStopping, Epoch, Error, Metrics, Model, Network, TrainOptions, Trainer};
 
@@ -24,7 +24,7 @@ use super::{Cli, Failure};
 pub(crate) struct Args {
     /// The network and its training, as TOML.
     file: PathBuf,
-    /// Data to use instead of the file's: an idx folder, a .csv, .npy or .npz, or `digits`.
+    /// Data to use instead of the file's: an idx folder, a .csv, .ts, .npy or .npz, or `digits`.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Folder of the run; runs/NAME for NAME.toml unless given.
@@ -72,8 +72,8 @@ impl Experiment {
         }
         // Absolute, so that the run finds its data from wherever it is asked; `digits` is no file.
         config.data.path = if path == Path::new("digits") { path } else { path.canonicalize().unwrap_or(path) };
-        let sets = config.data.load(Task::from(config.network.loss), config.seed).map_err(|e| in_file(file, e))?;
-        let network = config.network.network(sets.train.columns()).map_err(|e| in_file(file, e))?;
+        let sets = config.load().map_err(|e| in_file(file, e))?;
+        let network = config.network.network_for(sets.train.inputs()).map_err(|e| in_file(file, e))?;
         let options = config.options();
         options.check().map_err(|e| in_file(file, e))?;
         thinnet::checkpoint::check_foldable(&network).map_err(|e| in_file(file, e))?;
@@ -183,6 +183,9 @@ fn introduce(out: &mut impl Write, config: &Config, network: &Network, sets: &Se
         device.caps().adapter,
         device.caps().matmul
     )?;
+    if let Some(lengths) = sets.train.inputs().lengths() {
+        writeln!(out, "{}", super::data::sequences(lengths, sets.train.inputs().features()))?;
+    }
     if device.gpu().is_none() {
         writeln!(out, "The adapter `cpu` is thinnet's own CPU code, made for checking: slow.")?;
     }

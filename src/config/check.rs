@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::input::elements;
+use super::input::{elements, of_sequences};
 use super::{Config, NetworkOptions, TrainTable};
 use crate::Error;
 use crate::data::file::DataOptions;
@@ -34,6 +34,18 @@ type Checked = Result<(), Problem>;
 pub(super) fn config(config: &Config) -> Checked {
     data(&config.data)?;
     network(&config.network, &config.data)?;
+    let words = matches!(config.network.layers.first(), Some(Layer::Embedding(_)));
+    if words && config.data.standardize == Some(true) {
+        let problem = "the first layer is an embedding, which takes whole numbers of words; leave it out, or let it be false";
+        return refuse("data.standardize", true, problem);
+    }
+    if config.data.words && !words {
+        return refuse(
+            "data.words",
+            true,
+            "numbers of words are for an embedding as the first layer; leave it out, or begin with one",
+        );
+    }
     train(&config.train)?;
     config.augment.check().map_err(|error| option(error, ""))?;
     if let (Some(patience), None, None) = (config.train.patience, &config.data.valid, config.data.valid_fraction) {
@@ -79,7 +91,9 @@ fn network(network: &NetworkOptions, data: &DataOptions) -> Checked {
             return refuse(&path, 0, "a layer needs at least 1 unit");
         }
         // Rows of data are one axis, and no layer makes maps of that.
-        if network.input.is_none() && takes_maps(layer) {
+        // Sequences have the shape of their data, and dropout may share a mask over their steps.
+        let known_later = of_sequences(&network.layers) && matches!(layer, Layer::Dropout(_));
+        if network.input.is_none() && !known_later && takes_maps(layer) {
             return Err(problem(&path, &without_maps(data)));
         }
     }

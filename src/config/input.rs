@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Inputs;
 use crate::network::{Dropout, KeepProb, Layer, Loss, Network, Residual, Shape, Unit};
 use crate::{Error, Result};
 
@@ -9,8 +10,10 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct NetworkOptions {
-    /// Shape of a sample: in files a number of columns, or `[1, 28, 28]` for maps of one channel, 28 pixels high and wide. It has
-    /// as many elements as the data have columns. Default: one axis of all columns, which layers of maps cannot take.
+    /// Shape of a sample: in files a number of columns, `[1, 28, 28]` for maps of one channel, 28 pixels high and wide, or `[29, 12]`
+    /// for sequences of 29 steps of 12 features. It has as many elements as the data have columns. Default: of sequences with lengths
+    /// their `[steps, features]`, or in front of an embedding `[steps]`; of all other data one axis of all columns, which layers of
+    /// maps and recurrent layers cannot take.
     #[serde(default, with = "shape", skip_serializing_if = "Option::is_none")]
     pub input: Option<Shape>,
     /// keep_prob of the last site of paths; it falls linearly with depth and replaces the `keep` of all these sites, see
@@ -36,9 +39,41 @@ impl NetworkOptions {
             Some(input) => self.over(input.clone())?,
             None => self.over(columns.into())?,
         };
-        network.shapes()?;
-        network.sites()?;
-        Ok(network)
+        checked(network)
+    }
+
+    /// The same over these data, whose lengths say how many steps and features a sequence has.
+    ///
+    /// # Errors
+    /// As [`NetworkOptions::network`]; an [`NetworkOptions::input`] of other steps than the data; data without lengths for a network of
+    /// sequences that has no [`NetworkOptions::input`]; more than one feature for an embedding.
+    pub fn network_for(&self, inputs: &Inputs) -> Result<Network> {
+        let (columns, features) = (inputs.columns(), inputs.features());
+        let refused = |place: &str, problem: String| Err(Error::Network { place: place.into(), problem });
+        let words = matches!(self.layers.first(), Some(Layer::Embedding(_)));
+        match (&self.input, inputs.lengths()) {
+            (Some(input), Some(lengths)) if elements(input) == Some(columns) && input.0.first() != Some(&lengths.steps) => {
+                let shape = sequence(lengths.steps, features, words);
+                let problem = format!(
+                    "the data are sequences of at most {} steps of {features} features; let it be {shape}",
+                    lengths.steps
+                );
+                refused(&format!("network.input = {input}"), problem)
+            }
+            (None, Some(_)) if words && features != 1 => refused(
+                "layer 0 (embedding)",
+                format!("takes one word a step, but the data have {features} features at every step"),
+            ),
+            (None, Some(lengths)) => checked(self.over(sequence(lengths.steps, features, words))?),
+            (None, None) if !words && of_sequences(&self.layers) => {
+                let problem = format!(
+                    "is missing: a recurrent layer takes sequences, but the data are rows of {columns} columns without lengths; give \
+                     their shape, as input = [steps, features], or data that have lengths"
+                );
+                refused("network.input", problem)
+            }
+            _ => self.network(columns),
+        }
     }
 
     /// The same where no data are at hand: over [`NetworkOptions::input`] or, without one, over a number of columns that fits
@@ -47,15 +82,17 @@ impl NetworkOptions {
     /// # Errors
     /// As [`NetworkOptions::network`].
     pub fn without_data(&self) -> Result<Network> {
-        let network = self.assumed()?;
-        network.shapes()?;
-        network.sites()?;
-        Ok(network)
+        checked(self.assumed()?)
     }
 
     /// The same, not checked.
     pub(super) fn assumed(&self) -> Result<Network> {
-        self.over(self.input.clone().unwrap_or_else(|| Shape::from(needed(&self.layers).unwrap_or(1))))
+        let columns = needed(&self.layers).unwrap_or(1);
+        let words = matches!(self.layers.first(), Some(Layer::Embedding(_)));
+        self.over(self.input.clone().unwrap_or_else(|| match of_sequences(&self.layers) {
+            true => sequence(1, columns, words),
+            false => columns.into(),
+        }))
     }
 
     fn over(&self, input: Shape) -> Result<Network> {
@@ -68,6 +105,23 @@ impl NetworkOptions {
         }
         network.linear_depth(last.get())
     }
+}
+
+/// A network whose shapes and sites are right.
+fn checked(network: Network) -> Result<Network> {
+    network.shapes()?;
+    network.sites()?;
+    Ok(network)
+}
+
+/// The shape of sequences.
+fn sequence(steps: u32, features: u32, words: bool) -> Shape {
+    if words { steps.into() } else { [steps, features].into() }
+}
+
+/// Whether there is a layer that takes sequences, which no block has in a branch.
+pub(super) fn of_sequences(layers: &[Layer]) -> bool {
+    layers.iter().any(|layer| matches!(layer, Layer::Recurrent(_) | Layer::Embedding(_)))
 }
 
 fn is_path(layer: &Layer) -> bool {
@@ -107,7 +161,7 @@ fn images(columns: u32) -> Option<Shape> {
 fn needed(layers: &[Layer]) -> Option<u32> {
     for layer in layers {
         match layer {
-            Layer::Dense(_) => return None,
+            Layer::Dense(_) | Layer::Recurrent(_) | Layer::Embedding(_) => return None,
             Layer::Residual(Residual { branch, skip }) => {
                 match (needed(branch).or_else(|| needed(skip)), units(branch), units(skip)) {
                     (Some(columns), _, _) | (None, Some(columns), None) | (None, None, Some(columns)) => return Some(columns),

@@ -33,6 +33,29 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
         Outputs::Classes(classes) => ([("256", "0.5"), ("128", "0.5")], classes),
         Outputs::Values(columns) => ([("50", "0.9"), ("50", "0.9")], columns),
     };
+    let part = part.iter().fold(String::new(), |text, (units, keep)| {
+        text + &format!("  {{ dense = {units}, activation = \"relu\" }},\n  {{ dropout = {{ keep = {keep} }} }},\n")
+    });
+    with_layers(data, outputs, rows, &format!("{part}  {{ dense = {units} }},\n"))
+}
+
+/// The same for sequences with lengths: an LSTM whose masks all steps share.
+///
+/// ```
+/// use thinnet::config::{Config, Outputs, sequence_template};
+/// use thinnet::data::DataOptions;
+/// let config = Config::parse(&sequence_template(&DataOptions::new("speech.ts"), Outputs::Classes(9), 270))?;
+/// assert_eq!(config.network.without_data()?.outputs()?, 9);
+/// # Ok::<(), thinnet::Error>(())
+/// ```
+pub fn sequence_template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
+    let (Outputs::Classes(units) | Outputs::Values(units)) = outputs;
+    let mask = "{ keep = 0.75, variational = true }";
+    let lstm = format!("  {{ lstm = 64, input = {mask}, recurrent = {mask} }},\n");
+    with_layers(data, outputs, rows, &format!("{lstm}  {{ dropout = {{ keep = 0.5 }} }},\n  {{ dense = {units} }},\n"))
+}
+
+fn with_layers(data: &DataOptions, outputs: Outputs, rows: u32, layers: &str) -> String {
     let mut text = String::from("# A line that is commented out shows the key's default, or an example where there is none.\n");
     text += "seed = 0                                     # of initial weights, order of the rows, masks; an integer, past 2^63 - 1 a string\n";
 
@@ -43,6 +66,9 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
         Some(target) => ("", toml::Value::try_from(target).map_or_else(|e| e.to_string(), |value| value.to_string())),
         None => ("# ", quoted("label")),
     };
+    let sequence = data.sequence.as_ref().map_or(("# ", "id"), |column| ("", column.as_str()));
+    let sequence =
+        (sequence.0, ("sequence", quoted(sequence.1), "column that says which sequence a line of a .csv is a step of"));
     // A validation set of no row is none.
     let fraction = if rows < 20 { "# " } else { "" };
     for (comment, (key, value, meaning)) in [
@@ -51,7 +77,7 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
             (
                 "path",
                 quoted(&data.path.to_string_lossy()),
-                "folder of idx files, .csv, .npy or .npz file, or \"digits\" (embedded)",
+                "folder of idx files, .csv, .ts, .npy or .npz file, or \"digits\" (embedded)",
             ),
         ),
         ("# ", ("train", quoted(&format!("0..{split}")), "rows to learn from; default: all that are for nothing else")),
@@ -70,6 +96,8 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
         ("# ", ("test", quoted(&format!("{split}..{rows}")), "rows that judge the result; default: none")),
         (target.0, ("target", target.1, "column to learn, or [\"several\", \"columns\"]; default: label, target, class or y")),
         ("# ", ("standardize", "true".into(), "mean 0 and deviation 1 over the training rows; default: all but bytes")),
+        sequence,
+        ("# ", ("words", "false".into(), "inputs are numbers of words, for an embedding")),
     ] {
         line(&mut text, comment, &(key, value, meaning));
     }
@@ -81,16 +109,11 @@ pub fn template(data: &DataOptions, outputs: Outputs, rows: u32) -> String {
     };
     let losses = "softmax_cross_entropy, binary_cross_entropy, mean_squared_error, gaussian_nll";
     line(&mut text, comment, &("loss", quoted(loss), losses));
-    let shape = "shape of a sample: channels, height, width; default: the data's columns";
+    let shape = "channels, height, width, or steps, features; default: as the data";
     line(&mut text, "# ", &("input", "[1, 8, 8]".into(), shape));
     let paths = "keep_prob of the last site of paths, others linear with depth; default: their own";
     line(&mut text, "# ", &("path_keep", "0.5".into(), paths));
-    text += "layers = [\n";
-    for (units, keep) in part {
-        let _ = writeln!(text, "  {{ dense = {units}, activation = \"relu\" }},");
-        let _ = writeln!(text, "  {{ dropout = {{ keep = {keep} }} }},");
-    }
-    let _ = writeln!(text, "  {{ dense = {units} }},\n]");
+    text += &format!("layers = [\n{layers}]\n");
 
     text += "\n[train]\n";
     train().iter().for_each(|one| line(&mut text, "# ", one));

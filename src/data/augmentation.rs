@@ -33,7 +33,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Loss, Network};
+use crate::network::{Layer, Loss, Network};
 use crate::rng;
 use crate::{Error, Result};
 
@@ -104,7 +104,9 @@ impl Augmentation {
     ///
     /// # Errors
     /// As [`Augmentation::check`]; changes of images where the input is no `[channels, height, width]`; a shift that may leave nothing of
-    /// an image; a square larger than the image; mixup of a data set that is streamed, or with [`Loss::GaussianNll`].
+    /// an image; a square larger than the image; mixup of a data set that is streamed, or with [`Loss::GaussianNll`]; what has no
+    /// meaning for sequences: noise on numbers of words, mixup in front of a recurrent layer, which would mix the steps of one sequence
+    /// with what is behind the end of another.
     pub fn check_for(&self, network: &Network, streamed: bool) -> Result<()> {
         self.check()?;
         let bad = |option, value: String, problem: String| Err(Error::Option { option, value, problem });
@@ -138,6 +140,7 @@ impl Augmentation {
         if self.noise > 0.0 && shape.elements() > 1 << 31 {
             return bad("augment.noise", self.noise.to_string(), "takes two words an element, at most 2^31 elements".into());
         }
+        self.check_sequences(network)?;
         if self.mixup > 0.0 && streamed {
             let problem = "needs every row at hand, but the data set is streamed; raise data_budget so that it is resident, use bytes \
                            instead of f32, or leave mixup out";
@@ -147,6 +150,24 @@ impl Augmentation {
             let problem = "mixes the losses of two targets, which would teach gaussian_nll the distance of the two as noise of the data; \
                            use mean_squared_error, or leave mixup out";
             return bad("augment.mixup", self.mixup.to_string(), problem.into());
+        }
+        Ok(())
+    }
+}
+
+impl Augmentation {
+    fn check_sequences(&self, network: &Network) -> Result<()> {
+        let bad =
+            |option, value: f64, problem: &str| Err(Error::Option { option, value: value.to_string(), problem: problem.into() });
+        let words = matches!(network.layers.first(), Some(Layer::Embedding(_)));
+        if self.noise > 0.0 && words {
+            return bad("augment.noise", self.noise, "would make other words, or none, of numbers of words; leave it out");
+        }
+        if self.mixup > 0.0 && network.walk().into_iter().any(|layer| matches!(layer, Layer::Recurrent(_) | Layer::Embedding(_)))
+        {
+            let problem =
+                "mixes rows value by value, but sequences end at steps of their own, and words have no mean; leave it out";
+            return bad("augment.mixup", self.mixup, problem);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! | an idx file of images, its name with `images` or `idx3` | labels in the file whose name has `labels` and `idx1` instead | none |
 //! | `.csv`, `.csv.gz` | a table under a header line | `NAME_test.csv`; of `train.csv` or `NAME_train.csv`, the same with `test`; or `.csv.gz` |
 //! | `.npz` | arrays `x`, `X`, `x_train`, `X_train`, `data` or `inputs`, and `y`, `Y`, `labels`, `label`, `targets` or `target`; of `x_train`, `y_train` | arrays `x_test` and `y_test` |
+//! | `.ts`, `.ts.gz` | sequences with classes or numbers, see below | of `NAME_TRAIN.ts`, `NAME_TEST.ts`; of any other, `NAME_TEST.ts` too |
 //! | `.npy` | an array; targets in `NAME_labels.npy` or `NAME_targets.npy`, of `x.npy` or `x_NAME.npy` also `y.npy` or `y_NAME.npy` | none |
 //!
 //! [`DataOptions::target`] names the column or columns of a csv file, the array of an npz archive, or the file of an npy file.
@@ -34,7 +35,26 @@
 //! Booleans, signed and unsigned integers of 8 to 64 bits and floats of 32 and 64 bits, both byte orders, rows or columns
 //! first. The first dimension counts the rows, the others are flattened. Classes are whole numbers from 0.
 //!
+//! # Sequences
+//!
+//! Sequences become rows `[steps, features]` with lengths ([`Inputs::with_lengths`](super::Inputs::with_lengths)), zeros behind
+//! the end of each. They have room for the longest, also where that is in the test set found with the path, and a trained model keeps
+//! the number of steps ([`Preprocessing::sequences`]): it takes shorter sequences, and refuses longer ones.
+//!
+//! - **ts** is the format of the UEA archive (Bagnall et al. 2018, arXiv:1811.00075) as aeon reads it: header lines of `@problemName`,
+//!   `@timeStamps`, `@missing`, `@univariate`, `@dimension`, `@equalLength`, `@seriesLength`, `@classLabel true NAME ..` or
+//!   `@targetLabel true`, whatever their case, then `@data`, then a line for each sequence: features separated by `:`, the values of a
+//!   feature, step by step, by `,`; the last field is the class or the number to learn. All features of a line are of one length.
+//!   Missing values and time stamps are refused. Classes are those of the header.
+//! - **csv** with [`DataOptions::sequence`], the name of a column: each line is a step, and consecutive lines in which this column says
+//!   the same are a sequence. Its target stands on its last line; on the others it is the same, or left out.
+//! - **npz** with an array `lengths` beside `x`, `lengths_train` beside `x_train` and so on: whole numbers. x is `[rows, steps, features]`, or
+//!   `[rows, steps]` of one feature. What stands behind the end of a row may be anything and becomes 0.
+//!
 //! # What is done to the values
+//!
+//! Of sequences with lengths, "column" below is a feature, over all steps that exist. Numbers of words ([`DataOptions::words`]) stay as
+//! they are.
 //!
 //! Unsigned bytes stay bytes with scale 1/255, booleans bytes with scale 1; everything else becomes f32. Inputs that are f32
 //! are standardised unless [`DataOptions::standardize`] is `false`; bytes only if it is `true`, and then become f32. Targets of
@@ -44,25 +64,28 @@
 //! of more than 24 bits, twice more.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Inputs, Preprocessing, Standardization, Targets, Values};
+use super::{Dataset, Preprocessing};
 use crate::network::Loss;
 use crate::{Error, Result};
 
 mod apply;
+mod archive;
 mod csv;
+mod groups;
 mod labels;
+mod load;
 mod npy;
 mod place;
 mod source;
 mod split;
+mod steps;
+mod ts;
 
-use apply::{apply, as_f32, check_widths, checked, keep_rows, standardized};
-use place::Place;
-use source::{Ask, Source};
+pub use load::{inputs_for, load_for, test_within};
 
 /// Where the data are and which of them are used: the `[data]` table of a network file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +114,13 @@ pub struct DataOptions {
     /// Whether columns get mean 0 and deviation 1; unless given, all but bytes do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standardize: Option<bool>,
+    /// The column of a csv file that says which sequence a line is a step of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<String>,
+    /// Whether the inputs are numbers of words, which are neither standardised nor, where they are bytes, scaled. A network file whose
+    /// first layer is an embedding means it without saying so ([`Config::load`](crate::Config::load)).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub words: bool,
 }
 
 impl Default for DataOptions {
@@ -218,126 +248,16 @@ impl DataOptions {
     /// All rows of a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self { path, train: None, valid: None, valid_fraction: None, test: None, target: None, standardize: None }
-    }
-
-    /// Reads the source and makes the sets. Classes are as many in all of them, whichever are in each.
-    ///
-    /// # Errors
-    /// [`Error::File`] with the place and a remedy if the source is not what it should be, [`Error::Option`] for rows that the
-    /// file has not or that are in two sets, [`Error::Data`] for data that do not fit the task.
-    ///
-    /// ```
-    /// use thinnet::data::{DataOptions, Task};
-    /// let options = DataOptions { valid_fraction: Some(0.1), test: Some("1500..1797".parse()?), ..Default::default() };
-    /// let sets = options.load(Task::Classes, 0)?;
-    /// assert_eq!((sets.train.rows(), sets.valid.unwrap().rows(), sets.test.unwrap().rows()), (1350, 150, 297));
-    /// # Ok::<(), thinnet::Error>(())
-    /// ```
-    pub fn load(&self, task: Task, seed: u64) -> Result<Sets> {
-        let place = Place::of(&self.path)?;
-        let ask = Ask { target: self.target.as_ref(), task, known: None, targets: true };
-        let Source { inputs, targets, input_names, output_names, target } = place.read(&ask)?;
-        let data = Dataset { inputs, targets: checked(targets, task, &self.path)? };
-        let split = split::split(self, data.rows(), seed)?;
-        let held_out = |rows: &[u32]| if rows.is_empty() { Ok(None) } else { data.select(rows).map(Some) };
-        let (mut valid, mut test) = (held_out(&split.valid)?, held_out(&split.test)?);
-        let mut train = data;
-        keep_rows(&mut train, &split.train);
-
-        let floats = matches!(train.inputs.values(), Values::F32(_));
-        let standardize = self.standardize.unwrap_or(floats);
-        let inputs = standardize.then(|| Standardization::fit(train.columns(), &as_f32(&train.inputs)));
-        let targets = match &train.targets {
-            Targets::Values { columns, values } if self.standardize != Some(false) && task == Task::Values => {
-                Some(Standardization::fit(*columns, values))
-            }
-            _ => None,
-        };
-        let preprocessing = Preprocessing { inputs, targets, input_names, output_names };
-        for set in [Some(&mut train), valid.as_mut(), test.as_mut()].into_iter().flatten() {
-            apply(&preprocessing, set, &self.path)?;
+        Self {
+            path,
+            train: None,
+            valid: None,
+            valid_fraction: None,
+            test: None,
+            target: None,
+            standardize: None,
+            sequence: None,
+            words: false,
         }
-        if test.is_none()
-            && let Some(place) = place.test()?
-        {
-            let ask = Ask { target: target.as_ref().or(self.target.as_ref()), task, known: Some(&preprocessing), targets: true };
-            test = Some(read_all(&place, &ask)?);
-        }
-        let classes = [Some(&train), test.as_ref()].into_iter().flatten().map(Dataset::classes).max().unwrap_or(0);
-        for set in [Some(&mut train), valid.as_mut(), test.as_mut()].into_iter().flatten() {
-            if let Targets::Classes { classes: own, .. } = &mut set.targets {
-                *own = classes;
-            }
-        }
-        check_widths(&train, test.as_ref(), &self.path)?;
-        Ok(Sets { train, valid, test, preprocessing })
     }
-}
-
-/// The test part of a folder or an archive that has both parts, all rows of any other path.
-///
-/// # Errors
-/// A path that is nothing, or an archive that cannot be read.
-pub fn test_within(path: &Path) -> Result<Portion> {
-    Ok(match Place::of(path)? {
-        place @ (Place::Folder(..) | Place::Npz(..)) if place.test()?.is_some() => Portion::Test,
-        _ => Portion::All,
-    })
-}
-
-/// Rows with their targets for a model that is trained already, as its preprocessing makes them.
-///
-/// Columns of a csv file are found by the names that the model knows, in whatever order; `target` is needed where it was in
-/// training. Class names become the classes they were in training.
-///
-/// # Errors
-/// As [`DataOptions::load`], and [`Error::File`] if the columns are not those of the model, or a class is not.
-pub fn load_for(
-    path: &Path,
-    portion: &Portion,
-    target: Option<&Target>,
-    preprocessing: &Preprocessing,
-    task: Task,
-) -> Result<Dataset> {
-    let place = of_portion(path, portion)?;
-    let data = read_all(&place, &Ask { target, task, known: Some(preprocessing), targets: true })?;
-    match portion {
-        Portion::Rows(rows) => data.slice(split::within("rows", rows, data.rows(), &path.display().to_string())?),
-        _ => Ok(data),
-    }
-}
-
-/// The same without targets, which the source may have or not.
-///
-/// # Errors
-/// As [`load_for`], but for the targets.
-pub fn inputs_for(path: &Path, portion: &Portion, target: Option<&Target>, preprocessing: &Preprocessing) -> Result<Inputs> {
-    let place = of_portion(path, portion)?;
-    let ask = Ask { target, task: Task::Either, known: Some(preprocessing), targets: false };
-    let mut inputs = place.read(&ask)?.inputs;
-    if let Portion::Rows(rows) = portion {
-        inputs = inputs.slice(split::within("rows", rows, inputs.rows(), &path.display().to_string())?)?;
-    }
-    standardized(preprocessing.inputs.as_ref(), &mut inputs, path)?;
-    Ok(inputs)
-}
-
-fn of_portion(path: &Path, portion: &Portion) -> Result<Place> {
-    let place = Place::of(path)?;
-    if *portion != Portion::Test {
-        return Ok(place);
-    }
-    place.test()?.ok_or_else(|| {
-        let problem = "has no test set beside it; name the file of the test set, or rows of this one";
-        source::bad(path, problem)
-    })
-}
-
-/// Everything in a place, preprocessed.
-fn read_all(place: &Place, ask: &Ask) -> Result<Dataset> {
-    let (Source { inputs, targets, .. }, path) = (place.read(ask)?, place.path());
-    let mut data = Dataset { inputs, targets: checked(targets, ask.task, path)? };
-    apply(ask.known.unwrap_or(&Preprocessing::default()), &mut data, path)?;
-    Ok(data)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Preprocessing {
-    /// How the inputs were standardised, column by column; `None` means not at all.
+    /// How the inputs were standardised, column by column, or of sequences feature by feature; `None` means not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Standardization>,
     /// How the targets were standardised: what the network answers is in these units until it is inverted.
@@ -20,6 +20,23 @@ pub struct Preprocessing {
     /// What the outputs are called: names of classes, by class, or of target columns; empty where classes are numbers from 0.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output_names: Vec<String>,
+    /// What of the rows are sequences; `None` where rows have no lengths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<Sequences>,
+    /// Whether the inputs are numbers of words, which no byte's scale changes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub words: bool,
+}
+
+/// How rows became sequences `[steps, features]` of lengths of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequences {
+    /// T: the steps of the longest sequence of training, validation or test, to which all others were padded.
+    pub steps: u32,
+    /// The column of a csv file that says which sequence a line is a step of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
 }
 
 impl Preprocessing {
@@ -30,6 +47,9 @@ impl Preprocessing {
 }
 
 /// `value = (raw - mean) / deviation`, column by column. Raw values of bytes are the bytes times their scale.
+///
+/// Of sequences with lengths a column is a feature: the same mean and deviation at every step, those over all steps of all rows that
+/// exist. Steps behind the end of a row count nothing and stay 0, which is the mean.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Standardization {

@@ -87,15 +87,15 @@ impl<'a> Ensemble<'a> {
             Some(before) => {
                 let outputs = before.logits(device, inputs)?;
                 let columns = before.network().outputs()?;
-                let found = Inputs::from_f32(columns, outputs.values().to_vec()).map_err(|_| {
+                let halfway = Inputs::from_f32(columns, outputs.values().to_vec()).map_err(|_| {
                     Error::Data("in front of the first dropout layer the network gives values that are no finite numbers".into())
                 })?;
-                match inputs.lengths() {
-                    // What comes out may be no sequence any more.
-                    Some(lengths) if halves.rest.network().input.0[0] == lengths.steps => {
-                        found.with_lengths(lengths.steps, lengths.of_rows.clone())?
+                // Sequences that are not yet one state each are as long as they were.
+                match (inputs.lengths(), halves.rest.network().input.0.as_slice()) {
+                    (Some(lengths), &[steps, _]) if steps == lengths.steps => {
+                        halfway.with_lengths(steps, lengths.of_rows.clone())?
                     }
-                    _ => found,
+                    _ => halfway,
                 }
             }
         };

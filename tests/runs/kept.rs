@@ -121,3 +121,23 @@ fn a_history_of_another_width_is_refused() {
         assert!(message.contains(words), "{message}");
     }
 }
+
+#[test]
+fn a_history_of_sequences_has_means_of_features() {
+    let network = Network::new([3, 2]).recurrent(thinnet::Recurrent::lstm(4)).dense(Dense::new(2));
+    let model = Model::initial(&network, 0).unwrap();
+    let history = |steps, features| {
+        let inputs = Some(Standardization { mean: vec![0.5; features], deviation: vec![2.0; features] });
+        let sequences = Some(thinnet::data::Sequences { steps, column: None });
+        model.clone().with_preprocessing(Preprocessing { inputs, sequences, ..Default::default() })
+    };
+    let kept = history(3, 2).unwrap();
+    let again = Model::from_safetensors(&kept.to_safetensors().unwrap()).unwrap();
+    assert_eq!(again.preprocessing(), kept.preprocessing());
+    for (steps, features, words) in
+        [(3, 6, "6 means"), (2, 3, "sequences of 2 steps, but the network has an input of [3, 2]"), (0, 6, "of 0 steps")]
+    {
+        let message = history(steps, features).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+    }
+}

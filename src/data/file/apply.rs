@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Task, source};
+use super::{Task, source, steps};
 use crate::Result;
-use crate::data::{Dataset, Inputs, Preprocessing, Standardization, Targets, Values};
+use crate::data::{Dataset, Inputs, Lengths, Preprocessing, Standardization, Targets, Values};
 
 /// The targets, in the range of the loss.
 pub(super) fn checked(targets: Option<Targets>, task: Task, path: &Path) -> Result<Targets> {
@@ -27,8 +27,14 @@ pub(super) fn check_widths(train: &Dataset, test: Option<&Dataset>, path: &Path)
         Targets::Values { columns, .. } => *columns,
     };
     let Some(test) = test else { return Ok(()) };
+    if train.inputs.lengths().is_some() != test.inputs.lengths().is_some() {
+        let problem =
+            "only one of the training set and the test set found with it has lengths; save `lengths` of both, or of none";
+        return Err(source::bad(path, problem));
+    }
+    let columns = if train.inputs.lengths().is_some() { "features at a step" } else { "columns" };
     for (what, found, expected) in [
-        ("columns", test.columns(), train.columns()),
+        (columns, test.inputs.features(), train.inputs.features()),
         ("target columns (0 are classes)", width(&test.targets), width(&train.targets)),
     ] {
         if found != expected {
@@ -40,10 +46,10 @@ pub(super) fn check_widths(train: &Dataset, test: Option<&Dataset>, path: &Path)
 }
 
 pub(super) fn apply(preprocessing: &Preprocessing, data: &mut Dataset, path: &Path) -> Result<()> {
-    standardized(preprocessing.inputs.as_ref(), &mut data.inputs, path)?;
+    standardized(preprocessing, &mut data.inputs, path)?;
     match (&preprocessing.targets, &mut data.targets) {
         (Some(standardization), Targets::Values { columns, values }) => {
-            fits(standardization, *columns, "targets", path)?;
+            fits(standardization, *columns, "columns of targets", path)?;
             standardization.apply(values);
             finite(values, *columns, "target", &data.inputs.samples, path)
         }
@@ -51,14 +57,18 @@ pub(super) fn apply(preprocessing: &Preprocessing, data: &mut Dataset, path: &Pa
     }
 }
 
-pub(super) fn standardized(standardization: Option<&Standardization>, inputs: &mut Inputs, path: &Path) -> Result<()> {
-    let Some(standardization) = standardization else { return Ok(()) };
-    fits(standardization, inputs.columns, "inputs", path)?;
+pub(super) fn standardized(preprocessing: &Preprocessing, inputs: &mut Inputs, path: &Path) -> Result<()> {
+    steps::expected(preprocessing, inputs, path)?;
+    let Some(standardization) = &preprocessing.inputs else { return Ok(()) };
+    let what = if inputs.lengths().is_some() { "features at a step" } else { "columns of inputs" };
+    fits(standardization, inputs.features(), what, path)?;
     if let Values::U8 { .. } = inputs.values() {
         inputs.values = Values::F32(as_f32(inputs).into_owned()).into();
     }
+    // Behind the end of a sequence stands 0, before and after.
+    let existing: Vec<_> = inputs.existing().collect();
     if let Values::F32(values) = Arc::make_mut(&mut inputs.values) {
-        standardization.apply(values);
+        existing.into_iter().for_each(|row| standardization.apply(&mut values[row]));
         finite(values, inputs.columns, "column", &inputs.samples, path)?;
     }
     Ok(())
@@ -69,7 +79,7 @@ fn fits(standardization: &Standardization, columns: u32, what: &str, path: &Path
     if means == columns as usize && deviations == means {
         return Ok(());
     }
-    let problem = format!("has {columns} columns of {what}, but the preprocessing has {means} means and {deviations} deviations");
+    let problem = format!("has {columns} {what}, but the preprocessing has {means} means and {deviations} deviations");
     Err(source::bad(path, problem + "; use the columns that the model was trained on"))
 }
 
@@ -103,6 +113,9 @@ pub(super) fn keep_rows(data: &mut Dataset, rows: &[u32]) {
         Values::F32(values) => keep(values, columns, rows),
     }
     keep(&mut data.inputs.samples, 1, rows);
+    if let Some(Lengths { of_rows, .. }) = &mut data.inputs.lengths {
+        keep(of_rows, 1, rows);
+    }
     match &mut data.targets {
         Targets::Classes { labels, .. } => keep(labels, 1, rows),
         Targets::Values { columns, values } => keep(values, *columns, rows),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord, Trim};
 
+use super::groups::{Groups, LEFT_OUT};
 use super::labels::{self, TextColumn};
 use super::source::{Ask, Source, Spread, bad, nearest, open};
 use super::{Target, Task};
@@ -24,6 +25,8 @@ enum Role {
     Target(usize),
     /// A target that nobody asked for.
     Skipped,
+    /// Which sequence the line is a step of.
+    Sequence,
 }
 
 /// What every column is for.
@@ -34,68 +37,127 @@ struct Layout {
     targets: Vec<String>,
 }
 
+/// What has been read.
+struct Table<'a> {
+    path: &'a Path,
+    layout: Layout,
+    /// Labels are read as text: what they are is known when all of them have been seen.
+    as_text: bool,
+    inputs: Vec<f32>,
+    numbers: Vec<f32>,
+    column: TextColumn,
+    ids: HashMap<String, u32>,
+    spread: Vec<Spread>,
+    groups: Option<Groups>,
+}
+
 pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text(path)?);
     let names = header(path, &mut reader)?;
     let layout = Layout::new(path, names, ask)?;
-    let width = layout.inputs.len();
-    // Labels are read as text: what they are is known when all of them have been seen.
     let as_text = ask.task != Task::Values && layout.targets.len() == 1 && !names_targets(ask, &layout.targets);
-    let (mut inputs, mut numbers, mut column) = (Vec::new(), Vec::new(), TextColumn::default());
-    let mut ids = HashMap::new();
-    let mut spread = vec![Spread::default(); width + layout.targets.len()];
+    let spread = vec![Spread::default(); layout.inputs.len() + layout.targets.len()];
+    let groups = ask.sequence.map(|_| Groups::default());
+    let (inputs, numbers, column, ids) = Default::default();
+    let mut table = Table { path, layout, as_text, inputs, numbers, column, ids, spread, groups };
     let mut record = StringRecord::new();
-    while reader.read_record(&mut record).map_err(|error| malformed(path, &error, &layout.names))? {
+    while reader.read_record(&mut record).map_err(|error| malformed(path, &error, &table.layout.names))? {
+        table.add(&record)?;
+    }
+    table.source(ask)
+}
+
+impl Table<'_> {
+    /// Adds a line.
+    fn add(&mut self, record: &StringRecord) -> Result<()> {
+        let (path, width) = (self.path, self.layout.inputs.len());
         let place = record.position().map_or(0, |position| position.byte());
-        let start = inputs.len();
-        inputs.resize(start + width, 0.0);
-        let first_number = numbers.len();
-        if !as_text {
-            numbers.resize(first_number + layout.targets.len(), 0.0);
+        let start = self.inputs.len();
+        self.inputs.resize(start + width, 0.0);
+        let first_number = self.numbers.len();
+        if !self.as_text {
+            self.numbers.resize(first_number + self.layout.targets.len(), 0.0);
         }
-        for ((cell, &role), name) in record.iter().zip(&layout.roles).zip(&layout.names) {
+        for ((cell, &role), name) in record.iter().zip(&self.layout.roles).zip(&self.layout.names) {
+            // Of a sequence, the last line has the target; on the others it may be left out.
+            let left_out = self.groups.is_some() && cell.is_empty();
             match role {
-                Role::Input(column) => inputs[start + column] = number(path, place, (name, &mut spread[column]), cell, FEATURE)?,
-                Role::Target(_) if as_text => {
+                Role::Input(column) => {
+                    self.inputs[start + column] = number(path, place, (name, &mut self.spread[column]), cell, FEATURE)?;
+                }
+                Role::Target(_) if self.as_text && left_out => self.column.rows.push(LEFT_OUT),
+                Role::Target(column) if left_out => self.numbers[first_number + column] = f32::NAN,
+                Role::Target(_) if self.as_text => {
                     labels::check(cell).map_err(|problem| at(path, place, name, &problem))?;
-                    let id = match ids.get(cell) {
+                    let id = match self.ids.get(cell) {
                         Some(&id) => id,
                         None => {
-                            let id = column.add(cell, place);
-                            ids.insert(cell.to_string(), id);
+                            let id = self.column.add(cell, place);
+                            self.ids.insert(cell.to_string(), id);
                             id
                         }
                     };
-                    column.rows.push(id);
+                    self.column.rows.push(id);
                 }
                 Role::Target(column) => {
-                    let spread = &mut spread[width + column];
-                    numbers[first_number + column] = number(path, place, (name, spread), cell, TARGET)?;
+                    let spread = &mut self.spread[width + column];
+                    self.numbers[first_number + column] = number(path, place, (name, spread), cell, TARGET)?;
+                }
+                Role::Sequence => {
+                    let added = self.groups.as_mut().map_or(Ok(()), |groups| groups.add(cell, place));
+                    added.map_err(|problem| at(path, place, name, &problem))?;
                 }
                 Role::Skipped => {}
             }
         }
+        Ok(())
     }
-    if inputs.is_empty() {
-        return Err(bad(path, "has a header line and no rows below it; add at least one row"));
+
+    fn source(mut self, ask: &Ask) -> Result<Source> {
+        let path = self.path;
+        if self.inputs.is_empty() {
+            return Err(bad(path, "has a header line and no rows below it; add at least one row"));
+        }
+        for (spread, name) in self.spread.iter().zip(self.layout.inputs.iter().chain(&self.layout.targets)) {
+            spread.check().map_err(|problem| bad(path, format!("column `{name}` {problem}")))?;
+        }
+        if ask.targets {
+            self.one_target_each()?;
+        }
+        let Self { layout, inputs, column, numbers, .. } = self;
+        let width = layout.inputs.len() as u32;
+        let inputs = match self.groups {
+            Some(groups) => Inputs::from_sequences(width, inputs, groups.lengths).map_err(|error| match error {
+                Error::Data(problem) => bad(path, problem),
+                other => other,
+            })?,
+            None => Inputs::from_f32(width, inputs)?,
+        };
+        let target = (!layout.targets.is_empty()).then(|| Target::from(layout.targets.clone()));
+        let (targets, output_names) = if layout.targets.is_empty() || !ask.targets {
+            (None, Vec::new())
+        } else if self.as_text {
+            let name = &layout.targets[0];
+            let known = ask.known.map(|known| known.output_names.as_slice());
+            let (targets, names) =
+                labels::encode(column, ask.task, name, known, |place| line(path, place)).map_err(|problem| bad(path, problem))?;
+            (Some(targets), names)
+        } else {
+            (Some(Targets::Values { columns: layout.targets.len() as u32, values: numbers }), layout.targets.clone())
+        };
+        Ok(Source { inputs, targets, input_names: layout.inputs, output_names, target })
     }
-    for (spread, name) in spread.iter().zip(layout.inputs.iter().chain(&layout.targets)) {
-        spread.check().map_err(|problem| bad(path, format!("column `{name}` {problem}")))?;
+
+    /// Leaves one target for each sequence, of those of its lines.
+    fn one_target_each(&mut self) -> Result<()> {
+        let Some(groups) = &self.groups else { return Ok(()) };
+        let names = &self.layout.targets;
+        let found = match self.as_text {
+            true => groups.labels(&mut self.column).map_err(|(place, problem)| (place, 0, problem)),
+            false => groups.numbers(names.len(), &mut self.numbers),
+        };
+        found.map_err(|(place, column, problem)| at(self.path, place, &names[column], &problem))
     }
-    let inputs = Inputs::from_f32(width as u32, inputs)?;
-    let target = (!layout.targets.is_empty()).then(|| Target::from(layout.targets.clone()));
-    let (targets, output_names) = if layout.targets.is_empty() || !ask.targets {
-        (None, Vec::new())
-    } else if as_text {
-        let name = &layout.targets[0];
-        let known = ask.known.map(|known| known.output_names.as_slice());
-        let (targets, names) =
-            labels::encode(column, ask.task, name, known, |place| line(path, place)).map_err(|problem| bad(path, problem))?;
-        (Some(targets), names)
-    } else {
-        (Some(Targets::Values { columns: layout.targets.len() as u32, values: numbers }), layout.targets.clone())
-    };
-    Ok(Source { inputs, targets, input_names: layout.inputs, output_names, target })
 }
 
 /// Whether a trained model says that these columns are its outputs, which makes them numbers.
@@ -134,9 +196,20 @@ fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
 
 impl Layout {
     fn new(path: &Path, names: Vec<String>, ask: &Ask) -> Result<Self> {
+        let sequence = ask.sequence.map(|name| sequence_column(path, &names, name)).transpose()?;
         let targets = target_columns(path, &names, ask)?;
+        if let Some(column) = sequence.filter(|column| targets.contains(column)) {
+            return Err(bad(
+                path,
+                format!("the column `{}` is both `sequence` and `target`; name another for one", names[column]),
+            ));
+        }
         let known = ask.known.map_or(&[][..], |known| &known.input_names);
-        let others = names.iter().enumerate().filter(|(column, _)| !targets.contains(column)).map(|(_, name)| name.clone());
+        let others = names
+            .iter()
+            .enumerate()
+            .filter(|(column, _)| !targets.contains(column) && sequence != Some(*column))
+            .map(|(_, name)| name.clone());
         let inputs = if known.is_empty() { others.collect() } else { same_names(path, others.collect(), known)? };
         if inputs.is_empty() {
             return Err(bad(path, "line 1 has no column besides the target; add at least one column of inputs"));
@@ -145,12 +218,21 @@ impl Layout {
         let role = |(column, name): (usize, &String)| match targets.iter().position(|&target| target == column) {
             Some(place) if ask.targets => Role::Target(place),
             Some(_) => Role::Skipped,
+            None if sequence == Some(column) => Role::Sequence,
             None => Role::Input(places[name.as_str()]),
         };
         let roles = names.iter().enumerate().map(role).collect();
         let targets = targets.iter().map(|&column| names[column].clone()).collect();
         Ok(Self { roles, inputs, targets, names })
     }
+}
+
+/// Where a line says which sequence it is a step of.
+fn sequence_column(path: &Path, names: &[String], wanted: &str) -> Result<usize> {
+    names.iter().position(|name| name == wanted).ok_or_else(|| {
+        let (hint, columns) = (nearest(wanted, names), listed(names));
+        bad(path, format!("line 1 has no column `{wanted}`{hint}, which `sequence` names; the columns are {columns}"))
+    })
 }
 
 /// Where the targets are.

@@ -16,6 +16,11 @@ pub(super) struct TextColumn {
 }
 
 impl TextColumn {
+    /// The text of a number.
+    pub(super) fn text(&self, id: u32) -> &str {
+        &self.texts[id as usize]
+    }
+
     pub(super) fn add(&mut self, text: &str, place: u64) -> u32 {
         self.texts.push(text.into());
         self.places.push(place);

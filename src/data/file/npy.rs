@@ -9,21 +9,17 @@
 //! then         {'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }, then the elements
 //! ```
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::Path;
 
-use zip::ZipArchive;
-
-use super::source::{Spread, bad, nearest};
+use super::source::Spread;
+use crate::Error;
 use crate::data::{Inputs, Values};
-use crate::{Error, Result};
 
 /// As in NumPy, which reads no longer headers either.
 const MAX_HEADER: usize = 10_000;
 
 /// What is wrong with an array, without the place.
-type Found<T> = std::result::Result<T, String>;
+pub(super) type Found<T> = std::result::Result<T, String>;
 
 /// What the header says, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,42 +215,64 @@ impl<'a> Array<'a> {
         Ok((header, values))
     }
 
-    /// The array as inputs: bytes stay bytes with scale 1/255, booleans bytes with scale 1, all else becomes f32.
-    pub(super) fn inputs(self) -> Found<Inputs> {
+    /// The array as inputs: bytes stay bytes with scale 1/255, booleans and words bytes with scale 1, all else becomes f32.
+    ///
+    /// With `lengths` rows are sequences; what stands behind the end of one may be anything, and becomes 0.
+    pub(super) fn inputs(self, words: bool, lengths: Option<Vec<u32>>) -> Found<Inputs> {
         let as_text = |error: Error| error.to_string();
-        match (self.header.kind, self.header.size) {
+        let shape = match lengths {
+            None => Sequences { features: self.header.columns as usize, lengths: None },
+            Some(lengths) => Sequences::new(&self.header, lengths)?,
+        };
+        let steps = self.header.shape.get(1).copied().unwrap_or(1);
+        let inputs = match (self.header.kind, self.header.size) {
             ('u' | 'b', 1) => {
                 let boolean = self.header.kind == 'b';
                 let mut bytes = Vec::new();
                 let header = self.elements(|element| bytes.push(if boolean { u8::from(element[0] != 0) } else { element[0] }))?;
-                let scale = if boolean { 1.0 } else { 1.0 / 255.0 };
-                Inputs::from_u8(header.columns, header.in_order(bytes), scale).map_err(as_text)
+                let mut bytes = header.in_order(bytes);
+                shape.clear(&mut bytes, header.columns);
+                let scale = if boolean || words { 1.0 } else { 1.0 / 255.0 };
+                Inputs::from_u8(header.columns, bytes, scale).map_err(as_text)?
             }
             _ => {
-                let (header, values) = self.floats()?;
+                let (header, values) = self.floats(&shape)?;
                 let samples = (0..header.rows()).collect();
-                Ok(Inputs { columns: header.columns, values: Values::F32(values).into(), samples, lengths: None })
+                Inputs { columns: header.columns, values: Values::F32(values).into(), samples, lengths: None }
             }
+        };
+        match shape.lengths {
+            None => Ok(inputs),
+            Some(lengths) => inputs.with_lengths(steps, lengths).map_err(as_text),
         }
     }
 
     /// The array as numbers to learn, with the columns of a row.
     pub(super) fn values(self) -> Found<(u32, Vec<f32>)> {
-        let (header, values) = self.floats()?;
+        let shape = Sequences { features: self.header.columns as usize, lengths: None };
+        let (header, values) = self.floats(&shape)?;
         Ok((header.columns, values))
     }
 
     /// The array as f32, every value finite. Of types that f32 does not hold exactly, columns that it cannot tell apart are refused.
-    fn floats(self) -> Found<(Header, Vec<f32>)> {
+    fn floats(self, shape: &Sequences) -> Found<(Header, Vec<f32>)> {
         let exact = self.header.size <= 2 || (self.header.kind, self.header.size) == ('f', 4);
         let (header, values) = if exact {
-            self.numbers(|value| value as f32)?
+            let (header, mut values) = self.numbers(|value| value as f32)?;
+            shape.clear(&mut values, header.columns);
+            (header, values)
         } else {
-            let (header, values) = self.numbers(|value| value)?;
-            for column in 0..header.columns as usize {
-                let mut spread = Spread::default();
-                values.iter().skip(column).step_by(header.columns as usize).for_each(|&value| spread.add(value));
-                spread.check().map_err(|problem| format!("column {column} {problem}"))?;
+            let (header, mut values) = self.numbers(|value| value)?;
+            shape.clear(&mut values, header.columns);
+            let mut spreads = vec![Spread::default(); shape.features];
+            for row in shape.existing(header.rows(), header.columns) {
+                for (i, &value) in values[row].iter().enumerate() {
+                    spreads[i % shape.features].add(value);
+                }
+            }
+            let what = if shape.lengths.is_some() { "feature" } else { "column" };
+            for (column, spread) in spreads.into_iter().enumerate() {
+                spread.check().map_err(|problem| format!("{what} {column} {problem}"))?;
             }
             (header, values.into_iter().map(|value| value as f32).collect())
         };
@@ -289,6 +307,53 @@ impl<'a> Array<'a> {
     }
 }
 
+/// What of an array's rows counts: all, or so many steps of some features of each.
+struct Sequences {
+    /// Features of a step, or all columns.
+    features: usize,
+    lengths: Option<Vec<u32>>,
+}
+
+impl Sequences {
+    /// # Errors
+    /// An array that is not `[rows, steps]` or `[rows, steps, features]`, lengths that are not one of its steps for each row.
+    fn new(header: &Header, lengths: Vec<u32>) -> Found<Self> {
+        let (steps, features) = match *header.shape.as_slice() {
+            [_, steps] => (steps, 1),
+            [_, steps, features] => (steps, features as usize),
+            _ => {
+                let shape = &header.shape;
+                return Err(format!(
+                    "has shape {shape:?}, but there are lengths; save it as [rows, steps, features] or [rows, steps]"
+                ));
+            }
+        };
+        if lengths.len() != header.rows() as usize {
+            return Err(format!("has {} rows, but there are {} lengths; save one for each row", header.rows(), lengths.len()));
+        }
+        if let Some(row) = lengths.iter().position(|length| !(1..=steps).contains(length)) {
+            return Err(format!("has {steps} steps, but row {row} has length {}; lengths are from 1 to that", lengths[row]));
+        }
+        Ok(Self { features, lengths: Some(lengths) })
+    }
+
+    /// Where the values of each row are that count.
+    fn existing(&self, rows: u32, columns: u32) -> impl Iterator<Item = std::ops::Range<usize>> + use<'_> {
+        let columns = columns as usize;
+        let length = move |row| self.lengths.as_ref().map_or(columns, |lengths| lengths[row] as usize * self.features);
+        (0..rows as usize).map(move |row| row * columns..row * columns + length(row))
+    }
+
+    /// Sets what does not count to 0.
+    fn clear<T: Copy + Default>(&self, values: &mut [T], columns: u32) {
+        let rows = (values.len() / columns as usize) as u32;
+        for row in self.existing(rows, columns) {
+            let behind = row.end..row.start + columns as usize;
+            values[behind].fill(T::default());
+        }
+    }
+}
+
 /// How an element becomes a number.
 fn decoder(header: &Header) -> impl Fn(&[u8]) -> f64 + use<> {
     let (big_endian, kind) = (header.big_endian, header.kind);
@@ -319,52 +384,5 @@ fn finite(header: &Header, values: &[f32]) -> Found<()> {
             let problem = "not finite or beyond 3.4e38; fill in a number or remove the row";
             Err(format!("has {} in row {row}, column {column}: {problem}", values[at]))
         }
-    }
-}
-
-/// An archive of arrays.
-pub(super) struct Archive<'a> {
-    path: &'a Path,
-    archive: ZipArchive<BufReader<File>>,
-}
-
-impl<'a> Archive<'a> {
-    pub(super) fn open(path: &'a Path) -> Result<Self> {
-        let file = super::source::file(path, "an npz archive")?;
-        let archive = ZipArchive::new(BufReader::new(file))
-            .map_err(|error| bad(path, format!("is no readable npz archive ({error}); write it with numpy.savez")))?;
-        Ok(Self { path, archive })
-    }
-
-    /// The names of the arrays.
-    pub(super) fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.archive.file_names_raw().map(|name| String::from_utf8_lossy(name).into()).collect();
-        names.retain_mut(|name| name.strip_suffix(".npy").map(String::from).map(|stem| *name = stem).is_some());
-        names.sort_unstable();
-        names
-    }
-
-    /// The first of the names that is in the archive.
-    pub(super) fn first_of(&self, wanted: &[&str]) -> Option<String> {
-        let names = self.names();
-        wanted.iter().find(|name| names.iter().any(|other| other == *name)).map(|name| name.to_string())
-    }
-
-    /// That none of the names is there.
-    pub(super) fn lacks(&self, what: &str, wanted: &[&str]) -> Error {
-        let (names, wanted_names) = (self.names(), wanted.join(", "));
-        let hint = if let [only] = wanted { nearest(only, &names) } else { String::new() };
-        let (listed, remedy) = (names.join(", "), "save them with numpy.savez(path, x=x, y=y)");
-        bad(self.path, format!("has no array of {what} ({wanted_names}){hint}; it has: {listed}; {remedy}"))
-    }
-
-    /// Does something with the array of a name.
-    pub(super) fn with<T>(&mut self, name: &str, f: impl FnOnce(Array) -> Found<T>) -> Result<T> {
-        let at = |problem: String| bad(self.path, format!("array `{name}` {problem}"));
-        let mut file = self
-            .archive
-            .by_name(&format!("{name}.npy"))
-            .map_err(|error| at(format!("is unreadable ({error}); write it with numpy.savez or numpy.savez_compressed")))?;
-        Array::open(&mut file).and_then(f).map_err(at)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::npy::{Archive, Array};
+use super::archive::Archive;
+use super::npy::Array;
 use super::source::{Ask, Source, bad, open};
-use super::{Target, Task, csv};
+use super::{Target, Task, csv, ts};
 use crate::data::idx::{self, Part};
 use crate::data::{Dataset, Inputs, Targets, digits};
 use crate::{Error, Result};
@@ -16,6 +17,7 @@ pub(super) enum Place {
     Folder(PathBuf, Part),
     Idx(PathBuf),
     Csv(PathBuf),
+    Ts(PathBuf),
     Npz(PathBuf, Part),
     Npy(PathBuf),
 }
@@ -24,7 +26,7 @@ pub(super) enum Place {
 fn stem(path: &Path) -> (String, String) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let lower = name.to_lowercase();
-    let endings = [".csv.gz", ".csv", ".npz", ".npy"];
+    let endings = [".csv.gz", ".csv", ".ts.gz", ".ts", ".npz", ".npy"];
     let length = endings.iter().find(|ending| lower.ends_with(**ending)).map_or(0, |ending| ending.len());
     // Lower case can have another length, but not in these endings, which are ASCII.
     let (stem, ending) = name.split_at(name.len() - length);
@@ -32,7 +34,7 @@ fn stem(path: &Path) -> (String, String) {
 }
 
 const KINDS: &str = "`digits`, a folder of idx files, an idx file of images (its name has `images` or `idx3`), .csv, .csv.gz, \
-                     .npz or .npy";
+                     .ts, .ts.gz, .npz or .npy";
 
 impl Place {
     pub(super) fn of(path: &Path) -> Result<Self> {
@@ -54,6 +56,7 @@ impl Place {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match stem(path).1.to_lowercase().as_str() {
             ".csv" | ".csv.gz" => Ok(Self::Csv(owned)),
+            ".ts" | ".ts.gz" => Ok(Self::Ts(owned)),
             ".npz" => Ok(Self::Npz(owned, Part::Train)),
             ".npy" => Ok(Self::Npy(owned)),
             _ if name.contains("images") || name.contains("idx3") => Ok(Self::Idx(owned)),
@@ -65,7 +68,8 @@ impl Place {
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Digits => Path::new("digits"),
-            Self::Folder(path, _) | Self::Idx(path) | Self::Csv(path) | Self::Npz(path, _) | Self::Npy(path) => path,
+            Self::Folder(path, _) | Self::Idx(path) | Self::Csv(path) | Self::Ts(path) => path,
+            Self::Npz(path, _) | Self::Npy(path) => path,
         }
     }
 
@@ -78,25 +82,22 @@ impl Place {
             Self::Npz(path, Part::Train) => {
                 Archive::open(path)?.first_of(inputs_of(Part::Test)).map(|_| Self::Npz(path.clone(), Part::Test))
             }
-            Self::Csv(path) => {
-                let (stem, _) = stem(path);
-                let test = match stem.strip_suffix("train") {
-                    Some(rest) => format!("{rest}test"),
-                    None => format!("{stem}_test"),
-                };
-                ["csv", "csv.gz"]
-                    .map(|ending| path.with_file_name(format!("{test}.{ending}")))
-                    .into_iter()
-                    .find(|p| p.exists())
-                    .map(Self::Csv)
-            }
+            Self::Csv(path) => beside(path, ["csv", "csv.gz"]).map(Self::Csv),
+            Self::Ts(path) => beside(path, ["ts", "ts.gz"]).map(Self::Ts),
             _ => None,
         })
     }
 
     pub(super) fn read(&self, ask: &Ask) -> Result<Source> {
+        if let (Some(column), false) = (ask.sequence, matches!(self, Self::Csv(_))) {
+            // A model of a csv file may be asked about sequences of other kinds, and is checked there.
+            if ask.known.is_none() {
+                let problem = "only csv has sequences by a column; remove `sequence`".into();
+                return Err(Error::Option { option: "sequence", value: column.into(), problem });
+            }
+        }
         if let Some(target) = ask.target
-            && matches!(self, Self::Digits | Self::Folder(..) | Self::Idx(_))
+            && matches!(self, Self::Digits | Self::Folder(..) | Self::Idx(_) | Self::Ts(_))
         {
             let problem = "only csv, npz and npy have targets by name; remove `target`".into();
             return Err(Error::Option { option: "target", value: target.names().join(", "), problem });
@@ -110,14 +111,28 @@ impl Place {
             Self::Idx(path) if ask.targets => labelled(idx::read(path, &labels_beside(path))?, &path.display().to_string(), ask),
             Self::Idx(path) => Ok(Source::of(idx::read_images(path)?, None)),
             Self::Csv(path) => csv::read(path, ask),
+            Self::Ts(path) => ts::read(path, ask),
             Self::Npz(path, part) => npz(path, *part, ask),
             Self::Npy(path) => npy(path, ask),
         }
     }
 }
 
+/// The test set in a file beside the training set: of `train` or `NAME_train` the same with `test`, of any other `NAME_test`; in the
+/// case of the name.
+fn beside(path: &Path, endings: [&str; 2]) -> Option<PathBuf> {
+    let (stem, _) = stem(path);
+    let names = match (stem.strip_suffix("train"), stem.strip_suffix("TRAIN")) {
+        (Some(rest), _) => vec![format!("{rest}test")],
+        (_, Some(rest)) => vec![format!("{rest}TEST")],
+        _ => vec![format!("{stem}_test"), format!("{stem}_TEST")],
+    };
+    let files = names.iter().flat_map(|name| endings.map(|ending| path.with_file_name(format!("{name}.{ending}"))));
+    files.into_iter().find(|file| file.exists())
+}
+
 impl Source {
-    fn of(inputs: Inputs, targets: Option<Targets>) -> Self {
+    pub(super) fn of(inputs: Inputs, targets: Option<Targets>) -> Self {
         Self { inputs, targets, input_names: Vec::new(), output_names: Vec::new(), target: None }
     }
 }
@@ -155,6 +170,14 @@ fn targets_of(inputs: &str) -> &'static [&'static str] {
     }
 }
 
+fn lengths_of(inputs: &str) -> &'static [&'static str] {
+    match inputs {
+        "x_train" | "X_train" => &["lengths_train"],
+        "x_test" | "X_test" => &["lengths_test"],
+        _ => &["lengths"],
+    }
+}
+
 /// The arrays of inputs and targets of an archive.
 fn npz(path: &Path, part: Part, ask: &Ask) -> Result<Source> {
     let mut archive = Archive::open(path)?;
@@ -171,7 +194,11 @@ fn npz(path: &Path, part: Part, ask: &Ask) -> Result<Source> {
     } else {
         None
     };
-    Ok(Source::of(archive.with(&name, |array| array.inputs())?, targets))
+    let lengths = match archive.first_of(lengths_of(&name)) {
+        Some(lengths) => Some(archive.with(&lengths, |array| array.labels())?),
+        None => None,
+    };
+    Ok(Source::of(archive.with(&name, |array| array.inputs(ask.words, lengths))?, targets))
 }
 
 /// A file of inputs, and the file of its targets.
@@ -187,7 +214,7 @@ fn npy(path: &Path, ask: &Ask) -> Result<Source> {
     } else {
         None
     };
-    Ok(Source::of(array.inputs().map_err(|problem| bad(path, problem))?, targets))
+    Ok(Source::of(array.inputs(ask.words, None).map_err(|problem| bad(path, problem))?, targets))
 }
 
 fn targets_beside(path: &Path, target: Option<&Target>) -> Result<PathBuf> {

@@ -19,6 +19,10 @@ pub(super) struct Ask<'a> {
     pub(super) known: Option<&'a Preprocessing>,
     /// Whether the targets are read, and needed.
     pub(super) targets: bool,
+    /// The column of a csv file that tells sequences apart.
+    pub(super) sequence: Option<&'a str>,
+    /// Whether the inputs are numbers of words.
+    pub(super) words: bool,
 }
 
 /// What was read, before anything is done to it.

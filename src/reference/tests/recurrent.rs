@@ -206,7 +206,9 @@ fn truncated_gradients_stop_at_the_borders() {
             weights[4] = weights[0].clone();
             if cell == Cell::RnnRelu {
                 // Units that live at every step.
-                [1, 2, 5, 6].map(|tensor| weights[tensor].iter_mut().for_each(|w| *w = w.abs() / 2.0 + 0.1));
+                for tensor in [1, 2, 5, 6] {
+                    weights[tensor].iter_mut().for_each(|w| *w = w.abs() / 2.0 + 0.1);
+                }
             }
             let inputs = random(5 * steps * features, 0);
             let batch = Batch { inputs: &inputs, lengths: Some(&lengths) };
