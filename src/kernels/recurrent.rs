@@ -174,14 +174,15 @@ impl RecurrentParams {
 
     /// Step t, below `steps`, of a layer that goes from the first step to the last, or in `reverse`.
     ///
-    /// With a truncation of k steps, at least 1, no gradient passes the border between every k steps and the following k, in the
-    /// order in which they are gone through (Williams and Peng 1990, with h = h' = k): the state does.
+    /// With a truncation of k steps, at least 1, no gradient passes between the steps k n - 1 and k n, whatever the direction and the
+    /// length (Williams and Peng 1990, with h = h' = k): the state does.
     pub fn at(self, t: u32, reverse: bool, truncation: Option<u32>) -> Self {
         let end = self.steps - 1;
         let place = if reverse { end - t } else { t };
         let (first, last) = (place == 0, place == end);
         let (before, after) = if reverse { (t + 1, t.wrapping_sub(1)) } else { (t.wrapping_sub(1), t + 1) };
-        let cut = truncation.is_some_and(|steps| (place + 1) % steps == 0);
+        // The later of the two steps that the gradient would pass between.
+        let cut = truncation.is_some_and(|steps| (if reverse { t } else { t + 1 }).is_multiple_of(steps));
         Self {
             t,
             before: if first { t } else { before },
@@ -297,14 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn truncation_counts_steps_in_the_order_in_which_they_are_gone_through() {
+    fn truncation_has_the_same_borders_in_both_directions() {
         let size = RecurrentSize { cell: Cell::Lstm, hidden: 1, steps: 5, batch: 1, row_words: 4, masks: None };
         let params = RecurrentParams::new(&size);
         let carried = |reverse, truncation| std::array::from_fn(|t| params.at(t as u32, reverse, truncation).carried);
         assert_eq!(carried(false, None), [1, 1, 1, 1, 0]);
         assert_eq!(carried(true, None), [0, 1, 1, 1, 1]);
         assert_eq!(carried(false, Some(2)), [1, 0, 1, 0, 0]);
-        assert_eq!(carried(true, Some(2)), [0, 0, 1, 0, 1]);
+        assert_eq!(carried(true, Some(2)), [0, 1, 0, 1, 0]);
         assert_eq!(carried(true, Some(1)), [0; 5]);
         assert_eq!(carried(false, Some(9)), [1, 1, 1, 1, 0]);
     }

@@ -76,7 +76,7 @@ pub struct Recurrent {
     pub sequence: bool,
     /// Whether each gate has a recurrent mask of its own.
     pub untied: bool,
-    /// Truncated backpropagation: no gradient passes from step k n to the step before, in the direction of reading (Williams and Peng, 1990).
+    /// Truncated backpropagation: no gradient passes between the steps k n - 1 and k n, in either direction (Williams and Peng, 1990).
     /// States pass.
     pub truncate: Option<u32>,
     layers: u32,

@@ -63,14 +63,14 @@ pub(super) enum Trace {
 }
 
 impl Trace {
-    /// Whether it has weights.
+    /// Whether it learns.
     pub(super) fn is_trained(&self) -> bool {
         match self {
             Trace::Dense { .. } | Trace::Convolution(_) | Trace::Grouped(_) | Trace::Norm(_) => true,
             Trace::Recurrent(_) | Trace::Embedding(_) => true,
             Trace::Residual(residual) => residual.branch.iter().chain(&residual.skip).any(Trace::is_trained),
-            Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Stepped(_) => false,
-            Trace::Activation(..) | Trace::MapDropout(_) => false,
+            Trace::MapDropout(dropout) => dropout.is_learned(),
+            Trace::Dropout { .. } | Trace::Pooled(_) | Trace::Turned(_) | Trace::Stepped(_) | Trace::Activation(..) => false,
         }
     }
 }

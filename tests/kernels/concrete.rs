@@ -36,10 +36,7 @@ fn samples(rule: MaskRule, rows: u32, batch: u32) -> Slot<'static> {
 /// The parameters over samples, of which the strides are those of the tensors.
 fn params(map: &Map, batch: u32, [samples, logit, input, output]: [Tensor; 4]) -> (ConcreteParams, MapVariant) {
     let (params, variant) = map.params(Stream::TrainingMask, samples, input, output);
-    (
-        ConcreteParams { logit_stride: logit.stride, ..ConcreteParams::new(params, batch, [0.1, 0.7][(batch % 2) as usize]) },
-        variant,
-    )
+    (ConcreteParams { logit_stride: logit.stride, ..ConcreteParams::new(params, batch, 0.1) }, variant)
 }
 
 fn site(rule: MaskRule) -> SiteMask {

@@ -85,7 +85,7 @@ impl Layer {
             for place in 0..T {
                 let t = if self.reverse { T - 1 - place } else { place };
                 if let (Some(held), Some(truncation)) = (held, self.truncation)
-                    && place % truncation as usize == 0
+                    && (t + usize::from(self.reverse)) % truncation as usize == 0
                 {
                     state = held[sample * T + place];
                 }
