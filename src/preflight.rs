@@ -102,7 +102,7 @@ pub fn preflight(
     };
     note(output_dropout(network));
     note(keep_probs(network)?);
-    let inputs = inputs(&batch);
+    let inputs = inputs(network, &batch);
     let scaled = !inputs.failed();
     note(inputs);
     let weights = initial_weights(network, options.seed)?;
@@ -170,14 +170,15 @@ fn keep_probs(network: &Network) -> Result<Check> {
     Ok(Check::new("keep_prob", found, advice.is_some(), advice.unwrap_or_default()))
 }
 
-fn inputs(batch: &Dataset) -> Check {
+fn inputs(network: &Network, batch: &Dataset) -> Check {
+    if let Some(Layer::Embedding(_)) = network.layers.first() {
+        return Check::skipped("inputs", "they are numbers of words, which have no size");
+    }
     let (mut squares, mut largest, mut count) = (0.0, 0.0f32, 0.0);
-    for row in 0..batch.rows() {
-        for value in batch.inputs().row_f32(row) {
-            squares += f64::from(value) * f64::from(value);
-            largest = largest.max(value.abs());
-            count += 1.0;
-        }
+    for &value in batch.inputs().existing_f32().iter() {
+        squares += f64::from(value) * f64::from(value);
+        largest = largest.max(value.abs());
+        count += 1.0;
     }
     let size = libm::sqrt(squares / count);
     let advice = "initial weights are made for inputs of a size near 1: scale pixels by 1/255, or standardise the columns (standardize = true)";

@@ -7,9 +7,9 @@
 //! | `digits` | the digits built into the crate ([`digits`](super::digits())); a folder of that name is `./digits` | none |
 //! | a folder | `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, plain or with `.gz` | `t10k-...` in the folder |
 //! | an idx file of images, its name with `images` or `idx3` | labels in the file whose name has `labels` and `idx1` instead | none |
-//! | `.csv`, `.csv.gz` | a table under a header line | `NAME_test.csv`; of `train.csv` or `NAME_train.csv`, the same with `test`; or `.csv.gz` |
+//! | `.csv`, `.csv.gz` | a table under a header line | `NAME_test.csv`; of `train.csv` or `NAME_train.csv`, the same with `test`; `TEST` as well; or `.csv.gz` |
 //! | `.npz` | arrays `x`, `X`, `x_train`, `X_train`, `data` or `inputs`, and `y`, `Y`, `labels`, `label`, `targets` or `target`; of `x_train`, `y_train` | arrays `x_test` and `y_test` |
-//! | `.ts`, `.ts.gz` | sequences with classes or numbers, see below | of `NAME_TRAIN.ts`, `NAME_TEST.ts`; of any other, `NAME_TEST.ts` too |
+//! | `.ts`, `.ts.gz` | sequences with classes or numbers, see below | as of csv |
 //! | `.npy` | an array; targets in `NAME_labels.npy` or `NAME_targets.npy`, of `x.npy` or `x_NAME.npy` also `y.npy` or `y_NAME.npy` | none |
 //!
 //! [`DataOptions::target`] names the column or columns of a csv file, the array of an npz archive, or the file of an npy file.

@@ -137,7 +137,7 @@ impl Inputs {
     }
 
     /// The values of the steps that exist, one behind the other, as the device sees them.
-    pub(super) fn existing_f32(&self) -> Cow<'_, [f32]> {
+    pub(crate) fn existing_f32(&self) -> Cow<'_, [f32]> {
         match self.values() {
             Values::F32(values) if self.lengths.is_none() => Cow::Borrowed(values),
             Values::F32(values) => self.existing().flat_map(|range| &values[range]).copied().collect(),
