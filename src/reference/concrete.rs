@@ -35,8 +35,8 @@ pub(super) fn words(seed: u64, site: u32, pass: u32, samples: &[u32], elements: 
 }
 
 /// The sum of the regularizers of every site of concrete dropout, and its gradient by every parameter tensor: what comes to the
-/// loss of a training step. W is weight and bias of the next dense layer or convolution in the same list of layers, as in the paper's own
-/// programs for PyTorch; 0 where there is none. K is the number of elements of a sample at the site.
+/// loss of a training step. W is weight and bias of the next dense layer or convolution in the same list of layers, as in the
+/// paper's own programs for PyTorch; 0 where there is none. K is the number of elements of a sample at the site.
 ///
 /// # Errors
 /// A network that does not fit together, weights of another length than it needs.
