@@ -261,15 +261,21 @@ fn words_are_dropped_by_their_numbers() {
         let dropout = if batch { half(Unit::Element).batch() } else { half(Unit::Element) };
         let network = Network::new(6).embedding(Embedding::new(9, 2).dropout(dropout)).layer(Layer::Flatten).dense(Dense::new(1));
         let weights = random_weights(&network);
-        let ids: Vec<f64> = (0..30).map(|i| f64::from(i * 7 % 9)).collect();
+        let mut ids: Vec<f64> = (0..30).map(|i| f64::from(i * 7 % 9)).collect();
         let lengths = [6, 1, 5, 2, 4];
+        // No word at all may stand behind the end.
+        ids[10] = f64::NAN;
+        ids[29] = 1e9;
         let y = forward(&network, &weights, Batch { inputs: &ids, lengths: Some(&lengths) }, &DRAWN).unwrap().remove(0);
         for (i, found) in y.into_iter().enumerate() {
-            let (row, t, id) = (i / 12, i / 2 % 6, ids[i / 2] as u32);
+            let (row, t, id) = (i / 12, i / 2 % 6, ids[i / 2].min(8.0) as u32);
             let word = weights[0][id as usize * 2 + i % 2];
             let expected = if t < lengths[row] as usize { factor(batch, 0, SAMPLES[row], id) * word } else { 0.0 };
             assert_eq!(found, expected, "batch {batch}, row {row}, step {t}");
         }
+        let batch = Batch { inputs: &ids, lengths: Some(&lengths) };
+        let (gradients, dx) = backward(&network, &weights, batch, &[1.0, -2.0, 3.0, 0.5, 1.5], &DRAWN).unwrap();
+        assert!(gradients[0].iter().all(|g| g.is_finite()) && dx == [0.0; 30]);
     }
 }
 
