@@ -7,8 +7,9 @@
 //! device      max |a - g| / (c eps max |g|)     a: the device's gradient, eps = 2^-24; at most 1
 //! ```
 //!
-//! The loss is what a training step minimises, with the regularizers of concrete dropout. Sequences are ragged. Truncated backpropagation
-//! gives no gradient of anything: there d stands against g of the same network without truncation, and a against g of the network as it is.
+//! The loss is what a training step minimises, with the regularizers of concrete dropout. Sequences are ragged. Truncated
+//! backpropagation gives no gradient of anything: there d stands against g of the same network without truncation, and a against
+//! g of the network as it is.
 //!
 //! Both maxima are over the tensors of one layer together; the largest ratio of a network counts. Together, because a bias in
 //! front of a batch norm has gradient 0, as a sum of terms that cancel: their size shows in the gradient of the layer's weight,
@@ -310,8 +311,8 @@ fn of_noise(dropout: &Dropout) -> u32 {
             let p = dropout.at(0).keep.get();
             4 + (((1.0 - p) / p).sqrt() * 5.8 * 8192.0) as u32
         }
-        // The logarithms are within 2^-21, or 3 ULP of what is below 2 where the slope of z is not small: together 24 units, by the temperature,
-        // the argument of s.
+        // The logarithms are within 2^-21, or 3 ULP of what is below 2 where the slope of z is not small: together 24 units, by
+        // the temperature, the argument of s.
         Noise::Concrete(concrete) => accuracy(Activation::Sigmoid) + (24.0 / concrete.temperature) as u32,
     }
 }

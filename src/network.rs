@@ -218,7 +218,7 @@ impl Network {
         let mut network = self.clone();
         network.change_layers(|_, layer| {
             if let Layer::Dropout(dropout) = layer {
-                dropout.keep = KeepProb::ONE;
+                (dropout.keep, dropout.schedule) = (KeepProb::ONE, None);
             }
         });
         network

@@ -19,8 +19,9 @@
 //! only, sites inside those rows' samples. Batch norm takes the statistics of the rows where masks are drawn (training), the
 //! running ones in evaluation.
 //!
-//! The masks and other noise are in `reference/masks.rs`, concrete dropout in `reference/concrete.rs`, recurrent layers and embeddings in files
-//! of these names, convolutions and pools in `reference/maps.rs`, normalisation in `reference/norm.rs`, the losses in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices and maps `[C, H, W]` are row-major.
+//! The masks and other noise are in `reference/masks.rs`, concrete dropout in `reference/concrete.rs`, recurrent layers and
+//! embeddings in files of these names, convolutions and pools in `reference/maps.rs`, normalisation in `reference/norm.rs`, the
+//! losses in `reference/loss.rs`, the optimizers in `reference/optimizer.rs`. Matrices and maps `[C, H, W]` are row-major.
 //! Weights and gradients are one vector per tensor in the order of [`Network::parameters`]; running statistics have gradient 0.
 
 use crate::network::{Layer, Network};

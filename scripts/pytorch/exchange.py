@@ -14,10 +14,11 @@ Logits agree if max|a - b| <= 1e-4 max|b|. Arrays are float32, [rows, columns]; 
 [channels, y, x], of the shape that the model's file names, or --shape. Besides nn's modules an expression may have
 Residual(branch, skip), which is defined below.
 
-Rows of sequences are [steps, features], or of words [steps]; --lengths has the steps of each row, 1 or more, without it every row has
-all. nn.RNN, nn.GRU and nn.LSTM stand in an expression as they are, but read packed sequences and give no tuple: the last states, or, with
-sequence=True, or where the model's file says so, the sequence, 0 behind its end. nn.Embedding takes numbers of words as floats. Exits with 0 if they agree, 1 if not, 2 if
-something cannot be read or does not fit. Needs torch (1.12 or newer), numpy and safetensors.
+Rows of sequences are [steps, features], or of words [steps]; --lengths has the steps of each row, 1 or more, without it every
+row has all. nn.RNN, nn.GRU and nn.LSTM stand in an expression as they are, but read packed sequences and give no tuple: the
+last states, or, with sequence=True, or where the model's file says so, the sequence, 0 behind its end. nn.Embedding takes
+numbers of words as floats. Exits with 0 if they agree, 1 if not, 2 if something cannot be read or does not fit. Needs torch
+(1.12 or newer), numpy and safetensors.
 """
 
 import argparse

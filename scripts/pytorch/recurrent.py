@@ -2,12 +2,14 @@
 
     python scripts/pytorch/recurrent.py [FOLDER]
 
-Each case of the JSON file holds thinnet's description of a network, the expression that makes it in PyTorch, rows of whole numbers as
-inputs and the steps of each row (null: all), the weights by name, the outputs in evaluation, a gradient by these, and the gradients by the
-inputs and by each weight that follow from it, all in float64, row-major. Behind the end of a row stand numbers that must not matter. The
-weights of those cases that name a file are in it too, as PyTorch saves a state dict, float32, which holds them exactly.
+Each case of the JSON file holds thinnet's description of a network, the expression that makes it in PyTorch, rows of whole
+numbers as inputs and the steps of each row (null: all), the weights by name, the outputs in evaluation, a gradient by these,
+and the gradients by the inputs and by each weight that follow from it, all in float64, row-major. Behind the end of a row stand
+numbers that must not matter. The weights of those cases that name a file are in it too, as PyTorch saves a state dict, float32,
+which holds them exactly.
 
-"alpha" holds what nn.AlphaDropout makes of numbers: for each rate what each becomes that is kept, and what every one becomes that is not.
+"alpha" holds what nn.AlphaDropout makes of numbers: for each rate what each becomes that is kept, and what every one becomes
+that is not.
 
 Needs torch, numpy and safetensors, as exchange.py does.
 """

@@ -346,7 +346,9 @@ impl Dropout {
         if !(temperature > 0.0 && temperature.is_finite()) {
             return Err(format!("temperature = {temperature} must be above 0; the paper's is 0.1"));
         }
-        if self.schedule.is_some() || !(1e-5..=1.0 - 1e-5).contains(&self.keep.get()) {
+        // A rate of 1 switches it off; what was learned stays.
+        let begins = self.keep == KeepProb::ONE || (1e-5..=1.0 - 1e-5).contains(&self.keep.get());
+        if self.schedule.is_some() || !begins {
             return Err(format!(
                 "the rate of concrete dropout is learned: it has no schedule, and begins between 1e-5 and 1 - 1e-5, not at keep = {}",
                 self.keep.get()

@@ -162,8 +162,9 @@ fn tensors(layer: &Layer, before: &Shape) -> Vec<Parameter> {
             vec![Parameter { fans: (words, width), matrix: true, ..weight }]
         }
         Layer::Dropout(Dropout { noise: Noise::Concrete(_), keep, .. }) => {
-            let drop_prob = 1.0 - keep.get();
-            vec![Parameter { start: libm::log(drop_prob / keep.get()) as f32, ..tensor("p_logit", vec![1], None) }]
+            // As far as a logit is used, see shaders/lib/concrete.wgsl.
+            let logit = libm::log((1.0 - keep.get()) / keep.get()).max(-12.0);
+            vec![Parameter { start: logit as f32, ..tensor("p_logit", vec![1], None) }]
         }
         Layer::Dropout(_)
         | Layer::Pool(_)

@@ -1,6 +1,6 @@
 //! Layers over sequences `[T, F]`, T steps of F features: recurrent layers and embeddings, with their dropout.
 
-use super::{Dropout, KeepProb, Layer, Shape, Unit};
+use super::{Dropout, Layer, Shape, Unit};
 
 /// What one step of a recurrent layer computes, from its input x, its last output h and, in an LSTM, its last cell state c.
 /// PyTorch's formulas and order of gates; `s` is the logistic function, `*` the product element by element.
@@ -251,7 +251,7 @@ impl Recurrent {
     pub(super) fn check_site(&self, number: usize, dropout: &Dropout) -> Result<(), String> {
         dropout.check_in_layer()?;
         match (number % 3, dropout.unit) {
-            (1, unit) if self.untied && unit != Unit::STEPS && dropout.keep != KeepProb::ONE => {
+            (1, unit) if self.untied && unit != Unit::STEPS && !dropout.is_none() => {
                 Err("untied gates have masks that all steps share; make the recurrent dropout variational".into())
             }
             (_, Unit::Element) => Ok(()),

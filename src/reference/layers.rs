@@ -81,7 +81,8 @@ enum Saved {
     },
 }
 
-/// Runs layers one after the other over rows of x; `masks` has the samples of these rows, `batch` the lengths that rows of sequences have.
+/// Runs layers one after the other over rows of x; `masks` has the samples of these rows, `batch` the lengths that rows of
+/// sequences have.
 pub(super) fn forward(nodes: &[Node], weights: &[Vec<f64>], x: &[f64], lengths: Option<&[u32]>, masks: &Masks) -> Vec<Done> {
     let mut done: Vec<Done> = Vec::new();
     for node in nodes {
@@ -259,7 +260,8 @@ impl<'a> Node<'a> {
         self.site.expect("Network::sites gives every dropout layer a site")
     }
 
-    /// The factors of a site inside of a layer, or of a path. Masks of untied gates have a unit for each element of `[gates, hidden]`.
+    /// The factors of a site inside of a layer, or of a path. Masks of untied gates have a unit for each element of `[gates,
+    /// hidden]`.
     fn factors(&self, untied: bool, rows: usize, masks: &Masks) -> Vec<Option<f64>> {
         let Layer::Dropout(dropout) = self.layer else { unreachable!("only dropout has factors") };
         let unit = if untied { Unit::Element } else { dropout.unit };

@@ -6,7 +6,8 @@
 //! kept      word < T;   blocks: no seed, word >= T, whose square covers the element;   units: the k smallest (word, unit)
 //! factor    f32(2^32 / T), of blocks f32(1 / rate(T)), of units f32(n / k), of vanilla dropout 1
 //! Gaussian  factor 1 + sqrt((1 - p) / p) normal(words of units 2 u and 2 u + 1), in stream 5 instead of 0
-//! alpha     a x + b where it is kept, a alpha' + b where not; alpha' = -1.758..., a = (p + alpha'^2 p (1 - p))^(-1/2), b = -a (1 - p) alpha'
+//! alpha     a x + b where it is kept, a alpha' + b where not;
+//!           alpha' = -1.758..., a = (p + alpha'^2 p (1 - p))^(-1/2), b = -a (1 - p) alpha'
 //! ```
 //!
 //! The rate of a site is that of the optimizer step. Concrete dropout is in `reference/concrete.rs`.

@@ -8,8 +8,8 @@
 //! y = m_y * h'
 //! ```
 //!
-//! What is no step of a sample is not read, and gives 0. With truncation nothing goes back over the borders between the steps k n - 1 and k n,
-//! in either direction: the borders do not depend on how long a sample is, or on how much room there is behind its end.
+//! What is no step of a sample is not read, and gives 0. With truncation nothing goes back over the borders in front of
+//! steps k, 2 k, 3 k ..., in either direction: they do not depend on how long a sample is, or on how much room is behind its end.
 
 use super::functions::{activate, derivative};
 use super::masks::select;

@@ -1,7 +1,7 @@
 //! Recurrent layers and embeddings against PyTorch: names, order of gates and semantics, both ways.
 //!
-//! `scripts/pytorch/recurrent.py` made `tests/fixtures/pytorch_recurrent.json`, and the state dicts of four of its cases as PyTorch saves
-//! them. The reference's own tests compare all of its cases, and gradients.
+//! `scripts/pytorch/recurrent.py` made `tests/fixtures/pytorch_recurrent.json`, and the state dicts of four of its cases as
+//! PyTorch saves them. The reference's own tests compare all of its cases, and gradients.
 
 use std::fs;
 use std::path::PathBuf;

@@ -114,7 +114,8 @@ fn concrete_dropout_is_the_formula_of_the_paper() {
     }
 }
 
-/// Two sites: in front of an activation and a dense layer of 3 x 2, and in front of nothing with weights. By hand, and by finite differences.
+/// Two sites: in front of an activation and a dense layer of 3 x 2, and in front of nothing with weights. By hand, and by finite
+/// differences.
 #[test]
 fn the_regularizer_of_concrete_dropout_is_that_of_the_paper() {
     let site = || Dropout::keep(0.5).unwrap().noise(Noise::Concrete(concrete(0.1)));
@@ -132,14 +133,13 @@ fn the_regularizer_of_concrete_dropout_is_that_of_the_paper() {
     assert!(concrete_regularizer(&network, &weights[1..]).is_err());
     // It belongs to what training minimises, not to the loss.
     let (inputs, labels) = (random(10, 0), vec![0u32, 1, 2, 1, 0]);
-    let of = |f: fn(&Network, &[Vec<f64>], &Vec<f64>, &Vec<u32>, &Masks) -> Result<f64>| {
-        f(&network, &weights, &inputs, &labels, &DRAWN)
-    };
-    let apart = of(|n, w, x, t, m| objective(n, w, x, t, m)).unwrap() - of(|n, w, x, t, m| loss(n, w, x, t, m)).unwrap();
+    let minimised = objective(&network, &weights, &inputs, &labels, &DRAWN).unwrap();
+    let apart = minimised - loss(&network, &weights, &inputs, &labels, &DRAWN).unwrap();
     assert!((apart - value).abs() < 1e-14);
 }
 
-/// DropConnect is a dense layer with other weights, one matrix for the batch and unit o inputs + i; in evaluation it is that layer.
+/// DropConnect is a dense layer with other weights, one matrix for the batch and unit o inputs + i; in evaluation it is that
+/// layer.
 #[test]
 fn drop_connect_masks_the_weights() {
     let layer = || Dense::new(3).activation(Activation::Tanh);

@@ -1,4 +1,5 @@
-//! Recurrent layers and embeddings: PyTorch's numbers, the masks word by word, truncation, and what stands behind the end of a sample.
+//! Recurrent layers and embeddings: PyTorch's numbers, the masks word by word, truncation, and what stands behind the end of a
+//! sample.
 //!
 //! `scripts/pytorch/recurrent.py` made `tests/fixtures/pytorch_recurrent.json`.
 
@@ -21,8 +22,8 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     if a.len() == b.len() { differences.fold(0.0, f64::max) } else { f64::INFINITY }
 }
 
-/// Outputs and all gradients. Sums of some hundred products of numbers below 10 in another order, 15 digits each: 1e-12 is ample, and
-/// every weight that is moved by 0.01 is seen.
+/// Outputs and all gradients. Sums of some hundred products of numbers below 10 in another order, 15 digits each: 1e-12 is ample,
+/// and every weight that is moved by 0.01 is seen.
 #[test]
 fn recurrent_layers_and_embeddings_are_those_of_pytorch() {
     let figures = figures();
@@ -67,7 +68,8 @@ fn factor(batch: bool, site: u32, sample: u32, unit: u32) -> f64 {
     if rng::philox4x32_10(counter, [3, 7 << 8])[unit as usize % 4] < 1 << 31 { 2.0 } else { 0.0 }
 }
 
-/// Two layers in both directions of `max(x, 0)`, whose only mask is in front or behind: every element of the output is a product of factors.
+/// Two layers in both directions of `max(x, 0)`, whose only mask is in front or behind: every element of the output is a product
+/// of factors.
 #[test]
 fn masks_in_front_and_behind_have_the_words_of_their_sites_and_units() {
     let (steps, hidden, mut kept) = (5u32, 3u32, 0);
@@ -97,8 +99,8 @@ fn masks_in_front_and_behind_have_the_words_of_their_sites_and_units() {
     assert!((100..600).contains(&kept), "{kept} of 1200");
 }
 
-/// The recurrent mask of an LSTM in either direction, against the formulas written down once more: unit f, t hidden + f of the step
-/// whose input it is, or gate hidden + f.
+/// The recurrent mask of an LSTM in either direction, against the formulas written down once more: unit f, t hidden + f of the
+/// step whose input it is, or gate hidden + f.
 #[test]
 fn recurrent_masks_have_the_words_of_their_units() {
     let (steps, hidden) = (4usize, 2usize);
@@ -149,7 +151,8 @@ fn the_update_of_a_gru_is_not_masked() {
     assert!((y[0] - 0.5 * 1f64.tanh()).abs() < 1e-12, "{y:?}");
 }
 
-/// What stands behind the end of a row, infinities even, neither shows nor is changed: outputs of these steps and gradients by them are 0.
+/// What stands behind the end of a row, infinities even, neither shows nor is changed: outputs of these steps and gradients by
+/// them are 0.
 #[test]
 fn what_is_behind_the_end_does_not_matter() {
     let (lengths, dropout) = ([5, 1, 3, 2, 4], half(Unit::Element));
@@ -185,9 +188,9 @@ fn what_is_behind_the_end_does_not_matter() {
     }
 }
 
-/// Truncated to k steps, gradients pass from step t to an earlier read one if there is no border between them, and then as they do without
-/// truncation: each step's own upstream gradient, passed back by itself, says what dx is. W_ih being the identity, dx is the gradient by the
-/// arguments of the gates, and that of the tensors follows.
+/// Truncated to k steps, gradients pass from step t to an earlier read one if there is no border between them, and then as they
+/// do without truncation: each step's own upstream gradient, passed back by itself, says what dx is. W_ih being the identity, dx
+/// is the gradient by the arguments of the gates, and that of the tensors follows.
 #[test]
 fn truncated_gradients_stop_at_the_borders() {
     let steps = 7usize;
@@ -258,15 +261,21 @@ fn words_are_dropped_by_their_numbers() {
         let dropout = if batch { half(Unit::Element).batch() } else { half(Unit::Element) };
         let network = Network::new(6).embedding(Embedding::new(9, 2).dropout(dropout)).layer(Layer::Flatten).dense(Dense::new(1));
         let weights = random_weights(&network);
-        let ids: Vec<f64> = (0..30).map(|i| f64::from(i * 7 % 9)).collect();
+        let mut ids: Vec<f64> = (0..30).map(|i| f64::from(i * 7 % 9)).collect();
         let lengths = [6, 1, 5, 2, 4];
+        // No word at all may stand behind the end.
+        ids[10] = f64::NAN;
+        ids[29] = 1e9;
         let y = forward(&network, &weights, Batch { inputs: &ids, lengths: Some(&lengths) }, &DRAWN).unwrap().remove(0);
         for (i, found) in y.into_iter().enumerate() {
-            let (row, t, id) = (i / 12, i / 2 % 6, ids[i / 2] as u32);
+            let (row, t, id) = (i / 12, i / 2 % 6, ids[i / 2].min(8.0) as u32);
             let word = weights[0][id as usize * 2 + i % 2];
             let expected = if t < lengths[row] as usize { factor(batch, 0, SAMPLES[row], id) * word } else { 0.0 };
             assert_eq!(found, expected, "batch {batch}, row {row}, step {t}");
         }
+        let batch = Batch { inputs: &ids, lengths: Some(&lengths) };
+        let (gradients, dx) = backward(&network, &weights, batch, &[1.0, -2.0, 3.0, 0.5, 1.5], &DRAWN).unwrap();
+        assert!(gradients[0].iter().all(|g| g.is_finite()) && dx == [0.0; 30]);
     }
 }
 
