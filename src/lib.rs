@@ -46,7 +46,7 @@ pub use config::{Config, NetworkOptions, TrainTable};
 pub use data::{Augmentation, Dataset, Inputs, Preprocessing, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
-pub use model::{Metrics, Model, Outputs};
+pub use model::{LearnedRate, Metrics, Model, Outputs};
 pub use monte_carlo::{MonteCarlo, Predictive, Sampling};
 pub use network::{
     Activation, Cell, Conv2d, Dense, Dropout, DropoutMode, Embedding, Init, KeepProb, Layer, Loss, Network, Noise,

@@ -14,10 +14,12 @@ use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
 mod fold;
+mod learned;
 mod transfer;
 mod units;
 
 pub(crate) use fold::factors;
+pub use learned::LearnedRate;
 pub(crate) use transfer::{
     check_data, check_inputs, download, download_weights, source, target_values, upload_data, upload_weights,
 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thinnet::config::Config;
 use thinnet::data::Sets;
 use thinnet::profile::profile;
-use thinnet::{Device, EarlyStopping, Epoch, Error, Metrics, Model, Network, TrainOptions, Trainer};
+use thinnet::{Device, EarlyStopping, Epoch, Error, LearnedRate, Metrics, Model, Network, TrainOptions, Trainer};
 
 use super::output::{Bar, Folder, Listener};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
@@ -158,7 +158,25 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         folder.write("profile.json", &(text + "\n"))?;
     }
     folder.complete()?;
+    learned(&mut out, &model, cli.json)?;
     report(&mut out, trainer.history(), best, test, &place, (cli.json, profile.is_some()))
+}
+
+/// What concrete dropout has learned, and whether a rate has run to an end.
+fn learned(out: &mut impl Write, model: &Model, json: bool) -> Result<(), Failure> {
+    for LearnedRate { place, drop_prob, collapsed, .. } in model.learned_rates()? {
+        if json {
+            writeln!(out, "{}", serde_json::json!({ "place": place, "drop_prob": drop_prob, "collapsed": collapsed }))?;
+            continue;
+        }
+        let note = match (collapsed, drop_prob < 0.5) {
+            (false, _) => "",
+            (true, true) => ": it has collapsed, for the data leave no room for dropout, or weight_regularizer is too small",
+            (true, false) => ": it has collapsed, for weight_regularizer is too large, or dropout_regularizer too small",
+        };
+        writeln!(out, "{place} has learned to drop {drop_prob:.5}{note}.")?;
+    }
+    Ok(())
 }
 
 /// What is known about dropout in front of batch norm, where there is some.
