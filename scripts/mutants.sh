@@ -252,6 +252,19 @@ mutant branch-with-the-samples-of-the-batch killed 'gradient_check::' src/plan/r
 mutant running-variance-of-the-population killed 'kernels::' shaders/batch_norm_statistics.wgsl 'square / (n - 1.0) - old_var' 'square / n - old_var'
 mutant batch-norm-by-the-batch-in-evaluation killed 'evaluation:: monte_carlo:: checkpoint:: pytorch::' src/plan/norm.rs 'if !matches!(self.plan.options.mode, Mode::Train(_)) {' 'if false {'
 
+# Sequences, other noise and other rates.
+mutant sequences-all-of-one-length killed 'gradient_check::' src/plan/recurrent.rs 'ragged: 1,' 'ragged: 0,'
+mutant both-directions-read-forward killed 'gradient_check::' src/plan/recurrent.rs 'for t in in_order(steps, reverse) {' 'for t in in_order(steps, false) {'
+mutant recurrent-weight-from-the-input-gradient killed 'gradient_check::' src/plan/recurrent.rs 'let dhidden = if cell == Cell::Gru { plane(planes.hidden, size.gates_words()) } else { gates };' 'let dhidden = gates;'
+mutant gates-not-apart killed 'gradient_check:: pytorch::' src/network/parameter.rs 'gates => gates * (n / gates).next_multiple_of(4),' 'gates => n + gates - gates,'
+mutant one-direction-alone-learns killed 'gradient_check::' src/plan/recurrent.rs 'Some(other) => self.sum(other, dx)?,' 'Some(_) => dx,'
+mutant gradient-of-dropped-weights killed 'gradient_check::' src/plan/backward.rs 'self.drop_weight_gradient(index, target);' 'let _ = index;'
+mutant weights-dropped-by-column killed 'kernels:: gradient_check::' shaders/drop_connect.wgsl 'at, row * p.inputs + 4u * quad)' 'at, 4u * quad)'
+mutant untied-gates-of-one-input killed 'kernels:: gradient_check::' shaders/recurrent_weight.wgsl 'gate * p.input_plane + quad' 'quad'
+mutant learned-rate-stands-still killed 'gradient_check::' src/plan/forward.rs 'Trace::MapDropout(dropout) => dropout.is_learned(),' 'Trace::MapDropout(_) => false,'
+mutant noise-of-draws-is-that-of-training killed 'monte_carlo:: variants::' src/plan/build.rs 'Mode::MonteCarlo(_) if self.is_continuous(index) => Stream::MonteCarloNoise,' 'Mode::MonteCarlo(_) if self.is_continuous(index) => Stream::ContinuousNoise,'
+mutant scheduled-rate-stays killed 'gradient_check:: variants::' src/step.rs 'let dropout = &dropout.at(draw.update);' 'let dropout = &dropout.at(0);'
+
 # The harness.
 mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'
 

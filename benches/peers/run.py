@@ -44,12 +44,12 @@ MEANING = {
     "cnn-spatial": "the same, of channels; for burn the line above",
     "cnn-block": "the same, of blocks (5 and 3 a side)",
     "lstm": "training step of an LSTM of 256 units over 32 steps of 64 features, 10 outputs, batch 64",
-    "lstm-variational": "the same, dropout .25 of input, recurrent input and output, one mask for all steps",
+    "lstm-variational": "the same, dropout .25 of input, recurrent input and output, one mask for all steps; for burn the line above",
     "draws": "Monte-Carlo draw of 1000 inputs, 784-1024-1024-10, dropout .2 and .5, in calls of 100 (burn: 10)",
     "draws-one": "one thinned network for all inputs of a draw, for the others the line above",
 }
 # What a program without per-batch units is compared with.
-ALIKE = {"mlp-units": "mlp-dropout", "draws-one": "draws", "cnn-spatial": "cnn-element", "cnn-block": "cnn-element"}
+ALIKE = {"mlp-units": "mlp-dropout", "draws-one": "draws", "cnn-spatial": "cnn-element", "cnn-block": "cnn-element", "lstm-variational": "lstm"}
 
 
 def say(text):

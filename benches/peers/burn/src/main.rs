@@ -13,7 +13,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig, Lstm, LstmConfig};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
@@ -31,6 +31,9 @@ const DRAWS: u32 = 10;
 
 /// Batch and batches of the data set of the convolutional network.
 const CNN: (usize, usize) = (64, 4);
+
+/// Batch, batches of the data set, steps, features and hidden units of the LSTM.
+const LSTM: (usize, usize, usize, usize, usize) = (64, 2, 32, 64, 256);
 
 /// conv 20 (5 x 5), pool, conv 50 (5 x 5), pool, 500, 10, with dropout of elements behind both pools; burn has no other of maps.
 #[derive(Module, Debug)]
@@ -86,17 +89,21 @@ impl Net {
     }
 }
 
-fn training(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
-    let device = device.clone().autodiff();
-    let (inputs, _, batch, batches, _) = case;
-    let mut net = Some(Net::new(case, dropout, &device));
+/// Training steps of a network over samples of this shape, in batches, with SGD and momentum.
+fn training<const D: usize, M: Module + 'static>(
+    net: M,
+    (shape, batches): ([usize; D], usize),
+    device: Device,
+    forward: fn(&M, Tensor<D>) -> Tensor<2>,
+) -> Timed<'static> {
+    let mut net = Some(net);
     let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
     let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
     let loss = CrossEntropyLossConfig::new().init(&device);
     let data = |_| {
-        let x: Tensor<2> = Tensor::random([batch, inputs], Distribution::Default, &device);
-        let labels: Vec<i32> = (0..batch as i32).map(|row| row % 10).collect();
-        let y: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels, [batch]), &device);
+        let x: Tensor<D> = Tensor::random(shape, Distribution::Default, &device);
+        let labels: Vec<i32> = (0..shape[0] as i32).map(|row| row % 10).collect();
+        let y: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels, [shape[0]]), &device);
         (x, y)
     };
     let data: Vec<_> = (0..batches).map(data).collect();
@@ -104,7 +111,7 @@ fn training(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
         for _ in 0..epochs {
             for (x, y) in &data {
                 let before = net.take().expect("it is put back");
-                let gradients = loss.forward(before.forward(x.clone()), y.clone()).backward();
+                let gradients = loss.forward(forward(&before, x.clone()), y.clone()).backward();
                 let gradients = GradientsParams::from_grads(gradients, &before);
                 net = Some(optimizer.step(0.01, before, gradients));
             }
@@ -113,31 +120,36 @@ fn training(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
     })
 }
 
+fn dense(case: Case, dropout: bool, device: &Device) -> Timed<'static> {
+    let device = device.clone().autodiff();
+    let (inputs, _, batch, batches, _) = case;
+    training(Net::new(case, dropout, &device), ([batch, inputs], batches), device, Net::forward)
+}
+
 fn convolutional(dropout: bool, device: &Device) -> Timed<'static> {
     let device = device.clone().autodiff();
     let (batch, batches) = CNN;
-    let mut net = Some(Convolutional::new(dropout, &device));
-    let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
-    let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
-    let loss = CrossEntropyLossConfig::new().init(&device);
-    let data = |_| {
-        let x: Tensor<4> = Tensor::random([batch, 1, 28, 28], Distribution::Default, &device);
-        let labels: Vec<i32> = (0..batch as i32).map(|row| row % 10).collect();
-        let y: Tensor<1, Int> = Tensor::from_data(TensorData::new(labels, [batch]), &device);
-        (x, y)
-    };
-    let data: Vec<_> = (0..batches).map(data).collect();
-    Timed::new(batches as u32, move |epochs| {
-        for _ in 0..epochs {
-            for (x, y) in &data {
-                let before = net.take().expect("it is put back");
-                let gradients = loss.forward(before.forward(x.clone()), y.clone()).backward();
-                let gradients = GradientsParams::from_grads(gradients, &before);
-                net = Some(optimizer.step(0.01, before, gradients));
-            }
-        }
-        device.sync().map_err(|error| format!("{error:?}").into())
-    })
+    training(Convolutional::new(dropout, &device), ([batch, 1, 28, 28], batches), device, Convolutional::forward)
+}
+
+/// The last state of an LSTM, and a layer; burn has no dropout of recurrent inputs.
+#[derive(Module, Debug)]
+struct Sequences {
+    lstm: Lstm,
+    last: Linear,
+}
+
+impl Sequences {
+    fn forward(&self, x: Tensor<3>) -> Tensor<2> {
+        self.last.forward(self.lstm.forward(x, None).1.hidden)
+    }
+}
+
+fn recurrent(device: &Device) -> Timed<'static> {
+    let device = device.clone().autodiff();
+    let (batch, batches, steps, features, hidden) = LSTM;
+    let (lstm, last) = (LstmConfig::new(features, hidden, true).init(&device), LinearConfig::new(hidden, 10).init(&device));
+    training(Sequences { lstm, last }, ([batch, steps, features], batches), device, Sequences::forward)
 }
 
 /// Calls of Monte-Carlo dropout: draws of 1000 inputs, their mean and variance. burn drops on a device with gradients only; each
@@ -183,12 +195,13 @@ fn once(device: &Device, mut f: impl FnMut() -> Tensor<2> + 'static) -> Timed<'s
 fn timed(device: &Device, work: &str) -> Result<Timed<'static>> {
     let random = |shape: [usize; 2], device: &Device| Tensor::<2>::random(shape, Distribution::Default, device);
     Ok(match (work, serve::matmul(work)) {
-        ("mlp", _) => training(MLP, false, device),
-        ("mlp-dropout", _) => training(MLP, true, device),
-        ("digits", _) => training(DIGITS, false, device),
-        ("digits-dropout", _) => training(DIGITS, true, device),
+        ("mlp", _) => dense(MLP, false, device),
+        ("mlp-dropout", _) => dense(MLP, true, device),
+        ("digits", _) => dense(DIGITS, false, device),
+        ("digits-dropout", _) => dense(DIGITS, true, device),
         ("cnn", _) => convolutional(false, device),
         ("cnn-element", _) => convolutional(true, device),
+        ("lstm", _) => recurrent(device),
         ("draws", _) => draws(MLP, device)?,
         ("dropout", _) => {
             // A dropout layer of burn drops on a device with gradients only.
