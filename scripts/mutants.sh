@@ -207,6 +207,14 @@ mutant draw-of-the-batch killed 'monte_carlo::replays' shaders/draws.wgsl '= epo
 mutant replay-of-the-next-draw killed 'monte_carlo::replays' src/monte_carlo/run.rs 'draw..draw + 1, draw, ' 'draw + 1..draw + 2, draw + 1, '
 # One network for all inputs, but each input has a mask of its own.
 mutant one-network-with-samples-of-its-own killed 'monte_carlo::' shaders/draws.wgsl 'select(ids[input], 0u, p.one_mask == 1u)' 'select(ids[input], 0u, p.one_mask == 2u)'
+# Normal numbers in place of masks of weights: with the factor of kept weights for a deviation, with the words of masks, the outputs
+# 2 and 3 of a quad with the words of 0 and 1, and both draws of a pair on one side of the mean.
+mutant gaussian-weights-scaled-as-masks killed 'monte_carlo::weights' src/monte_carlo/run.rs ' || self.options.gaussian_weights && weights::drops_weights(given)' ''
+mutant gaussian-weights-by-words-of-masks killed 'monte_carlo::weights' src/plan/build.rs ' || self.draws_gaussian_weights(index)' ''
+mutant gaussian-weights-share-words killed 'kernels::' shaders/drop_connect.wgsl 'vec4<u32>(2u * output_quad + 1u, at.x' 'vec4<u32>(2u * output_quad, at.x'
+mutant gaussian-weights-not-opposite killed 'kernels::' shaders/drop_connect.wgsl 'select(n, -n,' 'select(n, n,'
+# W x times x in place of W x squared.
+mutant gaussian-weights-without-squares killed 'kernels::' shaders/drop_connect.wgsl 'dot(product_{e}, product_{e})' 'dot(product_{e}, of_x)'
 # What is added up: the batches before are forgotten, or a pair that two batches share.
 mutant merge-forgets-the-sums-before killed 'monte_carlo::' shaders/draws.wgsl 'sum += state[at + 1u];' ''
 mutant merge-forgets-the-wins-before killed 'monte_carlo::' shaders/draws.wgsl 'wins += state[at + 4u];' ''

@@ -4,12 +4,17 @@
 //   drop_weights          V = keep ? W scale : 0, one mask for all rows of the step
 //   drop_weight_gradient  dW = keep ? dV scale : 0, in place
 //   drop_connect_rows     y[n, o] = sum over i of (keep ? W[o, i] scale : 0) x[n, i] + b[o], a mask for each row n: Monte-Carlo draws
+//   drop_connect_gaussian y[n, o] = sum over i of W[o, i] x[n, i] + b[o] + sigma sqrt(sum over i of (W[o, i] x[n, i])^2) z
+//
+// The last draws from the normal distribution with the mean and the variance that y has over all masks (Wan et al., section 3.2):
+// z = normal of words 2 o and 2 o + 1, see rng.rs; sigma = sqrt((1 - p) / p) is the site's scale, which the host rounds once. Of two
+// antithetic draws the second has z negated. Where a square is beyond f32, |W x| above 1.8e19, y is infinite.
 //
 // W, V, dW: rows of `row` quads, padded with zeros; b lies bias_at quads behind W. x: [rows, inputs], x_row quads; y: [rows, outputs],
 // y_row quads, written up to output_quads, 0 past the last output.
 // Select, don't multiply: a dropped NaN or infinity becomes 0.
-// Dispatch: drop_weights, drop_weight_gradient one invocation per quad of a row of W; drop_connect_rows one per four outputs of a row of
-// x; z is the member.
+// Dispatch: drop_weights, drop_weight_gradient one invocation per quad of a row of W; drop_connect_rows, drop_connect_gaussian one per
+// four outputs of a row of x; z is the member.
 
 struct Params {
     inputs: u32,
@@ -114,4 +119,47 @@ fn drop_connect_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workg
         }
     }
     y[member * (p.y_stride / 4u) + row * p.y_row + output_quad] = sums;
+}
+
+// The normal numbers of outputs 4 output_quad .. 4 output_quad + 3: two Philox calls.
+fn normals_of(output_quad: u32, p: Params, key: vec2<u32>, at: vec2<u32>) -> vec4<f32> {
+    let draw = select(at.y, at.y & 0xfffffffeu, DROPOUT == 3u);
+    let lower = philox4x32_10(vec4<u32>(2u * output_quad, at.x, draw, p.stream_and_site), key);
+    let upper = philox4x32_10(vec4<u32>(2u * output_quad + 1u, at.x, draw, p.stream_and_site), key);
+    let n = normals(vec4<u32>(lower.xz, upper.xz), vec4<u32>(lower.yw, upper.yw));
+    return select(n, -n, DROPOUT == 3u && (at.y & 1u) == 1u);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn drop_connect_gaussian(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let p = params;
+    let member = member_index(group);
+    let site = sites[member];
+    let key = step.keys[member].xy;
+    let i = linear_index(group, groups, local);
+    if (i >= step.rows * p.output_quads) {
+        return;
+    }
+    let row = divided(i, p.output_factor, p.output_shift);
+    let output_quad = i - row * p.output_quads;
+    let at = mask_address(member * p.samples_stride, row, site);
+    let weights = member * (p.weight_stride / 4u);
+    let x_at = member * (p.x_stride / 4u) + row * p.x_row;
+    // Outputs past the last one take its row, because there is none of theirs; they are set to 0 below.
+    let outputs = min(vec4<u32>(4u * output_quad) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.outputs - 1u));
+    let first = vec4<u32>(weights) + outputs * p.row;
+    var mean = vec4<f32>();
+    var squares = vec4<f32>();
+    for (var quad = 0u; quad < p.quads; quad++) {
+        let of_x = x[x_at + quad];
+        //# for e in 0..4
+        let product_{e} = weight[first[{e}] + quad] * of_x;
+        mean[{e}] += (product_{e}.x + product_{e}.y) + (product_{e}.z + product_{e}.w);
+        squares[{e}] += dot(product_{e}, product_{e});
+        //# end
+    }
+    mean += weight[weights + p.bias_at + output_quad];
+    let value = mean + site.scale * sqrt(squares) * normals_of(output_quad, p, key, at);
+    let inside = vec4<u32>(4u * output_quad) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.outputs);
+    y[member * (p.y_stride / 4u) + row * p.y_row + output_quad] = select(vec4<f32>(), value, inside);
 }

@@ -98,6 +98,7 @@ pub static ALL: &[&Entry] = &[
     &drop_block::DropBlockColumns::ENTRY,
     &drop_block::DropBlockForward::ENTRY,
     &drop_block::DropBlockRows::ENTRY,
+    &drop_connect::DropConnectGaussian::ENTRY,
     &drop_connect::DropConnectRows::ENTRY,
     &drop_connect::DropWeightGradient::ENTRY,
     &drop_connect::DropWeights::ENTRY,

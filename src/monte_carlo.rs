@@ -25,6 +25,7 @@ mod predictive;
 mod run;
 mod thin;
 mod thinned;
+mod weights;
 
 pub use precision::Precision;
 pub use predictive::Predictive;
@@ -52,6 +53,19 @@ pub struct MonteCarlo {
     pub first_sample: u32,
     /// Which masks the draws have.
     pub sampling: Sampling,
+    /// Whether a layer behind [`Dropout::drop_connect`] is drawn from a normal distribution in place of masks (Wan et al., ICML 2013,
+    /// section 3.2 and algorithm 2): in every draw the pre-activation of unit o of an input x is
+    ///
+    /// ```text
+    /// y[o] = sum over i of W[o, i] x[i] + b[o] + sqrt((1 - p) / p * sum over i of (W[o, i] x[i])^2) n,  p = keep_prob
+    /// ```
+    ///
+    /// and then come its activation and the rest of the network. y has the mean and the variance that it has over all masks, and its units
+    /// are independent, as they are over masks; beyond that it is an approximation, the better the more weights add up. n is the
+    /// normal number of words 2 o and 2 o + 1 of stream 9 at the site, pass = draw, the sample of the input; of two antithetic draws the
+    /// second has it negated. A draw takes random words for each output, not for each weight. Other dropout layers have their masks. It
+    /// needs a DropConnect layer, and independent or antithetic draws without `one_network`: such a draw is no thinned network.
+    pub gaussian_weights: bool,
     /// Stop drawing when no standard error of a mean is above this; not before each unit is likely to have been kept and dropped, 3 draws
     /// divided by the rarer of the two.
     pub until_se: Option<f64>,
@@ -72,6 +86,7 @@ impl Default for MonteCarlo {
             one_network: false,
             first_sample: 0,
             sampling: Sampling::Independent,
+            gaussian_weights: false,
             until_se: None,
             keep_draws: false,
             precision: None,
@@ -137,9 +152,11 @@ impl MonteCarlo {
         self.sampling == Sampling::ExactK || dropout.mode == DropoutMode::Units
     }
 
-    /// The factor of a kept unit in a draw: that of training, n / k where exactly k units are kept; vanilla dropout has none.
+    /// The factor of a kept unit in a draw: that of training, n / k where exactly k units are kept; vanilla dropout has none. Where
+    /// normal numbers stand for the masks of weights it is their deviation.
     fn scale(&self, dropout: &Dropout, units: u32) -> f32 {
         match dropout.mode {
+            _ if self.gaussian_weights && weights::drops_weights(dropout) => weights::deviation(dropout.keep),
             DropoutMode::Inverted if self.is_exact_k(dropout) => {
                 Dropout { mode: DropoutMode::Units, ..*dropout }.train_scale(units)
             }
@@ -225,7 +242,7 @@ impl Model {
     ///
     /// # Errors
     /// A network whose draws would all be the same, for it has no dropout layer with keep_prob below 1; options that contradict each
-    /// other; inputs of another width than the network's; a network too large for the device.
+    /// other, or that the network has no layer for; inputs of another width than the network's; a network too large for the device.
     pub fn monte_carlo(&self, device: &Device, inputs: &Inputs, options: &MonteCarlo) -> Result<Predictive> {
         self.monte_carlo_with(device, inputs, options, |_, _| {})
     }

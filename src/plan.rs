@@ -111,6 +111,9 @@ pub struct Draws {
     pub shared: bool,
     /// How many draws are stored, one by one, beside the sums over all of them.
     pub kept: u32,
+    /// Whether layers whose weights are dropped are drawn from a normal distribution, see
+    /// [`crate::monte_carlo::MonteCarlo::gaussian_weights`]; the scale of their sites in the steps is then `sqrt((1 - p) / p)`.
+    pub gaussian_weights: bool,
 }
 
 /// What a training plan does with its rows and with the gradient. The optimizer's numbers are in the step table.

@@ -75,7 +75,7 @@ cases! {
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
     draws: draw_rows, draw_outputs, merge_draws, keep_draws;
     drop_block: drop_block_rows, drop_block_columns, drop_block_forward, drop_block_backward;
-    drop_connect: drop_weights, drop_weight_gradient, drop_connect_rows;
+    drop_connect: drop_weights, drop_weight_gradient, drop_connect_rows, drop_connect_gaussian;
     dropout: dropout_forward, dropout_backward, dropout_mask, dropout_ragged, dropout_mask_ragged;
     embedding: embedding_forward, embedding_lists, embedding_backward;
     gaussian: gaussian_nll, gaussian_nll_forward;

@@ -1,10 +1,11 @@
-//! `shaders/drop_connect.wgsl`: weights that are dropped, and their gradient.
+//! `shaders/drop_connect.wgsl`: weights that are dropped, their gradient, and draws of what they give.
 
 use super::division::Division;
-use super::sums::{Number, bounds, store};
-use super::{Constants, EPS, Kernel, MAX_GROUPS, Tolerance, gamma, kernel, linear_grid, params};
+use super::normal::{Near, normal_of};
+use super::sums::{Number, Sum, bounds, store};
+use super::{Constants, EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, gamma, kernel, linear_grid, params};
 use crate::mask_rule::{MaskRule, SiteMask};
-use crate::memory::Memory;
+use crate::memory::{Memory, Tensor};
 use crate::rng::{self, Stream};
 use crate::step::{MemberStep, Section, Step};
 
@@ -16,6 +17,7 @@ const SOURCE: &str = concat!(
     include_str!("../../shaders/lib/philox.wgsl"),
     include_str!("../../shaders/lib/dropout.wgsl"),
     include_str!("../../shaders/lib/kept_bits.wgsl"),
+    include_str!("../../shaders/lib/normal.wgsl"),
     include_str!("../../shaders/drop_connect.wgsl")
 );
 
@@ -62,6 +64,11 @@ impl DropConnectParams {
         linear_grid(self.outputs * self.quads, MAX_GROUPS)
     }
 
+    /// One invocation per four outputs of a row of y.
+    fn grid_of_rows(&self, y: Tensor) -> [u32; 2] {
+        linear_grid(y.len / (4 * self.y_row) * self.output_quads, MAX_GROUPS)
+    }
+
     /// Writes `keep ? value * scale : 0` for every weight, and 0 for the rest of its last quad.
     fn select(&self, site: SiteMask, values: &MemberStep, read: impl Fn(usize) -> f32, mut write: impl FnMut(usize, f32)) {
         let scale = values.sites[site.index].scale;
@@ -103,6 +110,17 @@ kernel! {
     DropConnectRows = "drop_connect_rows" in "drop_connect.wgsl", SOURCE;
     params DropConnectParams; sections [step, sites]; site site: SiteMask;
     read [samples: 3, weight: 4, x: 5]; write [y: 6]; variants || MaskRule::ALL.map(constants).to_vec()
+}
+
+/// The rules that draws of normal numbers know: a Latin hypercube and a list of every mask are of masks, and training has others.
+pub const GAUSSIAN_DRAWS: [MaskRule; 2] = [MaskRule::Draw, MaskRule::Antithetic];
+
+kernel! {
+    /// `y = x W^T + b + sigma sqrt((x * x) (W * W)^T) z`, z a normal number of the row and the output, sigma the scale of the site:
+    /// `sqrt((1 - p) / p)`. The rule is one of [`GAUSSIAN_DRAWS`]. Wan et al. (ICML 2013), section 3.2, algorithm 2.
+    DropConnectGaussian = "drop_connect_gaussian" in "drop_connect.wgsl", SOURCE;
+    params DropConnectParams; sections [step, sites]; site site: SiteMask;
+    read [samples: 3, weight: 4, x: 5]; write [y: 6]; variants || GAUSSIAN_DRAWS.map(constants).to_vec()
 }
 
 macro_rules! drop_connect_kernel {
@@ -149,7 +167,7 @@ drop_connect_kernel! {
 drop_connect_kernel! {
     DropConnectRows:
     fn grid(&self) -> [u32; 2] {
-        linear_grid(self.y.len / (4 * self.params.y_row) * self.params.output_quads, MAX_GROUPS)
+        self.params.grid_of_rows(self.y)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -192,4 +210,71 @@ impl DropConnectRows {
         }
         numbers
     }
+}
+
+drop_connect_kernel! {
+    DropConnectGaussian:
+    fn grid(&self) -> [u32; 2] {
+        self.params.grid_of_rows(self.y)
+    }
+
+    fn twin(&self, memory: &Memory, step: &Step, member: usize) {
+        let numbers = self.results(memory, step, member);
+        store(memory, self.y, member, &numbers);
+    }
+
+    fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
+        vec![bounds(&self.results(memory, step, member))]
+    }
+}
+
+impl DropConnectGaussian {
+    fn results(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Number> {
+        let DropConnectParams { inputs, outputs, row, x_row, y_row, bias_at, output_quads, stream_and_site, .. } = self.params;
+        let SiteMask { index, rule } = self.site;
+        assert!(GAUSSIAN_DRAWS.contains(&rule), "{rule:?} is no rule of draws of normal numbers");
+        let (weight, x, samples) =
+            (memory.f32(self.weight, member), memory.f32(self.x, member), memory.u32(self.samples, member));
+        let (values, number) = (&step.members[member], |values: &[f32], word: u32| f64::from(values[word as usize]));
+        let site = &values.sites[index];
+        let mut numbers = vec![None; self.y.len as usize];
+        for n in 0..step.rows {
+            let at = rule.address(site, &samples, n as usize);
+            for output in 0..4 * output_quads {
+                let (mut mean, mut squares) = (Sum::default(), Sum::default());
+                for input in (0..inputs).filter(|_| output < outputs) {
+                    let product = number(&weight, 4 * output * row + input) * number(&x, 4 * n * x_row + input);
+                    mean.add(product);
+                    squares.add(product * product);
+                }
+                let y = if output < outputs {
+                    mean.add(number(&weight, 4 * bias_at + output));
+                    let z = normal_of(rule, (stream_and_site, values.key), at, output);
+                    gaussian_draw((mean, squares), f64::from(site.scale), z)
+                } else {
+                    (0.0, 0.0)
+                };
+                numbers[(4 * n * y_row + output) as usize] = Some(y);
+            }
+        }
+        numbers
+    }
+}
+
+/// `mean + sigma sqrt(squares) z`, and how far the device may be from it: the products are rounded, and rounded again as they are
+/// squared; sqrt is right to 4.5 ULP (that of inverseSqrt and of a division), 9 EPS; each further operation rounds to either side,
+/// 2 EPS, and may be flushed; the twin rounds.
+fn gaussian_draw((mean, squares): (Sum, Sum), sigma: f64, [z, z_error]: Near) -> (f64, f64) {
+    let [(mean, mean_error), (square, square_error)] = [mean.times(1.0, 1), squares.times(1.0, 3)].map(Option::unwrap_or_default);
+    let root = square.sqrt();
+    // |sqrt(a) - sqrt(b)| is at most |a - b| / sqrt(a), and at most sqrt(|a - b|).
+    let root_error = if square_error == 0.0 { 0.0 } else { (square_error / root).min(square_error.sqrt()) };
+    let root_error = root_error + 9.0 * EPS * (root + root_error);
+    let deviation = sigma * root;
+    let deviation_error = sigma * root_error + 2.0 * EPS * sigma * (root + root_error) + FLUSH;
+    let noise = deviation * z;
+    let noise_error = deviation * z_error + deviation_error * (z.abs() + z_error);
+    let noise_error = noise_error + 2.0 * EPS * (noise.abs() + noise_error) + FLUSH;
+    let (y, error) = (mean + noise, mean_error + noise_error);
+    (y, error + 2.0 * EPS * (y.abs() + error) + EPS * y.abs() + FLUSH)
 }

@@ -1,13 +1,12 @@
 //! `shaders/noise.wgsl`: Gaussian noise and alpha dropout, which stand in for inverted dropout on the same units and layouts.
 
 use super::map_dropout::{self, MapDropoutParams, MapLayout, MapVariant, Space};
-use super::normal::{Near, normal};
+use super::normal::{Near, normal_of};
 use super::sums::{Number, bounds, store};
 use super::{Constants, EPS, FLUSH, Kernel, Tolerance, kernel};
 use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::Memory;
 use crate::network::SELU_LIMIT;
-use crate::rng;
 use crate::step::{Section, SiteStep, Step};
 
 const SOURCE: &str = concat!(
@@ -51,17 +50,6 @@ kernel! {
     read [samples: 3, x: 4]; write [y: 5]; variants map_dropout::variants
 }
 
-/// The normal number of a unit: negated in the second of two antithetic draws.
-fn normal_of((params, rule): (&MapDropoutParams, MaskRule), [sample, draw]: [u32; 2], unit: u32, key: [u32; 2]) -> Near {
-    let opposite = rule == MaskRule::Antithetic && draw % 2 == 1;
-    let draw = if rule == MaskRule::Antithetic { draw & !1 } else { draw };
-    // Words 2u and 2u + 1 of a unit u are in the quad 2u / 4.
-    let words = rng::philox4x32_10([unit / 2, sample, draw, params.stream_and_site], key);
-    let first = 2 * (unit % 2) as usize;
-    let [n, error] = normal([words[first], words[first + 1]]);
-    [if opposite { -n } else { n }, error]
-}
-
 impl GaussianNoise {
     /// WGSL rounds to either side, 2 EPS: the product with sigma, the sum and the product with x; the twin rounds. The product
     /// with sigma may be flushed, and so may x and y. Where sigma is 0 so is the noise, and y is x.
@@ -78,7 +66,7 @@ impl GaussianNoise {
                 Some(_) if sigma == 0.0 || rule == MaskRule::All => Some([0.0; 2]),
                 Some(unit) => {
                     let at = rule.address(site, &samples, sample as usize);
-                    let [n, error] = normal_of((p, rule), at, unit, values.key);
+                    let [n, error] = normal_of(rule, (p.stream_and_site, values.key), at, unit);
                     let (noise, error) = (sigma * n, sigma * error);
                     Some([noise, error + 2.0 * EPS * (noise.abs() + error) + FLUSH])
                 }

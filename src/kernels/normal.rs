@@ -1,6 +1,7 @@
 //! `shaders/lib/normal.wgsl`: normal numbers as a twin has them, in f64, with how far the device may be from them.
 
 use super::{EPS, FLUSH};
+use crate::mask_rule::MaskRule;
 use crate::rng;
 
 /// A value and how far the device may be from it.
@@ -26,4 +27,15 @@ pub(super) fn normal(words: [u32; 2]) -> Near {
     let cos_error = (0.5f64).powi(11) + 4.0 * EPS * std::f64::consts::PI;
     let error = radius_error * (cos.abs() + cos_error) + radius * cos_error;
     [rng::normal(words), error + 2.0 * EPS * (radius * cos.abs() + error) + FLUSH]
+}
+
+/// The normal number of a unit of a stream and site, at a sample and a draw: negated in the second of two antithetic draws.
+pub(super) fn normal_of(rule: MaskRule, (stream_and_site, key): (u32, [u32; 2]), [sample, draw]: [u32; 2], unit: u32) -> Near {
+    let opposite = rule == MaskRule::Antithetic && draw % 2 == 1;
+    let draw = if rule == MaskRule::Antithetic { draw & !1 } else { draw };
+    // Words 2u and 2u + 1 of a unit u are in the quad 2u / 4.
+    let words = rng::philox4x32_10([unit / 2, sample, draw, stream_and_site], key);
+    let first = 2 * (unit % 2) as usize;
+    let [n, error] = normal([words[first], words[first + 1]]);
+    [if opposite { -n } else { n }, error]
 }

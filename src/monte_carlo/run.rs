@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::predictive::{Kept, Predictive, Sums};
-use super::{MOST_DRAWS, MonteCarlo, Sampling, bad, halves, has_site, thin};
+use super::{MOST_DRAWS, MonteCarlo, Sampling, bad, halves, has_site, thin, weights};
 use crate::data::Inputs;
 use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
@@ -82,6 +82,7 @@ impl<'a> Ensemble<'a> {
     pub(super) fn new(model: &Model, device: &'a Device, inputs: &Inputs, options: &'a MonteCarlo) -> Result<Self> {
         check_inputs(model.network(), inputs)?;
         let halves = halves(model)?;
+        weights::check(model.network(), options)?;
         let inputs = match &halves.before {
             None => inputs.clone(),
             Some(before) => {
@@ -155,7 +156,8 @@ impl<'a> Ensemble<'a> {
         let inputs = self.inputs.slice(rows)?;
         let tile = self.tile(inputs.rows())?;
         let mut plans = Plans::new(self.device.caps());
-        let draws = Draws { rule: self.rule, shared: self.options.one_network, kept };
+        let gaussian_weights = self.options.gaussian_weights;
+        let draws = Draws { rule: self.rule, shared: self.options.one_network, kept, gaussian_weights };
         let options = Options {
             name: "draws".into(),
             mode: Mode::MonteCarlo(draws),
@@ -192,7 +194,7 @@ impl<'a> Ensemble<'a> {
             return Some(SiteStep::listed(kept, units, self.options.scale(given, units), draw));
         }
         let mut plain = SiteStep::rate(planned, site.map, 0);
-        if self.options.is_exact_k(given) {
+        if self.options.is_exact_k(given) || self.options.gaussian_weights && weights::drops_weights(given) {
             plain.scale = self.options.scale(given, units);
         }
         Some(match self.rule {

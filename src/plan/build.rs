@@ -243,7 +243,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn stream(&self, index: usize) -> Stream {
         match self.plan.options.mode {
-            Mode::MonteCarlo(_) if self.is_continuous(index) => Stream::MonteCarloNoise,
+            Mode::MonteCarlo(_) if self.is_continuous(index) || self.draws_gaussian_weights(index) => Stream::MonteCarloNoise,
             Mode::MonteCarlo(_) => Stream::MonteCarloMask,
             Mode::Train(_) | Mode::Eval if self.has_one_mask(index) => Stream::BatchMask,
             Mode::Train(_) | Mode::Eval if self.is_continuous(index) => Stream::ContinuousNoise,

@@ -1,8 +1,12 @@
 //! DropConnect: dense layers over dropped weights.
 
+use super::Mode;
 use super::build::{Builder, Linear, Value};
-use crate::kernels::drop_connect::{DropConnectParams, DropConnectRows, DropWeightGradient, DropWeights};
+use crate::kernels::drop_connect::{
+    DropConnectGaussian, DropConnectParams, DropConnectRows, DropWeightGradient, DropWeights, GAUSSIAN_DRAWS,
+};
 use crate::kernels::units::Sides;
+use crate::network::Unit;
 use crate::{Error, Result};
 
 impl Builder<'_> {
@@ -25,7 +29,12 @@ impl Builder<'_> {
         self.push(DropWeightGradient { params, site, samples, gradient: linear.weight });
     }
 
-    /// The layer without its activation, with a mask for each row: Monte-Carlo draws.
+    /// Whether a site drops weights, and what these give is drawn from a normal distribution in place of masks.
+    pub(super) fn draws_gaussian_weights(&self, index: usize) -> bool {
+        matches!(self.plan.options.mode, Mode::MonteCarlo(draws) if draws.gaussian_weights) && self.unit(index) == Unit::Weight
+    }
+
+    /// The layer without its activation, with a mask for each row, or with normal numbers for each: Monte-Carlo draws.
     pub(super) fn dropped_rows(&mut self, index: usize, linear: Linear) -> Result<Value> {
         self.check_dropped(index, linear)?;
         let y = self.value(&format!("preactivation.{}", linear.layer), 1, linear.outputs)?;
@@ -38,7 +47,15 @@ impl Builder<'_> {
         };
         let (site, samples) = (self.site_mask(index), self.samples);
         let weight = crate::memory::Tensor { len: bias.offset + bias.len - weight.offset, ..weight };
-        self.push(DropConnectRows { params, site, samples, weight, x, y: y.tensor });
+        let y_tensor = y.tensor;
+        if !self.draws_gaussian_weights(index) {
+            self.push(DropConnectRows { params, site, samples, weight, x, y: y_tensor });
+        } else if GAUSSIAN_DRAWS.contains(&site.rule) {
+            self.push(DropConnectGaussian { params, site, samples, weight, x, y: y_tensor });
+        } else {
+            let problem = "draws of normal numbers are independent or antithetic; use one of these rules";
+            return Err(Error::Option { option: "rule", value: format!("{:?}", site.rule), problem: problem.into() });
+        }
         Ok(y)
     }
 

@@ -10,6 +10,7 @@ fn options_of_draws_are_checked() {
         ("predict run --seed 3", needs("--seed")),
         ("predict run --one-network", needs("--one-network")),
         ("predict run --sampling antithetic", needs("--sampling")),
+        ("predict run --gaussian-weights", needs("--gaussian-weights")),
         ("predict run --until-se 0.1", needs("--until-se")),
         ("predict run --precision 2", needs("--precision")),
         ("predict run --interval 0.9", needs("--interval")),
@@ -19,7 +20,7 @@ fn options_of_draws_are_checked() {
     ];
     let alone: Vec<Case<'_>> = alone.iter().map(|(arguments, says)| (*arguments, &says[..])).collect();
     refuses(&place, &alone);
-    let cases: [Case<'_>; 24] = [
+    let cases: [Case<'_>; 26] = [
         ("predict run --top 3", &["--rank"]),
         ("predict run --draws 9 --logits", &["--logits", "not the logit of the mean probability", "leave out"]),
         ("predict run --rank bald --logits", &["--logits", "leave out"]),
@@ -29,6 +30,11 @@ fn options_of_draws_are_checked() {
         ("predict run --draws 8 --sampling exact-k", &["exact-k", "add --one-network"]),
         ("predict run --draws 8 --sampling best", &["best", "latin-hypercube"]),
         ("predict run --draws 8 --sampling latin-hypercube --until-se 0.1", &["all together", "number of draws"]),
+        ("predict run --draws 8 --gaussian-weights", &["gaussian_weights", "no DropConnect layer", "leave it out"]),
+        (
+            "predict run --draws 8 --gaussian-weights --sampling latin-hypercube",
+            &["gaussian_weights", "Latin hypercube", "use independent or antithetic draws"],
+        ),
         ("predict run --draws 8 --until-se 0", &["`until_se` = 0", "above 0"]),
         ("predict run --draws 8 --interval 0.9", &["--interval", "numbers of a regression", "--all-std"]),
         ("predict run --draws 8 --interval 90", &["90", "between 0 and 1, such as 0.9"]),

@@ -15,7 +15,7 @@ use super::{Case, Slot, bits, on_device, on_twin};
 use crate::common::padded_to;
 
 /// The steps of the cases, with the scale of site 1 of every member from its rate.
-fn scaled(rows: u32, keeps: &[f64], scale: fn(KeepProb) -> f32) -> Step {
+pub(super) fn scaled(rows: u32, keeps: &[f64], scale: fn(KeepProb) -> f32) -> Step {
     let mut step = rates(rows, keeps);
     for (member, &keep) in step.members.iter_mut().zip(keeps) {
         member.sites[1].scale = scale(KeepProb::new(keep).unwrap());
@@ -23,7 +23,7 @@ fn scaled(rows: u32, keeps: &[f64], scale: fn(KeepProb) -> f32) -> Step {
     step
 }
 
-fn sigma(keep: KeepProb) -> f32 {
+pub(super) fn sigma(keep: KeepProb) -> f32 {
     gaussian_sigma(keep).unwrap()
 }
 
@@ -99,7 +99,7 @@ fn at_12() -> Coordinates {
     Coordinates { stream: Stream::TrainingMask, site: SITE, pass: 7, sample: 12 }
 }
 
-fn floats(words: &[u32]) -> Vec<f64> {
+pub(super) fn floats(words: &[u32]) -> Vec<f64> {
     words.iter().map(|&word| f64::from(f32::from_bits(word))).collect()
 }
 

@@ -93,6 +93,23 @@ fn a_table_of_draws_has_the_numbers_of_the_library_bit_for_bit() {
 }
 
 #[test]
+fn weights_are_drawn_by_masks_or_from_a_normal_distribution() {
+    let place = Place::with(&SMALL.replace("keep = 0.5", "keep = 0.5, weights = true").replace("epochs = 3", "epochs = 1"));
+    place.prints("train net.toml --out run");
+    let model = Model::load(place.path("run/model.safetensors")).unwrap();
+    let inputs = thinnet::data::digits().slice(300..400).unwrap().inputs().clone();
+    let mut tables = Vec::new();
+    for (arguments, gaussian_weights) in [("", false), (" --gaussian-weights", true)] {
+        let options = MonteCarlo { draws: 20, seed: 7, gaussian_weights, ..MonteCarlo::default() };
+        let expected = of_classes(&model.monte_carlo(device(), &inputs, &options).unwrap(), false);
+        let table = columns(&place.prints(&format!("predict run --draws 20 --seed 7{arguments}")), 2);
+        assert!(table == expected, "{arguments:?}");
+        tables.push(table);
+    }
+    assert_ne!(tables[0], tables[1]);
+}
+
+#[test]
 fn what_was_reached_is_said_on_standard_error() {
     let (place, model, inputs) = run_of_digits();
     let error = model.monte_carlo(device(), &inputs, &MonteCarlo { draws: 40, ..MonteCarlo::default() }).unwrap();

@@ -33,6 +33,10 @@ pub(super) struct Args {
     /// --one-network, is another distribution: exactly k units of every layer.
     #[arg(long, value_enum, value_name = "SAMPLING")]
     sampling: Option<Masks>,
+    /// Draw what a DropConnect layer gives from a normal distribution with the mean and the variance of all of its masks, not by
+    /// masks: a random number for each output, not for each weight.
+    #[arg(long)]
+    gaussian_weights: bool,
     /// Stop as soon as no mean has a standard error above X: of a probability, or of the network's output, which is standardised
     /// where the targets were. --draws is the most there will be.
     #[arg(long, value_name = "X")]
@@ -108,6 +112,7 @@ impl Args {
             one_network: self.one_network,
             first_sample: self.first_sample.unwrap_or(0),
             sampling,
+            gaussian_weights: self.gaussian_weights,
             until_se: self.until_se,
             keep_draws: self.keep_draws.is_some(),
             precision: self.precision,
@@ -121,6 +126,7 @@ impl Args {
             ("--seed", self.seed.is_some()),
             ("--one-network", self.one_network),
             ("--sampling", self.sampling.is_some()),
+            ("--gaussian-weights", self.gaussian_weights),
             ("--until-se", self.until_se.is_some()),
             ("--precision", self.precision.is_some()),
             ("--interval", !self.interval.is_empty()),
