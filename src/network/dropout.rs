@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Schedule, Shape, Unit, dropout_file, noise};
+use super::{Concrete, Noise, Schedule, Shape, Unit, dropout_file, noise};
 use crate::{Error, Result};
 
 /// The probability that a unit is kept: in [0, 1]. The only place that knows the threshold and 1 / keep_prob.
@@ -102,73 +102,6 @@ pub struct Dropout {
     pub noise: Noise,
     /// How the rate moves during a training; `None`: it stays.
     pub schedule: Option<Schedule>,
-}
-
-/// What a unit is multiplied with, p its keep_prob.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[non_exhaustive]
-pub enum Noise {
-    /// 1 / p with probability p, else 0.
-    #[default]
-    Bernoulli,
-    /// A normal number of mean 1 and variance (1 - p) / p, those of the above (Srivastava et al. 2014, section 10).
-    Gaussian,
-    /// Of SELU networks (Klambauer et al., NeurIPS 2017; `nn.AlphaDropout`): a dropped unit becomes SELU's lower bound, and all are moved
-    /// and scaled so that mean 0 and variance 1 stay: `y = a (kept ? x : alpha') + b`, `alpha' = -1.7581`, `a = (p + alpha'^2 p (1 -
-    /// p))^(-1/2)`, `b = -a (1 - p) alpha'`.
-    Alpha,
-    /// Concrete dropout, whose rate is learned.
-    Concrete(Concrete),
-}
-
-/// Concrete dropout (Gal, Hron and Kendall, NeurIPS 2017): a relaxed mask, through which the drop probability q is learned too. The
-/// site's keep is where 1 - q begins.
-///
-/// ```text
-/// z = s((log q - log(1 - q) + log u - log(1 - u)) / temperature)      u uniform, s the logistic function
-/// y = x (1 - z) / (1 - q)
-/// loss + weight_regularizer |W|^2 / (1 - q) + dropout_regularizer K (q log q + (1 - q) log(1 - q))
-/// ```
-///
-/// W is the weight matrix of the layer behind it, without its bias, K the features that are dropped from. In the paper's terms, of N rows, prior length scale l and
-/// precision tau: weight_regularizer = l^2 / (tau N), dropout_regularizer = 2 / (tau N); tau = 1 for classes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { weight_regularizer = 1e-6, dropout_regularizer = 1e-5 }")]
-pub struct Concrete {
-    /// How far the mask is relaxed: above 0; the paper's is 0.1.
-    #[serde(default = "Concrete::paper_temperature")]
-    pub temperature: f64,
-    /// Of the weights behind it.
-    pub weight_regularizer: f64,
-    /// Of the entropy of the mask.
-    pub dropout_regularizer: f64,
-}
-
-impl Noise {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Bernoulli => "bernoulli",
-            Self::Gaussian => "gaussian",
-            Self::Alpha => "alpha",
-            Self::Concrete(_) => "concrete",
-        }
-    }
-}
-
-impl Concrete {
-    fn paper_temperature() -> f64 {
-        0.1
-    }
-
-    /// The regularizers for so many rows of training data, a prior length scale and a precision.
-    pub fn new(rows: u32, length_scale: f64, precision: f64) -> Self {
-        let n = f64::from(rows) * precision;
-        Self {
-            temperature: Self::paper_temperature(),
-            weight_regularizer: length_scale * length_scale / n,
-            dropout_regularizer: 2.0 / n,
-        }
-    }
 }
 
 /// What is dropped, and how activations are scaled so that training and evaluation agree in the mean.
