@@ -242,7 +242,7 @@ impl Network {
     }
 
     /// Words of the widest matrix that a sample takes on a device, its rows padded to 64: what goes from layer to layer, a row for each
-    /// pixel, and the windows of a convolution.
+    /// pixel, the windows of a convolution, and the gates of a recurrent layer.
     pub(crate) fn widest(&self) -> Result<u64> {
         let padded = |rows: u32, columns: u64| u64::from(rows) * columns.next_multiple_of(64);
         let shapes = self.shapes()?;
@@ -254,6 +254,9 @@ impl Network {
                     let [kernel, places] = [conv.window.kernel, conv.window.places(before.map()).unwrap_or([1, 1])];
                     padded(places[0] * places[1], u64::from(kernel[0] * kernel[1]) * u64::from(before.0[0].max(conv.channels)))
                 }
+                // All gates of all steps; the planes of a sequence are no wider together.
+                Layer::Recurrent(recurrent) => padded(before.0[0], u64::from(recurrent.cell.gates() * recurrent.hidden.next_multiple_of(4))),
+                Layer::Embedding(embedding) => padded(before.0[0], embedding.width.into()),
                 _ => 0,
             };
             padded(1, before.elements().into()).max(pixels).max(windows)
