@@ -6,15 +6,15 @@
 //   drop_connect_rows     y[n, o] = sum over i of (keep ? W[o, i] scale : 0) x[n, i] + b[o], a mask for each row n: Monte-Carlo draws
 //   drop_connect_gaussian y[n, o] = sum over i of W[o, i] x[n, i] + b[o] + sigma sqrt(sum over i of (W[o, i] x[n, i])^2) z
 //
-// The last draws from the normal distribution with the mean and the variance that y has over all masks (Wan et al., section 3.2):
-// z = normal of words 2 o and 2 o + 1, see rng.rs; sigma = sqrt((1 - p) / p) is the site's scale, which the host rounds once. Of two
-// antithetic draws the second has z negated. Where a square is beyond f32, |W x| above 1.8e19, y is infinite.
+// The last draws from the normal distribution with the mean and the variance that y has over all masks (Wan et al., section
+// 3.2): z = normal of words 2 o and 2 o + 1, see rng.rs; sigma = sqrt((1 - p) / p) is the site's scale, which the host rounds
+// once. Of two antithetic draws the second has z negated. Where a square is beyond f32, |W x| above 1.8e19, y is not finite.
 //
 // W, V, dW: rows of `row` quads, padded with zeros; b lies bias_at quads behind W. x: [rows, inputs], x_row quads; y: [rows, outputs],
 // y_row quads, written up to output_quads, 0 past the last output.
 // Select, don't multiply: a dropped NaN or infinity becomes 0.
-// Dispatch: drop_weights, drop_weight_gradient one invocation per quad of a row of W; drop_connect_rows, drop_connect_gaussian one per
-// four outputs of a row of x; z is the member.
+// Dispatch: drop_weights, drop_weight_gradient one invocation per quad of a row of W; drop_connect_rows, drop_connect_gaussian
+// one per four outputs of a row of x; z is the member.
 
 struct Params {
     inputs: u32,

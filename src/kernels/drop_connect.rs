@@ -112,11 +112,11 @@ kernel! {
     read [samples: 3, weight: 4, x: 5]; write [y: 6]; variants || MaskRule::ALL.map(constants).to_vec()
 }
 
-/// The rules that draws of normal numbers know: a Latin hypercube and a list of every mask are of masks, and training has others.
+/// The rules that draws of normal numbers know: a Latin hypercube and a list of every mask are of masks, training has others.
 pub const GAUSSIAN_DRAWS: [MaskRule; 2] = [MaskRule::Draw, MaskRule::Antithetic];
 
 kernel! {
-    /// `y = x W^T + b + sigma sqrt((x * x) (W * W)^T) z`, z a normal number of the row and the output, sigma the scale of the site:
+    /// `y = x W^T + b + sigma sqrt((x * x) (W * W)^T) z`, z normal for each row and output, sigma the scale of the site:
     /// `sqrt((1 - p) / p)`. The rule is one of [`GAUSSIAN_DRAWS`]. Wan et al. (ICML 2013), section 3.2, algorithm 2.
     DropConnectGaussian = "drop_connect_gaussian" in "drop_connect.wgsl", SOURCE;
     params DropConnectParams; sections [step, sites]; site site: SiteMask;
@@ -262,7 +262,7 @@ impl DropConnectGaussian {
 }
 
 /// `mean + sigma sqrt(squares) z`, and how far the device may be from it: the products are rounded, and rounded again as they are
-/// squared; sqrt is right to 4.5 ULP (that of inverseSqrt and of a division), 9 EPS; each further operation rounds to either side,
+/// squared; sqrt is right to 4.5 ULP (that of inverseSqrt and of a division), 9 EPS; another operation rounds to either side,
 /// 2 EPS, and may be flushed; the twin rounds.
 fn gaussian_draw((mean, squares): (Sum, Sum), sigma: f64, [z, z_error]: Near) -> (f64, f64) {
     let [(mean, mean_error), (square, square_error)] = [mean.times(1.0, 1), squares.times(1.0, 3)].map(Option::unwrap_or_default);

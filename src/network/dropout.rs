@@ -214,7 +214,8 @@ impl Dropout {
 
     /// DropConnect (Wan et al., ICML 2013): drops weights of the dense layer behind it, `y = x (M * W)^T / keep_prob + b`, one mask for
     /// all samples of an optimizer step: stream 6, the site, pass = the optimizer step from 0, sample 0, unit o inputs + i of W
-    /// `[outputs, inputs]`. Biases stay. Evaluation: absent.
+    /// `[outputs, inputs]`. Biases stay. Evaluation: absent; the paper's draws from a normal distribution are
+    /// [`crate::MonteCarlo::gaussian_weights`].
     ///
     /// # Errors
     /// See [`KeepProb::new`].
