@@ -146,7 +146,7 @@ fn bad_usage_and_bad_input_end_with_2_and_name_the_value() {
     fails(&["mask", "--samples", "4..4"], 2, &["4..4", "empty"]);
     fails(&["mask", "--units", "0..4294967296"], 2, &["4294967296", "too large"]);
     fails(&["mask", "--samples", "0..4294967295", "--units", "0..4294967295"], 2, &["ask for fewer"]);
-    fails(&["mask", "--stream", "9"], 2, &["streams are 0 to 8"]);
+    fails(&["mask", "--stream", "10"], 2, &["streams are 0 to 9"]);
     fails(&["mask", "--raw", "--counter", "1,2,3", "--key", "0,0"], 2, &["4 numbers"]);
     fails(&["mask", "--raw"], 2, &["--counter"]);
     fails(&["demo", "--epochs", "0"], 2, &["epochs"]);
