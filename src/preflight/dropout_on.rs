@@ -88,8 +88,12 @@ pub(super) fn has_batch_norm(network: &Network) -> bool {
 
 /// The loss in training, so with the batch's own statistics, where nothing is dropped.
 pub(super) fn without_dropout(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<f64> {
-    let model = Model::new(model.network().without_dropout(), model.weights().to_vec())?;
-    Ok(gradients(device, &model, batch, seed)?.1)
+    let network = model.network().without_dropout();
+    let (own, left) = (model.network().parameters()?, network.parameters()?);
+    // All but the rates of concrete dropout.
+    let pairs = own.iter().zip(model.weights()).filter(|(parameter, _)| left.iter().any(|other| other.name == parameter.name));
+    let weights = pairs.map(|(_, weights)| weights.clone()).collect();
+    Ok(gradients(device, &Model::new(network, weights)?, batch, seed)?.1)
 }
 
 fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]) -> Result<Check> {
