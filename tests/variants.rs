@@ -16,7 +16,9 @@ mod drop_connect;
 mod embedding;
 mod gates;
 mod gaussian;
+mod members;
 mod recurrent;
+mod training;
 
 /// The seed of every mask here.
 const SEED: u64 = 1 << 40 | 20;

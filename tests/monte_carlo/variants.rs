@@ -278,7 +278,7 @@ impl Moments {
 }
 
 /// 20,000 draws on the device against 4000 passes of the reference: 2 answers of 2 rows, two numbers each, and 18 networks, 144 comparisons, so that
-/// chance crosses the bound of five standard errors once in 12,000 runs of other seeds. Drawn with 0.2 more to be kept, each is noticed.
+/// chance crosses the bound of five standard errors once in 12,000 runs of other seeds. Drawn with 0.3 more to be kept, 0.95 at most, each is noticed.
 #[test]
 fn draws_have_the_moments_of_the_reference() {
     let (draws, passes) = (20_000u32, 4000u32);
@@ -308,7 +308,7 @@ fn draws_have_the_moments_of_the_reference() {
             if let Layer::Dropout(dropout) = layer
                 && !dropout.is_none()
             {
-                dropout.keep = keep((dropout.keep.get() + 0.2).min(0.95)).keep;
+                dropout.keep = keep((dropout.keep.get() + 0.3).min(0.95)).keep;
             }
         });
         let other = found(&Model::new(network, moved).unwrap());
