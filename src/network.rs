@@ -214,7 +214,8 @@ impl Network {
         self.input.0.len() == 1 && self.layers.iter().all(|layer| matches!(layer, Layer::Dense(_) | Layer::Dropout(_)))
     }
 
-    /// The same network with keep_prob 1 at every site: sites, weights and shuffles stay as they are.
+    /// The same network with keep_prob 1 at every site, always: sites, weights and shuffles stay as they are. Concrete dropout leaves its
+    /// learned rate behind: that is no parameter of this network, and initial weights behind it are others.
     pub fn without_dropout(&self) -> Self {
         let mut network = self.clone();
         network.change_layers(|_, layer| {
@@ -255,7 +256,9 @@ impl Network {
                     padded(places[0] * places[1], u64::from(kernel[0] * kernel[1]) * u64::from(before.0[0].max(conv.channels)))
                 }
                 // All gates of all steps; the planes of a sequence are no wider together.
-                Layer::Recurrent(recurrent) => padded(before.0[0], u64::from(recurrent.cell.gates() * recurrent.hidden.next_multiple_of(4))),
+                Layer::Recurrent(recurrent) => {
+                    padded(before.0[0], u64::from(recurrent.cell.gates() * recurrent.hidden.next_multiple_of(4)))
+                }
                 Layer::Embedding(embedding) => padded(before.0[0], embedding.width.into()),
                 _ => 0,
             };

@@ -195,6 +195,8 @@ impl Step<'_> {
             let scale = dropout.eval_scale();
             return x.iter().map(|x| if scale == 1.0 { *x } else { scaled(x, scale) }).collect();
         };
+        // The rate of the step.
+        let dropout = &dropout.at(update);
         let site = self.network.sites().unwrap()[i].unwrap();
         let units = x.len() / samples.len();
         let (shared, n) = (Coordinates { stream: Stream::BatchMask, site, pass: update, sample: 0 }, units as u32);

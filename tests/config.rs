@@ -13,6 +13,7 @@ mod maps;
 /// What is refused, and in which words.
 mod refused;
 mod sequences;
+mod variants;
 
 const EXAMPLE: &str = r#"
 seed = 42

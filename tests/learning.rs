@@ -2,10 +2,13 @@
 
 use thinnet::data::{Dataset, digits};
 use thinnet::executor::Executor;
+use thinnet::network::{Layer, Schedule, Way};
 use thinnet::plan::{self, Gradient, SLOTS};
 use thinnet::step::Step;
 use thinnet::work::Snapshot;
-use thinnet::{Activation, Augmentation, Dense, Device, Dropout, Loss, Metrics, Network, Optimizer, TrainOptions, Trainer};
+use thinnet::{
+    Activation, Augmentation, Dense, Device, Dropout, KeepProb, Loss, Metrics, Network, Optimizer, TrainOptions, Trainer,
+};
 
 use crate::balls;
 use crate::common::device;
@@ -101,6 +104,38 @@ fn training_with_everything_follows_the_reference() {
         ] {
             let member = Member::new(network, 77, optimizer).weight_decay(0.05).norms(clip_norm, max_norm);
             check_training(&member, &data, steps);
+        }
+    }
+}
+
+/// Every way from one rate to another, over 4 of the 6 updates of ragged batches, and over 3 of 4 where two steps make one.
+#[test]
+fn training_with_rates_that_move_follows_the_reference() {
+    let optimizer = Optimizer::momentum(0.05, 0.9);
+    for (i, way) in [Way::Linear, Way::Cosine, Way::Step, Way::Curriculum].into_iter().enumerate() {
+        for (steps, over) in [(1, 4), (2, 3)] {
+            let mut network = networks()[i % 3].clone();
+            network.change_layers(|_, layer| {
+                if let Layer::Dropout(dropout) = layer {
+                    dropout.schedule = Some(Schedule::new(way, over).from(KeepProb::new(0.4).unwrap()));
+                }
+            });
+            let (member, data) = (Member::new(&network, 77, optimizer), drive::random_data(ROWS, 13, 5, 30));
+            for (device, name) in [(device(), "the device"), (&Device::cpu(), "the twins")] {
+                let updates = train(device, &member, &data, steps);
+                let worst = |defect: Defect| {
+                    let mut training = Training::new(&member, defect);
+                    let ratios = updates.iter().map(|(steps, weights, _)| {
+                        training.update(steps, &data);
+                        training.ratio(weights)
+                    });
+                    ratios.fold(0.0, |a: f64, b| if b <= a { a } else { b })
+                };
+                let [right, still, next] = [Defect::None, Defect::StillRate, Defect::NextPass].map(worst);
+                println!("{name}, {way:?}: {right} of bounds, the rate of the site {still}, of the next step {next}");
+                assert!(right <= 1.0, "{name}, {way:?}: {right} bounds");
+                assert!(still >= 10.0 && next >= 10.0, "{name}, {way:?}: {still} and {next} bounds");
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod masks;
 mod precision;
 mod replays;
 mod statistics;
+mod variants;
 mod weights;
 
 /// 5-6-4-3: two sites of 6 and 4 units behind ReLU, and weights large enough that masks matter.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{Epoch, Progress, Trainer};
-use crate::network::{DropoutMode, KeepProb, Layer};
+use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Noise};
 use crate::{Error, Model, Result};
 
 /// When to stop, judged by the validation loss (Prechelt 1998).
@@ -113,27 +113,31 @@ impl Trainer {
         Ok(())
     }
 
-    /// Changes the keep_prob of a dropout layer from the next step that is submitted on. Sites, words and weights stay, so the
-    /// masks of two rates are nested.
+    /// Changes the keep_prob of a dropout layer from the next step that is submitted on, of a scheduled one the end of its way. Sites,
+    /// words and weights stay, so the masks of two rates are nested.
     ///
     /// # Errors
     /// A layer that is no dropout layer, that began with keep_prob 1, for which nothing was planned, or of another mode than inverted:
-    /// the factor of vanilla dropout in evaluation, and how many units are kept, are part of the plan.
+    /// the factor of vanilla dropout in evaluation, and how many units are kept, are part of the plan. A rate that is learned, and one
+    /// that the layer's noise does not have. The old one stays then.
     pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
+        let refused = |problem: &str| Err(Error::Network { place: format!("layer {layer}"), problem: problem.into() });
         let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
         match self.network.dropout_at(layer) {
+            Some(Dropout { noise: Noise::Concrete(_), .. }) => {
+                refused("is concrete dropout, whose rate is learned, so it cannot be changed; begin with another keep")
+            }
             Some(dropout) if planned && dropout.mode == DropoutMode::Inverted => {
-                self.network.change_layers(|number, layer_of| match layer_of {
+                let mut network = self.network.clone();
+                network.change_layers(|number, layer_of| match layer_of {
                     Layer::Dropout(dropout) if number == layer => dropout.keep = keep,
                     _ => {}
                 });
+                network.shapes()?;
+                self.network = network;
                 Ok(())
             }
-            _ => Err(Error::Network {
-                place: format!("layer {layer}"),
-                problem: "is no layer of inverted dropout that began with a keep_prob below 1, so its rate cannot be changed"
-                    .into(),
-            }),
+            _ => refused("is no layer of inverted dropout that began with a keep_prob below 1, so its rate cannot be changed"),
         }
     }
 }

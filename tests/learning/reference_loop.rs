@@ -42,6 +42,8 @@ pub(super) enum Defect {
     ShortBiases,
     ShortenedBeforeUpdate,
     OtherDropout,
+    /// No schedule: the site's own rate in every step.
+    StillRate,
 }
 
 impl<'a> Training<'a> {
@@ -65,6 +67,11 @@ impl<'a> Training<'a> {
     /// The network with what is wrong with it.
     fn network(&self) -> Network {
         let mut network = self.member.model.network().clone();
+        for layer in network.layers.iter_mut().filter(|_| self.defect == Defect::StillRate) {
+            if let Layer::Dropout(dropout) = layer {
+                dropout.schedule = None;
+            }
+        }
         for layer in network.layers.iter_mut().filter(|_| self.defect == Defect::OtherDropout) {
             if let Layer::Dropout(dropout) = layer {
                 let inverted = Dropout { mode: DropoutMode::Inverted, ..*dropout };
