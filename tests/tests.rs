@@ -34,6 +34,9 @@ mod mask_statistics;
 /// Masks of feature maps: every unit and DropBlock against the contract unit by unit, and as random variables.
 mod maps;
 
+/// Dropout of sequences, weights and noise, read off the device and as random variables.
+mod variants;
+
 /// The order of the rows: known orders, permutations, statistics.
 mod shuffle;
 
@@ -50,7 +53,6 @@ mod gradient_check;
 
 /// Which kernels a plan has, in which order and over which buffers.
 mod wiring;
-mod zz_scratch;
 
 /// Evaluation without masks, and what a plan leaves out.
 mod evaluation;
@@ -60,6 +62,9 @@ mod training;
 
 /// Training against a training loop on the reference, and what dropout is for.
 mod learning;
+
+/// Rates that move during a training: every step's, going on, and that a new rate costs nothing.
+mod schedules;
 
 /// Training that stops and goes on.
 mod going_on;
