@@ -88,7 +88,7 @@ cases! {
     noise: gaussian_noise, alpha_dropout;
     optimizer: sgd, adam, rmsprop;
     pool: max_pool_forward, max_pool_backward, average_pool_forward, average_pool_backward;
-    recurrent: recurrent_forward, recurrent_backward;
+    recurrent: recurrent_forward, recurrent_backward, recurrent_forward_shuffle, recurrent_backward_shuffle;
     recurrent_weight: recurrent_weight;
     residual: add, path_gather, path_samples, path_add;
     rows: batch_rows, gather_f32, gather_u8, store_output, philox_words;

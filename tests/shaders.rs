@@ -27,8 +27,8 @@ struct Checked {
 fn check_wgsl(source: &str, file: &str) -> Result<Checked, String> {
     let module = naga::front::wgsl::parse_str(source)
         .map_err(|error| format!("{file}: {}", error.emit_to_string_with_path(source, file)))?;
-    // Only dense_shuffle.wgsl is for devices with more than the baseline.
-    let beyond = if file == "dense_shuffle.wgsl" { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    // Only the shuffle families are for devices with more than the baseline.
+    let beyond = if file.ends_with("_shuffle.wgsl") { Capabilities::SUBGROUP } else { Capabilities::empty() };
     let info = Validator::new(ValidationFlags::all(), beyond)
         .validate(&module)
         .map_err(|error| format!("{file}: {}", error.emit_to_string_with_path(source, file)))?;
@@ -134,9 +134,9 @@ fn check_limits(entry: &Entry, shader: &Checked) -> Result<(), String> {
     let limits = Caps::baseline();
     let point = &shader.module.entry_points[shader.entry_point(entry.name)?];
     let invocations: u32 = point.workgroup_size.iter().product();
-    // Two families of matrix products have workgroups of their own.
+    // Some families of matrix products have workgroups of their own.
     let own: &[u32] = match entry.file {
-        "dense_shuffle.wgsl" => &[4, 8, 16],
+        "dense_shuffle.wgsl" | "recurrent_shuffle.wgsl" => &[4, 8, 16],
         "dense_tile.wgsl" => &[64, 128],
         _ => &[WORKGROUP],
     };
@@ -154,7 +154,7 @@ fn check_limits(entry: &Entry, shader: &Checked) -> Result<(), String> {
         return Err(format!("{buffers} storage buffers"));
     }
     let textures = in_space(|space| space == AddressSpace::Handle).count();
-    if textures > if entry.file == "dense_shuffle.wgsl" { 3 } else { 0 } {
+    if textures > if entry.file.ends_with("_shuffle.wgsl") { 3 } else { 0 } {
         return Err(format!("{textures} textures"));
     }
     let others = |space| {

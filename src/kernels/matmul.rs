@@ -86,6 +86,15 @@ impl Matmul {
         if fits { self } else { Self::Plain }
     }
 
+    /// The family for the steps of a recurrent layer, whose W is `[outputs, hidden]`: of the shuffle family it is the only texture, in
+    /// one panel. The plain one where it does not fit.
+    pub fn for_steps(self, caps: &Caps, [hidden, outputs, members]: [u32; 3]) -> Self {
+        let Self::Shuffle { .. } = self else { return self };
+        let width = (u64::from(hidden.next_multiple_of(ROW_WORDS) / 4) + u64::from(PAD_QUADS)) * u64::from(members);
+        let fits = outputs <= PANEL_ROWS && width <= u64::from(caps.max_texture) && PANEL_ROWS < caps.max_texture;
+        if fits { self } else { Self::Plain }
+    }
+
     /// The parts in which the gradient of a weight `[outputs, inputs]` is summed over a batch. Each part has workgroups of its
     /// own, so that a small gradient over many rows keeps a GPU busy; a texture has the rows of a panel in one piece.
     pub fn splits(self, [outputs, inputs]: [u32; 2], batch: u32) -> Splits {

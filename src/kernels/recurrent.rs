@@ -1,29 +1,24 @@
-//! `shaders/recurrent.wgsl`: one time step of a recurrent layer in one direction, forward and backward, gates fused.
+//! One time step of a recurrent layer in one direction, forward and backward, gates fused: `shaders/lib/recurrent.wgsl` has the
+//! formulas, `recurrent.wgsl` and `recurrent_shuffle.wgsl` the kernels of the families of [`Matmul`]. One type here stands for a
+//! kernel of either family: they share one twin.
 //!
 //! A layer over T steps is T launches forward, [`RecurrentParams::at`] for the step of each, and T backward in the opposite order.
 //! What comes before them and after is products of whole matrices: `W_ih x + b_ih` for all steps at once, the gradients of the
 //! weights, the gradient of x.
 
 use super::division::Division;
-use super::{Constants, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
-use crate::mask_rule::{MaskRule, SiteMask};
+use super::matmul::Matmul;
+use super::{Constants, Kernel, MAX_GROUPS, Tolerance, linear_grid, params};
+use crate::mask_rule::SiteMask;
 use crate::memory::{Memory, Tensor};
 use crate::network::Cell;
+use crate::plan::Caps;
 use crate::step::{Section, Step};
 
+mod entries;
 mod twin;
 
-const SOURCE: &str = concat!(
-    include_str!("../../shaders/lib/step.wgsl"),
-    include_str!("../../shaders/lib/index.wgsl"),
-    include_str!("../../shaders/lib/mul_high.wgsl"),
-    include_str!("../../shaders/lib/division.wgsl"),
-    include_str!("../../shaders/lib/philox.wgsl"),
-    include_str!("../../shaders/lib/dropout.wgsl"),
-    include_str!("../../shaders/lib/kept_bits.wgsl"),
-    include_str!("../../shaders/lib/activation.wgsl"),
-    include_str!("../../shaders/recurrent.wgsl")
-);
+pub use entries::{RecurrentBackward, RecurrentForward};
 
 params! {
     /// `params` of `recurrent.wgsl`.
@@ -68,8 +63,25 @@ pub struct RecurrentSite {
 pub struct RecurrentShape {
     /// The cell.
     pub cell: Cell,
-    /// Samples of an invocation, 1 or 4. Four use each weight that was loaded four times: for software adapters.
+    /// Lanes of a workgroup of the shuffle family, 4, 8 or 16; 0 for the plain one.
+    pub lanes: u32,
+    /// Samples of an invocation. Those of an invocation share each weight that it loads. The plain family has 1, or 4 for software
+    /// adapters; the shuffle family a multiple of its lanes.
     pub rows: u32,
+}
+
+/// Samples of a workgroup of the shuffle family.
+const SHUFFLE_ROWS: u32 = 16;
+
+impl RecurrentShape {
+    /// The kernels for a layer on a device: those of the family that [`Matmul::for_steps`] names.
+    pub fn of(caps: &Caps, size: &RecurrentSize, members: u32) -> Self {
+        let cell = size.cell;
+        match caps.matmul.for_steps(caps, [size.hidden, size.columns(), members]) {
+            Matmul::Shuffle { lanes } => Self { cell, lanes, rows: SHUFFLE_ROWS },
+            Matmul::Plain | Matmul::Tile => Self { cell, lanes: 0, rows: if caps.software { 4 } else { 1 } },
+        }
+    }
 }
 
 /// The extents of a recurrent layer in one direction.
@@ -195,50 +207,14 @@ impl RecurrentParams {
     }
 }
 
-fn constants(shape: RecurrentShape, site: Option<RecurrentSite>) -> Constants {
-    vec![
-        ("CELL", shape.cell as u32),
-        ("GATES", shape.cell.gates()),
-        ("ROWS", shape.rows),
-        ("INPUTS", inputs(shape.cell, site.map(|site| site.kind))),
-        ("DROPOUT", site.map_or(0, |site| site.mask.rule.constant())),
-        ("MASKS", site.map_or(0, |site| site.kind as u32)),
-    ]
-}
-
-/// Every cell with every kind of mask and none, for one sample or four; and every rule.
-fn variants() -> Vec<Constants> {
-    let site = |kind, rule| RecurrentSite { mask: SiteMask { index: 0, rule }, kind };
-    let kinds = RecurrentMask::ALL.map(|kind| Some(site(kind, MaskRule::Pass))).into_iter().chain([None]);
-    let cells = [Cell::Gru, Cell::Lstm, Cell::RnnTanh, Cell::RnnRelu].into_iter();
-    let all = cells.flat_map(|cell| kinds.clone().map(move |site| (cell, site)));
-    let rules = MaskRule::ALL.into_iter().zip(RecurrentMask::ALL.into_iter().cycle());
-    let rules = rules.map(|(rule, kind)| (Cell::Gru, Some(site(kind, rule))));
-    let shapes = (0..).zip(all).map(|(i, (cell, site))| {
-        let rows = if (i + i / 4) % 2 == 0 { 1 } else { 4 };
-        constants(RecurrentShape { cell, rows }, site)
-    });
-    shapes.chain(rules.map(|(cell, site)| constants(RecurrentShape { cell, rows: 4 }, site))).collect()
-}
-
-kernel! {
-    /// Step t: activated `gates`, and in `sequence` the output, the state and the recurrent input of the following step.
-    RecurrentForward = "recurrent_forward" in "recurrent.wgsl", SOURCE;
-    params RecurrentParams; sections [step, sites]; site site: Option<RecurrentSite>; sides shape: RecurrentShape;
-    read [samples: 3, lengths: 4, weight: 5]; write [gates: 6, sequence: 7]; variants variants
-}
-
-kernel! {
-    /// Step t backward: in `gates` the gradients of what was activated, and in `sequence` what the step before needs.
-    RecurrentBackward = "recurrent_backward" in "recurrent.wgsl", SOURCE;
-    params RecurrentParams; sections [step, sites]; site site: Option<RecurrentSite>; sides shape: RecurrentShape;
-    read [samples: 3, dy: 4, weight: 5]; write [gates: 6, sequence: 7]; variants variants
-}
-
 /// One invocation per quad of units of as many samples as it takes, of the rows that `gates` has room for.
 fn grid(params: &RecurrentParams, shape: RecurrentShape, gates: Tensor) -> [u32; 2] {
     let samples = gates.len / (4 * params.gates_row) / params.steps;
-    linear_grid(samples.div_ceil(shape.rows) * params.hidden_quads, MAX_GROUPS)
+    let tiles = samples.div_ceil(shape.rows);
+    match shape.lanes {
+        0 => linear_grid(tiles * params.hidden_quads, MAX_GROUPS),
+        lanes => [params.hidden_quads.div_ceil(lanes), tiles],
+    }
 }
 
 macro_rules! recurrent_kernel {
@@ -249,7 +225,11 @@ macro_rules! recurrent_kernel {
             }
 
             fn constants(&self) -> Constants {
-                constants(self.shape, self.site)
+                entries::constants(self.shape, self.site)
+            }
+
+            fn texture_rows(&self) -> Vec<u32> {
+                if self.shape.lanes == 0 { Vec::new() } else { vec![4 * self.params.weight_row] }
             }
 
             fn grid(&self) -> [u32; 2] {

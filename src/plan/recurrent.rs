@@ -204,7 +204,7 @@ impl Builder<'_> {
                 _ => RecurrentMask::Tied,
             },
         });
-        let Options { batch, .. } = self.plan.options;
+        let Options { batch, members, .. } = self.plan.options;
         let (cell, hidden, steps) = (recurrent.cell, recurrent.hidden, x.pixels);
         let size =
             RecurrentSize { cell, hidden, steps, batch, row_words: self.plans.row_words(), masks: site.map(|site| site.kind) };
@@ -238,8 +238,7 @@ impl Builder<'_> {
             sequence_stride: sequence.stride,
             ..RecurrentParams::new(&size)
         };
-        // Software adapters load a weight once for four samples.
-        let shape = RecurrentShape { cell, rows: if self.plans.caps.software { 4 } else { 1 } };
+        let shape = RecurrentShape::of(&self.plans.caps, &size, members);
         let (reverse, samples) = (direction == 1, self.samples);
         let weight = Tensor { len: b_hh.offset + b_hh.len - w_hh.offset, ..w_hh };
         for t in in_order(steps, reverse) {

@@ -4,6 +4,7 @@
 //! What a step may read is a number, and nothing else is: columns past the padding of a quad, other steps, other planes are poison.
 //! What belongs to steps past the length of a sample is no number either, where the kernel says that it reaches nothing.
 
+use thinnet::kernels::matmul::Matmul;
 use thinnet::kernels::recurrent::{
     RecurrentBackward, RecurrentForward, RecurrentMask, RecurrentParams, RecurrentShape, RecurrentSite, RecurrentSize,
 };
@@ -13,6 +14,7 @@ use thinnet::network::Cell;
 use thinnet::rng::{self, Stream};
 use thinnet::step::Step;
 
+use super::dense::shuffle;
 use super::draws::{draws, with_rule};
 use super::dropout::{SITE, rates};
 use super::{Case, Slot, seed};
@@ -34,7 +36,8 @@ struct Shape {
     reverse: bool,
     truncation: Option<u32>,
     ragged: bool,
-    /// Samples of an invocation.
+    /// The lanes of a shuffle kernel, 0 for a plain one, and the samples of an invocation.
+    lanes: u32,
     together: u32,
 }
 
@@ -64,12 +67,27 @@ fn shapes() -> impl Iterator<Item = Shape> {
             reverse,
             truncation: Some(pick(&[0, 1, 2, 3])).filter(|&steps| inside && steps > 0),
             ragged: pick(&[0, 1, 1, 1]) == 1,
+            lanes: 0,
             together: if (place + u32::from(reverse)) % 2 == 0 { 4 } else { 1 },
         }
     })
 }
 
+/// The same for the shuffle kernels: rows as textures have them, and some extents that several workgroups share.
+fn shuffled() -> impl Iterator<Item = Shape> {
+    let Matmul::Shuffle { lanes } = shuffle() else { unreachable!("the family is the shuffle one") };
+    (0..).zip(shapes()).map(move |(i, shape)| {
+        let (hidden, rows) = [(67, 18), (34, 35), (shape.size.hidden, shape.rows), (shape.size.hidden, 16)][i as usize % 4];
+        let size = RecurrentSize { hidden, batch: rows + 2, row_words: 64, ..shape.size };
+        Shape { size, rows, lanes, together: 16, ..shape }
+    })
+}
+
 impl Shape {
+    fn shape(&self) -> RecurrentShape {
+        RecurrentShape { cell: self.size.cell, lanes: self.lanes, rows: self.together }
+    }
+
     fn step(&self) -> Step {
         with_rule(rates(self.rows, &self.keeps[..self.members as usize]), 1, self.rule)
     }
@@ -184,7 +202,15 @@ impl Plane {
 }
 
 pub(super) fn recurrent_forward(case: &mut Case) {
-    for shape in shapes() {
+    forward_cases(case, shapes());
+}
+
+pub(super) fn recurrent_forward_shuffle(case: &mut Case) {
+    forward_cases(case, shuffled());
+}
+
+fn forward_cases(case: &mut Case, shapes: impl Iterator<Item = Shape>) {
+    for shape in shapes {
         let (size, params, planes) = (shape.size, shape.params(), shape.size.planes());
         let (cell, hidden) = (size.cell, size.hidden);
         let gates = shape.gates(|gates, member, sample| {
@@ -216,8 +242,7 @@ pub(super) fn recurrent_forward(case: &mut Case) {
                 sequence_stride: sequence.stride,
                 ..params
             };
-            let shape_ = RecurrentShape { cell, rows: shape.together };
-            RecurrentForward { params, site: shape.site(), shape: shape_, samples, lengths, weight, gates, sequence }
+            RecurrentForward { params, site: shape.site(), shape: shape.shape(), samples, lengths, weight, gates, sequence }
         });
     }
 }
@@ -234,7 +259,15 @@ fn activated(cell: Cell, gate: u32, v: f32, padded: bool) -> f32 {
 }
 
 pub(super) fn recurrent_backward(case: &mut Case) {
-    for shape in shapes() {
+    backward_cases(case, shapes());
+}
+
+pub(super) fn recurrent_backward_shuffle(case: &mut Case) {
+    backward_cases(case, shuffled());
+}
+
+fn backward_cases(case: &mut Case, shapes: impl Iterator<Item = Shape>) {
+    for shape in shapes {
         let (size, params, planes) = (shape.size, shape.params(), shape.size.planes());
         let (cell, hidden, t) = (size.cell, size.hidden, shape.t);
         let gates = shape.gates(|gates, member, sample| {
@@ -280,8 +313,7 @@ pub(super) fn recurrent_backward(case: &mut Case) {
                 sequence_stride: sequence.stride,
                 ..params
             };
-            let shape_ = RecurrentShape { cell, rows: shape.together };
-            RecurrentBackward { params, site: shape.site(), shape: shape_, samples, dy, weight, gates, sequence }
+            RecurrentBackward { params, site: shape.site(), shape: shape.shape(), samples, dy, weight, gates, sequence }
         });
     }
 }
