@@ -18,6 +18,7 @@ use crate::data::{Augmentation, Dataset, Targets};
 use crate::network::{Conv2d, Dense, Init, Layer, Loss, Network, Unit};
 use crate::optimizer::LrSchedule;
 use crate::rng::{self, Shuffle};
+use crate::sweep::all_sites;
 use crate::trainer::{TrainOptions, Trainer};
 use crate::{Device, Error, Model, Result};
 
@@ -102,7 +103,7 @@ pub fn preflight(
     };
     note(output_dropout(network));
     note(keep_probs(network)?);
-    let inputs = inputs(&batch);
+    let inputs = inputs(network, &batch);
     let scaled = !inputs.failed();
     note(inputs);
     let weights = initial_weights(network, options.seed)?;
@@ -146,10 +147,10 @@ fn output_dropout(network: &Network) -> Check {
 }
 
 fn keep_probs(network: &Network) -> Result<Check> {
-    let shapes = network.shapes()?;
+    let (shapes, sites) = (network.shapes()?, all_sites(network));
     let (mut found, mut advice) = (Vec::new(), None);
     for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {
-        let Layer::Dropout(dropout) = layer else { continue };
+        let (Layer::Dropout(dropout), true) = (layer, sites.contains(&i)) else { continue };
         let (keep, units) = (dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
         // A path is one unit of each sample, all of the samples have many.
         if dropout.unit == Unit::Path {
@@ -170,7 +171,10 @@ fn keep_probs(network: &Network) -> Result<Check> {
     Ok(Check::new("keep_prob", found, advice.is_some(), advice.unwrap_or_default()))
 }
 
-fn inputs(batch: &Dataset) -> Check {
+fn inputs(network: &Network, batch: &Dataset) -> Check {
+    if matches!(network.layers.first(), Some(Layer::Embedding(_))) {
+        return Check::skipped("inputs", "they are the numbers of words");
+    }
     let (mut squares, mut largest, mut count) = (0.0, 0.0f32, 0.0);
     for row in 0..batch.rows() {
         for value in batch.inputs().row_f32(row) {
