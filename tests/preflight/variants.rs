@@ -44,7 +44,8 @@ fn healthy_networks_of_every_variant_pass() {
 #[test]
 fn a_healthy_network_of_words_passes() {
     let place = Place::with(
-        "[data]\npath = \"words.csv\"\nsequence = \"id\"\nvalid_fraction = 0.2\n[network]\nlayers = [\n  { embedding = 16, vocabulary = 60, \
+        "[data]\npath = \"words.csv\"\nsequence = \"id\"\nvalid_fraction = 0.2\n[network]\nlayers = [\n  \
+         { embedding = 16, vocabulary = 60, \
          words = { keep = 0.9 } },\n  { gru = 32 },\n  { dense = 2 },\n]\n[train]\noptimizer = { adam = { lr = 0.005 } }\n",
     );
     let row = |row: u32| {

@@ -75,7 +75,7 @@ fn trained(data: &Dataset, members: &[Member]) -> Vec<Vec<Vec<u32>>> {
         let ((epoch, position), update) = (at, update as u32);
         let of = |member: &Member| {
             let key = rng::key(member.seed);
-            let sites = plan.site_steps(member.model.network(), key, [epoch, update], || Vec::new());
+            let sites = plan.site_steps(member.model.network(), key, [epoch, update], Vec::new);
             MemberStep { key, optimizer: member.optimizer.step(u64::from(update) + 1, member.weight_decay), sites }
         };
         let step = Step::new(BATCH.min(ROWS - position), members.iter().map(of).collect());
