@@ -214,8 +214,8 @@ impl Network {
         self.input.0.len() == 1 && self.layers.iter().all(|layer| matches!(layer, Layer::Dense(_) | Layer::Dropout(_)))
     }
 
-    /// The same network with keep_prob 1 at every site, always: sites, weights and shuffles stay as they are. Concrete dropout leaves its
-    /// learned rate behind: that is no parameter of this network, and initial weights behind it are others.
+    /// The same network with keep_prob 1 at every site, always: sites, weights and shuffles stay as they are, also the rates that concrete
+    /// dropout has learned, which are not used.
     pub fn without_dropout(&self) -> Self {
         let mut network = self.clone();
         network.change_layers(|_, layer| {

@@ -18,6 +18,7 @@ use crate::data::{Augmentation, Dataset, Targets};
 use crate::network::{Conv2d, Dense, Init, Layer, Loss, Network, Unit};
 use crate::optimizer::LrSchedule;
 use crate::rng::{self, Shuffle};
+use crate::sweep::all_sites;
 use crate::trainer::{TrainOptions, Trainer};
 use crate::{Device, Error, Model, Result};
 
@@ -146,10 +147,10 @@ fn output_dropout(network: &Network) -> Check {
 }
 
 fn keep_probs(network: &Network) -> Result<Check> {
-    let shapes = network.shapes()?;
+    let (shapes, sites) = (network.shapes()?, all_sites(network));
     let (mut found, mut advice) = (Vec::new(), None);
     for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {
-        let Layer::Dropout(dropout) = layer else { continue };
+        let (Layer::Dropout(dropout), true) = (layer, sites.contains(&i)) else { continue };
         let (keep, units) = (dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
         // A path is one unit of each sample, all of the samples have many.
         if dropout.unit == Unit::Path {

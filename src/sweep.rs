@@ -27,12 +27,12 @@ pub fn hidden_sites(network: &Network) -> Vec<usize> {
     let layers = network.walk();
     let first =
         layers.iter().position(|layer| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_) | Layer::Recurrent(_))).unwrap_or(0);
-    let (input, hidden): (Vec<_>, Vec<_>) = all_sites(network).partition(|&i| i < first);
+    let (input, hidden): (Vec<_>, Vec<_>) = all_sites(network).into_iter().partition(|&i| i < first);
     if hidden.is_empty() { input } else { hidden }
 }
 
 /// The numbers of all dropout layers in [`Network::walk`]; of the sites of a recurrent layer or an embedding those that drop.
-fn all_sites(network: &Network) -> impl Iterator<Item = usize> {
+pub(crate) fn all_sites(network: &Network) -> Vec<usize> {
     let (layers, mut inside) = (network.walk(), 0..0);
     let mut sites = Vec::new();
     for (number, layer) in layers.iter().enumerate() {
@@ -42,7 +42,7 @@ fn all_sites(network: &Network) -> impl Iterator<Item = usize> {
             _ => {}
         }
     }
-    sites.into_iter()
+    sites
 }
 
 /// The network with this keep_prob at these layers, which have their numbers in [`Network::walk`].
@@ -60,7 +60,7 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
     let mut changed = network.clone();
     for &layer in layers {
         if changed.dropout_at(layer).is_none() {
-            let sites: Vec<String> = all_sites(network).map(|site| site.to_string()).collect();
+            let sites: Vec<String> = all_sites(network).iter().map(|site| site.to_string()).collect();
             let which = if sites.is_empty() { "there is none".into() } else { format!("choose among {}", sites.join(", ")) };
             return bad(format!("layer {layer}"), &format!("is no dropout layer, so it has no keep_prob to sweep; {which}"));
         }

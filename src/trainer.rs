@@ -11,7 +11,7 @@ use crate::executor::{Executor, Submission};
 use crate::model::{
     Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, source, upload_data, upload_weights,
 };
-use crate::network::{DropoutMode, Network};
+use crate::network::{Dropout, DropoutMode, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Caps, Gradient, Mode, Options, PlannedSite, Plans, SLOTS, Source};
 use crate::rng::Shuffle;
@@ -221,10 +221,9 @@ impl Trainer {
             value: epochs.to_string(),
             problem: "a run has at most 2^32 - 1 epochs, the pass coordinate of the mask contract".into(),
         })?;
-        let by_update = |site: &PlannedSite| {
-            let mode = self.network.dropout_at(site.layer).map(|dropout| dropout.mode);
-            matches!(mode, Some(DropoutMode::Batch | DropoutMode::Units))
-        };
+        let counts =
+            |dropout: &Dropout| dropout.schedule.is_some() || matches!(dropout.mode, DropoutMode::Batch | DropoutMode::Units);
+        let by_update = |site: &PlannedSite| self.network.dropout_at(site.layer).is_some_and(counts);
         let shared = self.plans().plans[TRAIN].sites.iter().any(by_update);
         if shared { schedule::check_updates(last, self.schedule.updates_per_epoch()) } else { Ok(last) }
     }

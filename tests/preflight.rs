@@ -6,6 +6,8 @@ use serde_json::Value;
 mod maps;
 /// Dropout in front of batch norm: where it is said, and that it is true.
 mod variance_shift;
+/// Networks of sequences, noise and moving rates.
+mod variants;
 
 use crate::runs::{Place, line_csv};
 

@@ -31,7 +31,8 @@ fn formula(way: Way, [a, b]: [f64; 2], over: u32, update: u32) -> f64 {
     }
 }
 
-/// Sites of every kind whose values follow a rate. The rate of two ways to one value may differ in the last bit of an f64, and its threshold by 1.
+/// Sites of every kind whose values follow a rate. The rate of two ways to one value may differ in the last bit of an f64, and
+/// its threshold by 1.
 #[test]
 fn the_step_table_follows_the_schedule_in_every_step() {
     for (way, ends) in WAYS.into_iter().flat_map(|way| [[1.0, 0.5], [0.5, 1.0], [0.9, 0.3], [0.2, 0.7]].map(|ends| (way, ends))) {
@@ -233,6 +234,20 @@ fn a_keep_that_could_not_be_is_refused() {
     }
 }
 
+/// A schedule counts updates in 32 bits: 5 an epoch, from epoch 2^32 / 5 on they would begin anew.
+#[test]
+fn updates_that_a_schedule_cannot_count_are_refused() {
+    let first_epoch = u32::MAX / 5;
+    let options = TrainOptions { first_epoch, ..options(Optimizer::sgd(0.1), 32) };
+    let fit = |dropout: Dropout| {
+        let mut trainer = Trainer::new(device(), &network(dropout), &data(), options.clone()).unwrap();
+        trainer.fit(1).map(|_| ())
+    };
+    let message = fit(moving(Way::Linear, [1.0, 0.5], 10)).unwrap_err().to_string();
+    assert!(message.contains("2^32") && message.contains("schedules"), "{message}");
+    fit(Dropout::keep(0.5).unwrap()).unwrap();
+}
+
 #[test]
 fn without_dropout_nothing_is_scheduled() {
     let (data, optimizer) = (data(), Optimizer::sgd(0.1));
@@ -247,8 +262,9 @@ fn without_dropout_nothing_is_scheduled() {
     assert!(trained(&scheduled) != trained(&plain));
 }
 
-/// Rates that move in every step of 8 epochs of 5 updates, over every kind of site. The count is that of all buffers, textures, bind groups and
-/// pipelines that the library makes of a device, which is one of its own here: reading a weight makes a buffer, another rate where there was none makes pipelines.
+/// Rates that move in every step of 8 epochs of 5 updates, over every kind of site. The count is that of all buffers, textures,
+/// bind groups and pipelines that the library makes of a device, which is one of its own here: reading a weight makes a buffer,
+/// another rate where there was none makes pipelines.
 #[test]
 fn a_step_at_a_new_rate_creates_nothing() {
     let device = Device::open().unwrap();

@@ -1,5 +1,6 @@
-//! Dropout of sequences, weights and noise on the device, one training step at a time: [`Runner`] reads what a network with masks gives
-//! for every row. As in `mask_statistics`, fixed seeds, bounds of five standard deviations, and in every test something slightly wrong.
+//! Dropout of sequences, weights and noise on the device, one training step at a time: [`Runner`] reads what a network with
+//! masks gives for every row. As in `mask_statistics`, fixed seeds, bounds of five standard deviations, and in every test
+//! something slightly wrong.
 
 use thinnet::executor::Executor;
 use thinnet::plan::{Mode, Options, Plans, Source, Training, Update};

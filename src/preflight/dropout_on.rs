@@ -4,12 +4,13 @@ use super::Check;
 use crate::data::{Dataset, Targets};
 use crate::executor::Executor;
 use crate::model::{download, source, upload_data, upload_weights};
-use crate::network::{Blocks, KeepProb, Layer, Network, Shape, Unit};
+use crate::network::{Blocks, KeepProb, Layer, Network, Noise, Shape, Unit};
 use crate::ops::Site;
 use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
 use crate::reference::{self, Masks};
 use crate::rng::{self, Shuffle, Stream};
 use crate::step::{MemberStep, OptimizerStep, Step};
+use crate::sweep::all_sites;
 use crate::work::Work;
 use crate::{Device, Model, Result, masks};
 
@@ -27,6 +28,7 @@ const FEWEST: u64 = 12;
 
 pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: u64) -> Result<Vec<Check>> {
     let few = batch.slice(0..ROWS.min(batch.rows()))?;
+    let network = &at_lowest_rates(network);
     let model = without_zeros(&Model::initial(network, seed)?, seed)?;
     let (gradients, loss) = gradients(device, &model, &few, seed)?;
     Ok(vec![
@@ -34,6 +36,20 @@ pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: 
         keep_rates(device, network, seed)?,
         modes(device, &model, &few, (seed, loss))?,
     ])
+}
+
+/// Each site at the lower end of its schedule: at one end nothing may be dropped.
+fn at_lowest_rates(network: &Network) -> Network {
+    let mut network = network.clone();
+    network.change_layers(|_, layer| {
+        if let Layer::Dropout(dropout) = layer
+            && let Some(schedule) = dropout.schedule.take()
+            && schedule.from < dropout.keep
+        {
+            dropout.keep = schedule.from;
+        }
+    });
+    network
 }
 
 /// The model with small numbers in tensors that are all 0, such as biases before training. Where a row, or its mask, is all 0
@@ -180,8 +196,13 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
 fn keep_rates(device: &Device, network: &Network, seed: u64) -> Result<Check> {
     let (shapes, sites) = (network.shapes()?, network.sites()?);
     let (mut found, mut wrong) = (Vec::new(), false);
-    for ((layer, shape), site) in network.walk().into_iter().zip(&shapes).zip(sites) {
-        let (Layer::Dropout(dropout), Some(site)) = (layer, site) else { continue };
+    let drop = all_sites(network);
+    for (number, ((layer, shape), site)) in network.walk().into_iter().zip(&shapes).zip(sites).enumerate() {
+        let (Layer::Dropout(dropout), Some(site), true) = (layer, site, drop.contains(&number)) else { continue };
+        // What is multiplied with any number has no mask.
+        if matches!(dropout.noise, Noise::Gaussian | Noise::Concrete(_)) {
+            continue;
+        }
         let units = dropout.unit.mask_shape(shape).elements();
         let samples = 20_000_u32.div_ceil(units).min(20_000);
         // A block that is dropped begins at a seed; the pixels of its square have no words of their own.
@@ -206,7 +227,7 @@ fn keep_rates(device: &Device, network: &Network, seed: u64) -> Result<Check> {
         wrong |= (kept - p).abs() > 5.0 * libm::sqrt(p * (1.0 - p) / n) + 1e-9;
     }
     if found.is_empty() {
-        return Ok(Check::skipped("keep rates", "there is no dropout layer"));
+        return Ok(Check::skipped("keep rates", "there is no dropout layer with a mask"));
     }
     Ok(Check::new(
         "keep rates",

@@ -48,7 +48,7 @@ pub(super) enum Next {
     },
 }
 
-/// `last_epoch`, if the updates before it can be counted by the pass coordinate of masks that a batch shares.
+/// `last_epoch`, if the updates before it can be counted by the pass coordinate of masks that a batch shares, and by schedules.
 ///
 /// # Errors
 /// More than 2^32 updates.
@@ -60,8 +60,8 @@ pub(super) fn check_updates(last_epoch: u32, updates_per_epoch: u32) -> Result<u
         option: "epochs",
         value: last_epoch.to_string(),
         problem: format!(
-            "at {updates_per_epoch} updates an epoch these are more than 2^32, the pass coordinate of masks that a batch shares; \
-             train fewer epochs or with larger batches"
+            "at {updates_per_epoch} updates an epoch these are more than 2^32, the pass coordinate of masks that a batch shares and \
+             the length of schedules; train fewer epochs or with larger batches"
         ),
     })
 }

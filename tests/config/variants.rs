@@ -1,4 +1,5 @@
-//! Recurrent layers, embeddings and the newer dropout variants in files: every key, lists for each direction, defaults, what is refused.
+//! Recurrent layers, embeddings and the newer dropout variants in files: every key, lists for each direction, defaults, what is
+//! refused.
 
 use thinnet::config::{Config, NetworkOptions};
 use thinnet::network::{Cell, Concrete, Place, Recurrent, Schedule, Way};
@@ -36,8 +37,8 @@ layers = [
   { rnn = 3, sequence = true },
   { rnn = 3, activation = "relu", sequence = true, input = { keep = 0.9 } },
   { gru = 4, layers = 2, bidirectional = true, sequence = true, truncate = 3, recurrent = { keep = 0.8, variational = true } },
-  { lstm = 5, untied = true, input = { drop = 0.25, variational = true }, recurrent = { keep = 0.7, variational = true, mode = "batch" },
-    output = { keep = 0.6, site = 90 } },
+  { lstm = 5, untied = true, input = { drop = 0.25, variational = true },
+    recurrent = { keep = 0.7, variational = true, mode = "batch" }, output = { keep = 0.6, site = 90 } },
   { dense = 2 },
 ]"#;
     let first = Recurrent::rnn(3).sequence();
@@ -57,7 +58,8 @@ layers = [
 /// One for each direction of each layer, forward first, then the next layer.
 #[test]
 fn lists_say_the_dropout_of_each_direction() {
-    let text = "input = [6, 5]\nlayers = [{ gru = 4, layers = 2, bidirectional = true, input = [{ keep = 0.9 }, { keep = 0.8 }, { keep = 0.7, \
+    let text = "input = [6, 5]\nlayers = [{ gru = 4, layers = 2, bidirectional = true, input = [{ keep = 0.9 }, \
+                { keep = 0.8 }, { keep = 0.7, \
                 variational = true }, { keep = 0.6, mode = \"batch\" }], output = { keep = 0.5 } }, { dense = 2 }]";
     let network = built(text);
     let Layer::Recurrent(gru) = &network.layers[0] else { panic!("{network:?}") };
@@ -190,7 +192,8 @@ fn recurrent_layers_and_embeddings_say_what_they_take() {
     for (layers, parts) in layers {
         refused(&format!("input = [6, 5]\nlayers = [{layers}, {{ dense = 2 }}]"), parts);
     }
-    let conv = "input = [1, 8, 8]\nlayers = [{ dropout = { keep = 0.5, weights = true } }, { conv2d = 3, kernel = 3 }, { flatten = true }, { dense = 2 }]";
+    let conv = "input = [1, 8, 8]\nlayers = [{ dropout = { keep = 0.5, weights = true } }, { conv2d = 3, kernel = 3 }, \
+                { flatten = true }, { dense = 2 }]";
     refused(conv, &["network.layers[0]", "must be dense", "in front of a dense layer"]);
     refused(
         "input = 4\nlayers = [{ dense = 3 }, { dropout = { keep = 0.5, weights = true } }]",

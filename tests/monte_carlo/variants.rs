@@ -1,5 +1,5 @@
-//! Draws of sequences, noise and dropped weights: on the device as in the twins, replayed bit for bit, and on average what the reference
-//! says of the same distribution of masks.
+//! Draws of sequences, noise and dropped weights: on the device as in the twins, replayed bit for bit, and on average what the
+//! reference says of the same distribution of masks.
 
 use thinnet::monte_carlo::{MonteCarlo, Sampling};
 use thinnet::network::{Concrete, Recurrent, SELU_LIMIT};
@@ -11,7 +11,8 @@ use crate::common::{device, numbers};
 use crate::drive::widen;
 use crate::mask_statistics::SIGMAS;
 
-/// A network, whether its draws have noise that is no mask, and by which share of the largest answer device and twins may be apart.
+/// A network, whether its draws have noise that is no mask, and by which share of the largest answer device and twins may be
+/// apart.
 struct Case {
     name: &'static str,
     network: Network,
@@ -22,8 +23,8 @@ struct Case {
 /// Five layers with sums of at most 120 terms in a row: as in `maps.rs`.
 const PLAIN: f64 = 5e-5;
 
-/// Four steps of two layers, each with three functions that WGSL states within 1e-5 of 1 in a row, where weights and scales of masks
-/// at most double what comes in: 4 * 2 * 3 * 2 * 1e-5.
+/// Four steps of two layers, each with three functions that WGSL states within 1e-5 of 1 in a row, where weights and scales of
+/// masks at most double what comes in: 4 * 2 * 3 * 2 * 1e-5.
 const STEPS: f64 = 5e-4;
 
 /// WGSL's cos is within 2^-11, times a radius of at most 5.8 and a deviation of 0.5.
@@ -220,8 +221,8 @@ fn a_draw_of_a_row_does_not_depend_on_the_rows_beside_it() {
     }
 }
 
-/// The second of two antithetic draws: of Gaussian noise x (1 + sigma n) the mean of both is x, of alpha dropout at keep 0.5 exactly one
-/// of both keeps a unit.
+/// The second of two antithetic draws: of Gaussian noise x (1 + sigma n) the mean of both is x, of alpha dropout at keep 0.5
+/// exactly one of both keeps a unit.
 #[test]
 fn antithetic_draws_are_opposite() {
     let identity = |noise: Dropout| {
@@ -277,8 +278,9 @@ impl Moments {
     }
 }
 
-/// 20,000 draws on the device against 4000 passes of the reference: 2 answers of 2 rows, two numbers each, and 18 networks, 144 comparisons, so that
-/// chance crosses the bound of five standard errors once in 12,000 runs of other seeds. Drawn with 0.3 more to be kept, 0.95 at most, each is noticed.
+/// 20,000 draws on the device against 4000 passes of the reference: 2 answers of 2 rows, two numbers each, and 18 networks, 144
+/// comparisons, so that chance crosses the bound of five standard errors once in 12,000 runs of other seeds. Drawn with 0.3 more
+/// to be kept, 0.95 at most, each is noticed.
 #[test]
 fn draws_have_the_moments_of_the_reference() {
     let (draws, passes) = (20_000u32, 4000u32);

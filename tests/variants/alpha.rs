@@ -1,5 +1,5 @@
-//! Alpha dropout (Klambauer et al., NeurIPS 2017) on the device: features of mean 0 and variance 1 keep both, with ordinary dropout they
-//! do not.
+//! Alpha dropout (Klambauer et al., NeurIPS 2017) on the device: features of mean 0 and variance 1 keep both, with ordinary
+//! dropout they do not.
 
 use thinnet::network::alpha_affine;
 use thinnet::rng::{self, Coordinates, Stream};
@@ -61,8 +61,9 @@ fn selu_features_keep_mean_0_and_variance_1_and_a_rate_1_percent_off_is_noticed(
     }
 }
 
-/// Eight layers of 256 with LeCun's normal weights. Weights that are drawn once make the moments of a layer those of SELU but for some
-/// 1 / sqrt(256): bounds of a quarter. Ordinary dropout multiplies the variance of a layer by 1 / keep, and SELU pulls back a part.
+/// Eight layers of 256 with LeCun's normal weights. Weights that are drawn once make the moments of a layer those of SELU but
+/// for some 1 / sqrt(256): bounds of a quarter. Ordinary dropout multiplies the variance of a layer by 1 / keep, and SELU pulls
+/// back a part.
 #[test]
 fn a_deep_selu_network_keeps_its_moments_with_alpha_dropout_only() {
     let deep = |dropout: Dropout| {

@@ -1,5 +1,5 @@
-//! Concrete dropout (Gal, Hron and Kendall, NeurIPS 2017) in training: the rate that is learned falls with the number of rows, and one
-//! that would collapse is held.
+//! Concrete dropout (Gal, Hron and Kendall, NeurIPS 2017) in training: the rate that is learned falls with the number of rows,
+//! and one that would collapse is held.
 
 use thinnet::kernels::concrete::LOGIT_LIMIT;
 use thinnet::network::Concrete;
@@ -48,7 +48,8 @@ fn rates(rows: u32, seed: u64) -> Vec<f64> {
     rates
 }
 
-/// Measured for seeds 1 and 2: 0.389, 0.041 and 0.378, 0.068 for 50 rows, 0.005, 0.003 and 0.013, 0.005 for 5000: a factor of 13 at least.
+/// Measured for seeds 1 and 2: 0.389, 0.041 and 0.378, 0.068 for 50 rows, 0.005, 0.003 and 0.013, 0.005 for 5000: a factor of 13
+/// at least.
 #[test]
 fn the_rate_is_higher_after_few_rows_than_after_many() {
     for seed in [1, 2] {
@@ -59,9 +60,10 @@ fn the_rate_is_higher_after_few_rows_than_after_many() {
     }
 }
 
-/// From a drop probability of 1e-4, a logit of -9.2: without its entropy it falls on, since noise costs, in steps of half a unit, which Adam
-/// makes of every gradient. Past its limit of -12 the gradient is 0, and the rest of the momentum is a way of 0.5 * 0.9 / 0.1 at most. 400 steps of
-/// half a unit would end at -200. With an entropy that counts for more it comes back to a half.
+/// From a drop probability of 1e-4, a logit of -9.2: without its entropy it falls on, since noise costs, in steps of half a
+/// unit, which Adam makes of every gradient. Past its limit of -12 the gradient is 0, and the rest of the momentum is a way of
+/// 0.5 * 0.9 / 0.1 at most. 400 steps of half a unit would end at -200. With an entropy that counts for more it comes back to a
+/// half.
 #[test]
 fn a_rate_that_would_collapse_stays_within_its_guard() {
     let data = data(500);

@@ -1,4 +1,5 @@
-//! DropConnect (Wan et al., ICML 2013) on the device: whose mask it is, and the mean and the variance of a pre-activation over masks.
+//! DropConnect (Wan et al., ICML 2013) on the device: whose mask it is, and the mean and the variance of a pre-activation over
+//! masks.
 //!
 //! ```text
 //! u = (M * W) v / p    mean W v       variance (1 - p) / p (W * W) (v * v)
@@ -49,9 +50,10 @@ fn pre_activations(keep: f64, w: &[f32], v: &[f32], steps: u32) -> Vec<f64> {
     (0..steps).flat_map(|update| runner.outputs([0, update]).swap_remove(0)).map(f64::from).collect()
 }
 
-/// 409,600 pre-activations of 64 weights. The variance has a standard error of sqrt(2 / n), 0.22 %: the excess kurtosis of a sum of 64
-/// such products is -0.02. A keep_prob that is 1 % off moves the mean of what is scaled for the right one by 1 %, some 75 standard errors; scaled
-/// for itself, as a wrong rate in all places would be, it moves the variance by 3.3 % at keep 0.7, 15 standard errors.
+/// 409,600 pre-activations of 64 weights. The variance has a standard error of sqrt(2 / n), 0.22 %: the excess kurtosis of a sum
+/// of 64 such products is -0.02. A keep_prob that is 1 % off moves the mean of what is scaled for the right one by 1 %, some 75
+/// standard errors; scaled for itself, as a wrong rate in all places would be, it moves the variance by 3.3 % at keep 0.7, 15
+/// standard errors.
 #[test]
 fn the_pre_activation_has_its_mean_and_variance_and_a_rate_1_percent_off_is_noticed() {
     let (keep, steps) = (0.7, 400);

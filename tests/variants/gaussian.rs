@@ -18,8 +18,8 @@ fn factors(keep: f64, batch: bool, at: [u32; 2]) -> Vec<Vec<f32>> {
     Runner::new(&network, vec![vec![0.0; UNITS as usize], vec![1.0; UNITS as usize]], &inputs).outputs(at)
 }
 
-/// How far mean, variance and third moment of y - 1 are from those of noise of this keep_prob, in standard errors: the squares and
-/// cubes of a standard normal number have variance 2 and 15.
+/// How far mean, variance and third moment of y - 1 are from those of noise of this keep_prob, in standard errors: the squares
+/// and cubes of a standard normal number have variance 2 and 15.
 fn off(factors: &[f64], keep: f64) -> [f64; 3] {
     let sigma = ((1.0 - keep) / keep).sqrt();
     let normal: Vec<f64> = factors.iter().map(|y| (y - 1.0) / sigma).collect();
@@ -31,8 +31,8 @@ fn off(factors: &[f64], keep: f64) -> [f64; 3] {
 }
 
 /// Standard errors of 0.05 % of x for the mean, at keep 0.8, 0.14 % for the variance, 0.0038 sigma^3 for the third moment. The
-/// variance of noise for a keep_prob that is 1 % off is 5 % off. WGSL's cos may be off by 2^-11, which moves a mean by 1.3 standard errors at most if
-/// all errors have one sign.
+/// variance of noise for a keep_prob that is 1 % off is 5 % off. WGSL's cos may be off by 2^-11, which moves a mean by 1.3
+/// standard errors at most if all errors have one sign.
 #[test]
 fn noise_has_its_three_moments_and_a_rate_1_percent_off_is_noticed() {
     let widened = |keep: f64| factors(keep, false, [2, 5]).concat().into_iter().map(f64::from).collect::<Vec<f64>>();
@@ -53,8 +53,8 @@ fn noise_has_its_three_moments_and_a_rate_1_percent_off_is_noticed() {
     }
 }
 
-/// Products of independent standard normal numbers have variance 1: of 520,000 pairs that have a hundredth part in common 1 % is 7 standard
-/// errors.
+/// Products of independent standard normal numbers have variance 1: of 520,000 pairs that have a hundredth part in common 1 % is
+/// 7 standard errors.
 #[test]
 fn noise_is_another_for_each_unit_sample_and_epoch() {
     let normal = |rows: Vec<Vec<f32>>| -> Vec<f64> { rows.concat().into_iter().map(|y| (f64::from(y) - 1.0) / 0.5).collect() };

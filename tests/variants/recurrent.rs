@@ -266,8 +266,8 @@ fn bits(place: Place, under: u32, keep: f64, epoch: u32) -> Vec<Vec<u32>> {
     kept.iter().map(of).collect()
 }
 
-/// 1024 rows of 64 units in two directions, 131,072 at each of three places: at keep 0.8 a rate off by 1 %, 0.008, is 7.2 standard
-/// deviations of sqrt(0.16 / 131,072) = 0.0011 away, and missed once in 70 times at each place, never at all three.
+/// 1024 rows of 64 units in two directions, 131,072 at each of three places: at keep 0.8 a rate off by 1 %, 0.008, is 7.2
+/// standard deviations of sqrt(0.16 / 131,072) = 0.0011 away, and missed once in 70 times at each place, never at all three.
 #[test]
 fn variational_masks_keep_their_rate_and_one_1_percent_off_is_noticed() {
     let places = |keep: f64| PLACES.map(|place| bits(place, 0, keep, 0).concat());
@@ -284,8 +284,8 @@ fn variational_masks_keep_their_rate_and_one_1_percent_off_is_noticed() {
     }
 }
 
-/// 65,536 units of each: 5 standard deviations of the agreement at keep 0.5 are 1 % of them; masks that have every twentieth unit in
-/// common agree in 2.5 % more.
+/// 65,536 units of each: 5 standard deviations of the agreement at keep 0.5 are 1 % of them; masks that have every twentieth
+/// unit in common agree in 2.5 % more.
 #[test]
 fn masks_of_samples_epochs_layers_directions_and_places_are_independent() {
     let base = bits(Place::Input, 0, 0.5, 0);

@@ -82,8 +82,9 @@ fn far(found: &[Vec<f32>], expected: &[Vec<f64>], network: &Network) -> f64 {
     errors.fold(0.0, |a: f64, b| if b <= a { a } else { b }) / way
 }
 
-/// A gradient is right within c eps of its largest element, c the rounded operations of `gradient_check`: of 5 steps, each with sums of some
-/// 30 terms and four functions of 168 eps, in both directions, in two layers, 15,000 eps = 9e-4. The six errors of a training add up as its gradients do.
+/// A gradient is right within c eps of its largest element, c the rounded operations of `gradient_check`: of 5 steps, each with
+/// sums of some 30 terms and four functions of 168 eps, in both directions, in two layers, 15,000 eps = 9e-4. The six errors of
+/// a training add up as its gradients do.
 const TOLERANCE: f64 = 1e-3;
 
 #[test]
@@ -103,8 +104,8 @@ fn training_over_ragged_batches_of_ragged_sequences_follows_the_reference() {
     }
 }
 
-/// Lengths that are those of all steps are no lengths, bit for bit; room for more steps changes nothing but rounding, and a batch split in three
-/// nothing but the order of sums.
+/// Lengths that are those of all steps are no lengths, bit for bit; room for more steps changes nothing but rounding, and a
+/// batch split in three nothing but the order of sums.
 #[test]
 fn lengths_room_and_accumulation_change_nothing_where_they_say_nothing() {
     for network in networks() {
