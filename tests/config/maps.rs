@@ -237,7 +237,7 @@ const WRONG: [(&str, &str, &str); 37] = [
     (
         "spatial = 2",
         "spatial = 2, block = 2",
-        "line 5: network.layers[1].dropout: has several of spatial, shared_axes, block and path",
+        "line 5: network.layers[1].dropout: has several of spatial, shared_axes, block, path, variational and weights",
     ),
     (
         "spatial = 2",

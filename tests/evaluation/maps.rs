@@ -1,7 +1,7 @@
 //! Evaluation of networks of every layer: batch norms by their running statistics, no mask, saved and loaded again.
 
 use thinnet::gradient_check::{self, Numbers};
-use thinnet::reference::{self, Masks};
+use thinnet::reference::{self, Batch, Masks};
 use thinnet::{Activation, Conv2d, Dense, Dropout, Layer, Model, Network, Residual, TrainOptions, Trainer, Unit};
 
 use crate::common::device;
@@ -21,6 +21,9 @@ fn inputs(numbers: &Numbers) -> Vec<f64> {
 
 /// Up to six layers: sums of at most 120 terms, 7e-6 each, and up to four tanh, of which WGSL lets each be off by 1e-5.
 const TOLERANCE: f64 = 1e-4;
+
+/// Four functions in each of 5 steps of two recurrent layers, each off by 1e-5, of which a step passes on less than it gets.
+const OF_STEPS: f64 = 4e-4;
 
 /// Branches and skips that begin with vanilla dropout: what scales the one must not scale the other.
 fn vanilla() -> Vec<(String, Network)> {
@@ -51,34 +54,38 @@ fn every_network_evaluates_as_the_reference_without_masks_and_survives_its_file(
     for case in &cases {
         let (network, numbers) = (&case.network, Numbers::new(case, 8).unwrap());
         let (model, inputs) = (&numbers.model, inputs(&numbers));
+        let batch =
+            Batch { inputs: &inputs, lengths: numbers.batch.inputs().lengths().map(|lengths| lengths.of_rows.as_slice()) };
         let exact = |model: &Model, masks| {
-            reference::forward(model.network(), &widen(model.weights()), &inputs, &masks).unwrap().pop().unwrap()
+            reference::forward(model.network(), &widen(model.weights()), batch, &masks).unwrap().pop().unwrap()
         };
+        let recurrent = network.walk().into_iter().any(|layer| matches!(layer, Layer::Recurrent(_)));
+        let tolerance = if recurrent { OF_STEPS } else { TOLERANCE };
         let expected = exact(model, Masks::None);
         let found = model.logits(device(), numbers.batch.inputs()).unwrap();
         let error = far(found.values(), &expected);
-        assert!(error <= TOLERANCE, "{}: {error}", case.name);
+        assert!(error <= tolerance, "{}: {error}", case.name);
         let wide: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
         // Statistics of the batch, or masks, are elsewhere.
-        let sites = network.sites().unwrap().into_iter().flatten().count();
+        let drops = *network != network.without_dropout();
         let norms = network.walk().into_iter().filter(|layer| matches!(layer, Layer::BatchNorm(_))).count();
-        if sites + norms > 0 {
+        if drops || norms > 0 {
             let drawn = Masks::Drawn { seed: 8, pass: 0, update: 0, samples: numbers.batch.inputs().samples() };
             let other = far(&wide, &exact(model, drawn));
-            assert!(other > 10.0 * TOLERANCE, "{}: the bound admits training: {other}", case.name);
+            assert!(other > 10.0 * tolerance, "{}: the bound admits training: {other}", case.name);
             masked += 1;
         }
         for (i, parameter) in network.parameters().unwrap().iter().enumerate().filter(|(_, p)| !p.trained) {
             let mut weights = model.weights().to_vec();
             weights[i].iter_mut().for_each(|value| *value += 0.1);
             let other = far(&wide, &exact(&Model::new(network.clone(), weights).unwrap(), Masks::None));
-            assert!(other > 10.0 * TOLERANCE, "{}: {} goes unseen: {other}", case.name, parameter.name);
+            assert!(other > 10.0 * tolerance, "{}: {} goes unseen: {other}", case.name, parameter.name);
             normed += 1;
         }
         if let Ok(bytes) = model.to_safetensors() {
             let loaded = Model::from_safetensors(&bytes).unwrap();
             let error = far(loaded.logits(device(), numbers.batch.inputs()).unwrap().values(), &expected);
-            assert!(error <= TOLERANCE, "{}: loaded again, {error}", case.name);
+            assert!(error <= tolerance, "{}: loaded again, {error}", case.name);
             if !network.has_vanilla_dropout() {
                 assert_eq!(&loaded, model, "{}", case.name);
             }
