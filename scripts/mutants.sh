@@ -263,7 +263,7 @@ mutant running-variance-of-the-population killed 'kernels::' shaders/batch_norm_
 mutant batch-norm-by-the-batch-in-evaluation killed 'evaluation:: monte_carlo:: checkpoint:: pytorch::' src/plan/norm.rs 'if !matches!(self.plan.options.mode, Mode::Train(_)) {' 'if false {'
 
 # Sequences, other noise and other rates.
-mutant sequences-all-of-one-length killed 'gradient_check::' src/plan/recurrent.rs 'ragged: 1,' 'ragged: 0,'
+mutant sequences-all-of-one-length killed 'gradient_check:: kernels::' shaders/lib/recurrent.wgsl 'let length = lengths[member * p.lengths_stride + sample];' 'let length = p.steps;'
 mutant both-directions-read-forward killed 'gradient_check::' src/plan/recurrent.rs 'for t in in_order(steps, reverse) {' 'for t in in_order(steps, false) {'
 mutant recurrent-weight-from-the-input-gradient killed 'gradient_check::' src/plan/recurrent.rs 'let dhidden = if cell == Cell::Gru { plane(planes.hidden, size.gates_words()) } else { gates };' 'let dhidden = gates;'
 mutant gates-not-apart killed 'gradient_check:: pytorch::' src/network/parameter.rs 'gates => gates * (n / gates).next_multiple_of(4),' 'gates => n + gates - gates,'

@@ -9,7 +9,7 @@
 // written, those past the length of a sample too. The elements are moved as words, so that every bit of a number survives.
 //
 // Constants put in front of the module: ALIGNED is 1 where F is a multiple of 4, so that a quad of a planar row is of one step;
-// LISTED is 1 where the samples have lengths. Dispatch: one invocation per quad of y, or per length; z is the member.
+// Dispatch: one invocation per quad of y, or per length; z is the member.
 
 struct Params {
     columns: u32,            // F
@@ -105,10 +105,6 @@ fn batch_lengths(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     if (i >= valid) {
         return;
     }
-    var length = p.by_steps.divisor;
-    if (LISTED == 1u) {
-        let row = rows[member * p.rows_stride + i];
-        length = min(length, data_lengths[member * p.data_lengths_stride + row]);
-    }
-    lengths[member * p.lengths_stride + i] = length;
+    let row = rows[member * p.rows_stride + i];
+    lengths[member * p.lengths_stride + i] = min(p.by_steps.divisor, data_lengths[member * p.data_lengths_stride + row]);
 }

@@ -29,7 +29,7 @@
 //   sequence  planes, each [batch steps, hidden_row]: y; input, INPUTS of them; cell of GRU and LSTM; and [batch steps, gates_row]:
 //             hidden of the GRU
 //   dy        [batch steps, hidden_row]
-//   lengths   [batch], one for each row of the batch, 0 to steps; read where `ragged` is 1
+//   lengths   [batch], one for each row of the batch, 0 to steps
 //
 // The first step in time order takes in zeros, which it writes into its own place of the input planes. A step past the length of
 // its sample takes in zeros too, gives h = c = 0, and stores gates without slope (1 where a tanh was, 0 elsewhere; LSTM 0), so that
@@ -52,7 +52,6 @@ struct Params {
     first: u32,          // 1: no step is before
     last: u32,           // 1: none follows
     carried: u32,        // 1: gradients come from the following step
-    ragged: u32,         // 1: lengths are listed; 0: all have `steps` steps
     y_at: u32,           // quads from the beginning of sequence to its planes
     input_at: u32,
     input_plane: u32,    // quads from the input of one gate to the next
@@ -69,6 +68,7 @@ struct Params {
     pad0: u32,
     pad1: u32,
     pad2: u32,
+    pad3: u32,
 }
 
 @group(0) @binding(0) var<storage, read> params: Params;
@@ -159,10 +159,7 @@ fn finish_forward(p: Params, site: Site, key: vec2<u32>, member: u32, sample: u3
     if ((GRU || LSTM) && p.first == 0u) {
         before = sequence[planes + select(p.cell_at, p.y_at, GRU) + (sample * p.steps + p.before) * p.hidden_row];
     }
-    var length = p.steps;
-    if (p.ragged == 1u) {
-        length = lengths[member * p.lengths_stride + sample];
-    }
+    let length = lengths[member * p.lengths_stride + sample];
     var out = forward_cell(a, h, before);
     if (p.t >= length) {
         out = padded_cell();

@@ -26,10 +26,10 @@ params! {
         hidden: u32, hidden_quads: u32, gates_row: u32, hidden_row: u32,
         weight_row: u32, bias_at: u32, steps: u32, t: u32,
         before: u32, after: u32, first: u32, last: u32,
-        carried: u32, ragged: u32, y_at: u32, input_at: u32,
+        carried: u32, y_at: u32, input_at: u32,
         input_plane: u32, cell_at: u32, hidden_at: u32, stream_and_site: u32,
         samples_stride: u32, lengths_stride: u32, weight_stride: u32, gates_stride: u32,
-        sequence_stride: u32, dy_stride: u32, by_quads: Division, pad0: u32, pad1: u32, pad2: u32,
+        sequence_stride: u32, dy_stride: u32, by_quads: Division, pad0: u32, pad1: u32, pad2: u32, pad3: u32,
     }
 }
 

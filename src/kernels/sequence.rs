@@ -44,8 +44,8 @@ impl SequenceParams {
         }
     }
 
-    fn constants(&self, listed: bool) -> Constants {
-        vec![("ALIGNED", self.columns.is_multiple_of(4).into()), ("LISTED", listed.into())]
+    fn constants(&self) -> Constants {
+        vec![("ALIGNED", self.columns.is_multiple_of(4).into())]
     }
 
     /// A grid over the quads in use of all samples that a tensor of planar rows has room for.
@@ -68,7 +68,7 @@ impl SequenceParams {
 }
 
 fn variants() -> Vec<Constants> {
-    [(0, 1), (1, 1), (1, 0)].map(|(aligned, listed)| vec![("ALIGNED", aligned), ("LISTED", listed)]).to_vec()
+    [0, 1].map(|aligned| vec![("ALIGNED", aligned)]).to_vec()
 }
 
 kernel! {
@@ -86,16 +86,15 @@ kernel! {
 }
 
 kernel! {
-    /// `lengths[n] = min(data_lengths[rows[n]], steps)` for the valid rows of the batch. Where the samples are not `listed`, all
-    /// are `steps` long, and neither of the lists is read: any tensor stands for them.
+    /// `lengths[n] = min(data_lengths[rows[n]], steps)` for the valid rows of the batch.
     BatchLengths = "batch_lengths" in "sequence.wgsl", SOURCE;
-    params SequenceParams; sections [step]; sides listed: bool;
+    params SequenceParams; sections [step];
     read [data_lengths: 2, rows: 3]; write [lengths: 4]; variants variants
 }
 
 impl Kernel for PlanarToSteps {
     fn constants(&self) -> Constants {
-        self.params.constants(false)
+        self.params.constants()
     }
 
     fn grid(&self) -> [u32; 2] {
@@ -111,7 +110,7 @@ impl Kernel for PlanarToSteps {
 
 impl Kernel for StepsToPlanar {
     fn constants(&self) -> Constants {
-        self.params.constants(false)
+        self.params.constants()
     }
 
     fn grid(&self) -> [u32; 2] {
@@ -127,7 +126,7 @@ impl Kernel for StepsToPlanar {
 
 impl Kernel for BatchLengths {
     fn constants(&self) -> Constants {
-        self.params.constants(self.listed)
+        self.params.constants()
     }
 
     fn grid(&self) -> [u32; 2] {
@@ -137,9 +136,6 @@ impl Kernel for BatchLengths {
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let mut lengths = memory.u32_mut(self.lengths, member);
         let steps = self.params.by_steps.divisor;
-        if !self.listed {
-            return lengths[..step.rows as usize].fill(steps);
-        }
         let (data, rows) = (memory.u32(self.data_lengths, member), memory.u32(self.rows, member));
         for (length, &row) in lengths.iter_mut().zip(&*rows).take(step.rows as usize) {
             *length = data[row as usize].min(steps);

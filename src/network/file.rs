@@ -77,6 +77,11 @@ const KINDS: &[(&str, &[&str])] = &[
     ("embedding", &["vocabulary", "words"]),
 ];
 
+/// As it is said: an LSTM, an RNN.
+fn article(kind: &str) -> &'static str {
+    if kind.starts_with(['a', 'e']) || matches!(kind, "lstm" | "rnn") { "an" } else { "a" }
+}
+
 impl Fields {
     /// The layer's kind.
     fn kind(&self) -> Result<&'static str, String> {
@@ -94,7 +99,8 @@ impl Fields {
             [(kind, beside)] => match given.iter().find(|key| *key != kind && !beside.contains(key)) {
                 None => Ok(kind),
                 Some(key) => Err(format!(
-                    "a {kind} layer has no {key}; {}",
+                    "{} {kind} layer has no {key}; {}",
+                    article(kind),
                     match (*kind, beside) {
                         ("dropout", _) => "give it to the layer in front".into(),
                         (_, []) => "it stands alone".into(),

@@ -111,7 +111,7 @@ impl Builder<'_> {
             lengths_stride: lengths.stride,
             ..SequenceParams::new([steps, 1], self.plans.row_words())
         };
-        self.push(BatchLengths { params, listed: true, data_lengths: data, rows, lengths });
+        self.push(BatchLengths { params, data_lengths: data, rows, lengths });
         Ok(lengths)
     }
 
@@ -229,7 +229,6 @@ impl Builder<'_> {
         self.input_product(ih, gates);
         let params = RecurrentParams {
             bias_at: (b_hh.offset - w_hh.offset) / 4,
-            ragged: 1,
             stream_and_site: self.stream_and_site(site.map(|site| site.mask.index)),
             samples_stride: self.samples.stride,
             lengths_stride: lengths.stride,

@@ -108,7 +108,7 @@ impl Shape {
 
     fn params(&self) -> RecurrentParams {
         let stream_and_site = rng::stream_and_site(Stream::TrainingMask, SITE);
-        let params = RecurrentParams { stream_and_site, ragged: self.ragged.into(), ..RecurrentParams::new(&self.size) };
+        let params = RecurrentParams { stream_and_site, ..RecurrentParams::new(&self.size) };
         params.at(self.t, self.reverse, self.truncation)
     }
 

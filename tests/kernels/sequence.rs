@@ -45,7 +45,7 @@ const ROWS: u32 = 70;
 
 pub(super) fn batch_lengths(case: &mut Case) {
     for (valid, batch, members) in [(1, 1, 1), (31, 33, 1), (33, 34, 2), (257, 300, 2)] {
-        for (steps, listed, of_members) in [(1, true, false), (29, true, false), (29, true, true), (7, false, false)] {
+        for (steps, of_members) in [(1, false), (29, false), (29, true)] {
             let data = |m| words(ROWS as usize, seed("data_lengths", m)).into_iter().map(|word| word % 60).collect();
             let data_lengths =
                 if of_members { Slot::own("data_lengths", ROWS, data) } else { Slot::shared("data_lengths", data(0)) };
@@ -58,7 +58,7 @@ pub(super) fn batch_lengths(case: &mut Case) {
                     lengths_stride: lengths.stride,
                     ..SequenceParams::new([steps, 3], 4)
                 };
-                BatchLengths { params, listed, data_lengths, rows, lengths }
+                BatchLengths { params, data_lengths, rows, lengths }
             });
         }
     }
@@ -83,19 +83,9 @@ fn an_element_of_a_sequence_goes_where_the_layouts_say() {
 #[test]
 fn the_lengths_of_a_batch_are_those_of_its_rows_and_at_most_all_steps() {
     let params = SequenceParams::new([9, 3], 4);
-    for (listed, expected) in [(true, [9, 0, 4]), (false, [9, 9, 9])] {
-        let slots = [
-            Slot::shared("data_lengths", vec![7, 4, 0, 12]),
-            Slot::own("rows", 3, |_| vec![3, 2, 1]),
-            Slot::out("lengths", 3, 3),
-        ];
-        let [.., lengths] = on_device(&step(3, 1, &[]), slots, |[data_lengths, rows, lengths]| BatchLengths {
-            params,
-            listed,
-            data_lengths,
-            rows,
-            lengths,
-        });
-        assert_eq!(lengths, expected);
-    }
+    let slots =
+        [Slot::shared("data_lengths", vec![7, 4, 0, 12]), Slot::own("rows", 3, |_| vec![3, 2, 1]), Slot::out("lengths", 3, 3)];
+    let kernel = |[data_lengths, rows, lengths]: [_; 3]| BatchLengths { params, data_lengths, rows, lengths };
+    let [.., lengths] = on_device(&step(3, 1, &[]), slots, kernel);
+    assert_eq!(lengths, [9, 0, 4]);
 }

@@ -205,7 +205,7 @@ impl RecurrentForward {
         let (samples, lengths) = (memory.u32(self.samples, member), memory.u32(self.lengths, member));
         let mut results = [Written::new(), Written::new()];
         for sample in 0..step.rows as usize {
-            let length = if p.ragged == 1 { lengths[sample] } else { p.steps };
+            let length = lengths[sample];
             for unit in 0..p.units() {
                 let real = unit < p.hidden as usize;
                 let out = match () {

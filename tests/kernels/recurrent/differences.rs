@@ -190,7 +190,7 @@ impl Layer {
         let site = self.size.masks.map(|kind| RecurrentSite { mask: SiteMask { index: 1, rule: MaskRule::Pass }, kind });
         let shape = RecurrentShape { cell: self.size.cell, lanes: 0, rows: 1 };
         let stream_and_site = rng::stream_and_site(Stream::TrainingMask, SITE);
-        let params = RecurrentParams { ragged: 1, stream_and_site, ..RecurrentParams::new(&self.size) };
+        let params = RecurrentParams { stream_and_site, ..RecurrentParams::new(&self.size) };
         let order = |forward: bool| (0..STEPS).map(move |i| if self.reverse == forward { STEPS - 1 - i } else { i });
         for t in order(true) {
             let params = params.at(t, self.reverse, self.truncation);
