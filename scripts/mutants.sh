@@ -80,7 +80,7 @@ mutant bias-forgotten killed 'kernels::' shaders/dense.wgsl 'sums[r] = bias[weig
 mutant recurrent-mask-of-another-step killed 'kernels::' shaders/lib/recurrent.wgsl 'select(input, p.after, MASKS == 1u)' 'select(input, p.t, MASKS == 1u)'
 mutant recurrent-gates-share-an-input killed 'kernels::' shaders/recurrent.wgsl '+ {g}u * p.input_plane + k]' '+ k]'
 mutant recurrent-shuffle-gates-share-an-input killed 'kernels::' shaders/recurrent_shuffle.wgsl '+ {i}u * p.input_plane + k]' '+ k]'
-mutant recurrent-shuffle-takes-the-next-row killed 'kernels::' shaders/recurrent_shuffle.wgsl 'max(valid, 1u) - 1u) * p.steps' 'max(valid, 1u)) * p.steps'
+mutant recurrent-shuffle-bias-forgotten killed 'kernels::' shaders/recurrent_shuffle.wgsl 'var sum{g}_{r} = b{g};' 'var sum{g}_{r} = vec4<f32>();'
 mutant recurrent-padding-passes-nan killed 'kernels::' shaders/lib/recurrent.wgsl 'return select(d * slope, vec4<f32>(), slope == vec4<f32>());' 'return d * slope;'
 mutant shuffle-bias-forgotten killed 'kernels::' shaders/dense_shuffle.wgsl 'dense_output(sum{g}_{e} + b,' 'dense_output(sum{g}_{e},'
 mutant stale-rows-in-a-sum killed 'kernels::' shaders/dense_shuffle.wgsl 'select(zero_row, row, row < rows)' 'row'

@@ -1,7 +1,7 @@
-// One time step of a recurrent layer, whichever way it multiplies: what recurrent.wgsl and recurrent_shuffle.wgsl share. Needs
-// lib/step.wgsl, lib/division.wgsl, lib/philox.wgsl, lib/dropout.wgsl, lib/kept_bits.wgsl, lib/activation.wgsl.
+// One time step of a recurrent layer in one direction, with its gates, its recurrent dropout and its lengths in one launch: all but
+// the products with W, which recurrent.wgsl and recurrent_shuffle.wgsl make, each in its way. Needs lib/step.wgsl, lib/division.wgsl,
+// lib/philox.wgsl, lib/dropout.wgsl, lib/kept_bits.wgsl, lib/activation.wgsl. The host side is src/kernels/recurrent.rs.
 //
-// One time step of a recurrent layer in one direction, with its gates, its recurrent dropout and its lengths in one launch.
 // h' is the output of the step before in time order, m its recurrent mask times scale, W and b are W_hh and b_hh, a_g = W_ih x + b_ih
 // of gate g; gates are in PyTorch's order (torch.nn.RNN, GRU, LSTM):
 //

@@ -15,7 +15,7 @@ use crate::plan::Caps;
 pub enum Matmul {
     /// `dense.wgsl`: any device; operands straight from buffers, no barrier.
     Plain,
-    /// `dense_shuffle.wgsl`: software adapters with subgroups of so many lanes.
+    /// `dense_shuffle.wgsl`, `recurrent_shuffle.wgsl`: software adapters with subgroups of so many lanes.
     Shuffle {
         /// Lanes of every subgroup: 4, 8 or 16.
         lanes: u32,
@@ -86,10 +86,10 @@ impl Matmul {
         if fits { self } else { Self::Plain }
     }
 
-    /// The family for the steps of a recurrent layer, whose W is `[outputs, hidden]`: of the shuffle family it is the only texture, in
-    /// one panel. The plain one where it does not fit.
+    /// The family for the steps of a recurrent layer, whose W_hh is `[outputs, hidden]`: it is the only texture of the shuffle family's
+    /// kernels, in one panel for each member. The plain one where it does not fit, and in place of the tile one.
     pub fn for_steps(self, caps: &Caps, [hidden, outputs, members]: [u32; 3]) -> Self {
-        let Self::Shuffle { .. } = self else { return self };
+        let Self::Shuffle { .. } = self else { return Self::Plain };
         let width = (u64::from(hidden.next_multiple_of(ROW_WORDS) / 4) + u64::from(PAD_QUADS)) * u64::from(members);
         let fits = outputs <= PANEL_ROWS && width <= u64::from(caps.max_texture) && PANEL_ROWS < caps.max_texture;
         if fits { self } else { Self::Plain }

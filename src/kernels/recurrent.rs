@@ -65,20 +65,21 @@ pub struct RecurrentShape {
     pub cell: Cell,
     /// Lanes of a workgroup of the shuffle family, 4, 8 or 16; 0 for the plain one.
     pub lanes: u32,
-    /// Samples of an invocation. Those of an invocation share each weight that it loads. The plain family has 1, or 4 for software
-    /// adapters; the shuffle family a multiple of its lanes.
+    /// Samples of an invocation, which share each weight that it loads: of the plain family 1, or 4 for software adapters; of the
+    /// shuffle family 8 or 16, a multiple of its lanes.
     pub rows: u32,
 }
-
-/// Samples of a workgroup of the shuffle family.
-const SHUFFLE_ROWS: u32 = 16;
 
 impl RecurrentShape {
     /// The kernels for a layer on a device: those of the family that [`Matmul::for_steps`] names.
     pub fn of(caps: &Caps, size: &RecurrentSize, members: u32) -> Self {
         let cell = size.cell;
         match caps.matmul.for_steps(caps, [size.hidden, size.columns(), members]) {
-            Matmul::Shuffle { lanes } => Self { cell, lanes, rows: SHUFFLE_ROWS },
+            Matmul::Shuffle { lanes } => {
+                // On lavapipe with 8 lanes, 8, 16 and 32 samples were about as fast. Fewer give every core work where a layer is small.
+                let groups = size.hidden.div_ceil(4 * lanes) * size.batch.div_ceil(16);
+                Self { cell, lanes, rows: if groups < 4 { lanes.max(8) } else { 16 } }
+            }
             Matmul::Plain | Matmul::Tile => Self { cell, lanes: 0, rows: if caps.software { 4 } else { 1 } },
         }
     }
@@ -275,6 +276,26 @@ mod tests {
             assert!(words.iter().all(|words| words % 64 == 0), "{cell:?}: {planes:?}");
             assert_eq!(u64::from(4 * params.hidden_at), planes.hidden);
         }
+    }
+
+    #[test]
+    fn software_adapters_shuffle_where_the_weight_fits_a_texture() {
+        let shape = |caps: &Caps, hidden, batch, members| {
+            let size =
+                RecurrentSize { cell: Cell::Lstm, hidden, steps: 3, batch, row_words: caps.matmul.row_words(), masks: None };
+            let RecurrentShape { lanes, rows, .. } = RecurrentShape::of(caps, &size, members);
+            [lanes, rows]
+        };
+        let caps = |software, matmul| Caps { software, matmul, max_texture: 8192, ..Caps::baseline() };
+        assert_eq!(shape(&caps(false, Matmul::Tile), 256, 64, 1), [0, 1]);
+        assert_eq!(shape(&caps(true, Matmul::Plain), 256, 64, 1), [0, 4]);
+        let software = |lanes| caps(true, Matmul::Shuffle { lanes });
+        assert_eq!([64, 33, 32].map(|batch| shape(&software(8), 32, batch, 1)), [[8, 16], [8, 8], [8, 8]]);
+        assert_eq!([4, 16].map(|lanes| shape(&software(lanes), 3, 1, 1)), [[4, 8], [16, 16]]);
+        // 1024 units are 4096 rows of W, one panel of 260 texels, of which 31 fit.
+        assert_eq!([1024, 1025].map(|hidden| shape(&software(8), hidden, 64, 31)), [[8, 16], [0, 4]]);
+        assert_eq!(shape(&software(8), 1024, 64, 32), [0, 4]);
+        assert_eq!(shape(&Caps { max_texture: 4096, ..software(8) }, 4, 64, 1), [0, 4]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Matrices as storage textures, for the kernels of `dense_shuffle.wgsl`: one texel is a quad of columns.
+//! Matrices as storage textures, for the kernels of `dense_shuffle.wgsl` and `recurrent_shuffle.wgsl`: one texel is a quad of columns.
 //!
 //! The rows of a member fill panels of at most [`PANEL_ROWS`] rows side by side; the members' panels follow each other. Between
 //! two panels lie [`PAD_QUADS`] texels, and under all of them one row that is never written and so stays 0. A texture has no more

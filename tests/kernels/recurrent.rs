@@ -79,7 +79,7 @@ fn shuffled() -> impl Iterator<Item = Shape> {
     (0..).zip(shapes()).map(move |(i, shape)| {
         let (hidden, rows) = [(67, 18), (34, 35), (shape.size.hidden, shape.rows), (shape.size.hidden, 16)][i as usize % 4];
         let size = RecurrentSize { hidden, batch: rows + 2, row_words: 64, ..shape.size };
-        Shape { size, rows, lanes, together: 16, ..shape }
+        Shape { size, rows, lanes, together: if i / 4 % 2 == 0 { 16 } else { lanes.max(8) }, ..shape }
     })
 }
 

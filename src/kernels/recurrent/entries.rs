@@ -50,9 +50,10 @@ fn variants(shapes: &[[u32; 2]]) -> Vec<Constants> {
     let all = cells.flat_map(|cell| kinds.clone().map(move |site| (cell, site)));
     let rules = MaskRule::ALL.into_iter().zip(RecurrentMask::ALL.into_iter().cycle());
     let rules = rules.map(|(rule, kind)| (Cell::Gru, Some(site(kind, rule))));
-    // One step further with each cell, so that each kind of mask has every shape.
     let with_shape = |(i, (cell, site)): (usize, _)| {
-        let [lanes, rows] = shapes[(i + i / 4) % shapes.len()];
+        // Four kinds of masks for each cell: where four is a multiple of the shapes, they take turns from cell to cell.
+        let turn = if 4 % shapes.len() == 0 { i + i / 4 } else { i };
+        let [lanes, rows] = shapes[turn % shapes.len()];
         constants(RecurrentShape { cell, lanes, rows }, site)
     };
     all.chain(rules).enumerate().map(with_shape).collect()
@@ -63,7 +64,7 @@ fn plain_variants() -> Vec<Constants> {
 }
 
 fn shuffle_variants() -> Vec<Constants> {
-    variants(&[[8, 16], [4, 16], [16, 16]])
+    variants(&[[8, 16], [4, 8], [16, 16], [4, 16], [8, 8]])
 }
 
 const fn binding(name: &'static str, number: u32, access: Access) -> Binding {
