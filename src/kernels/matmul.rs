@@ -87,9 +87,10 @@ impl Matmul {
     }
 
     /// The family for the steps of a recurrent layer, whose W_hh is `[outputs, hidden]`: it is the only texture of the shuffle family's
-    /// kernels, in one panel for each member. The plain one where it does not fit, and in place of the tile one.
+    /// kernels, in one panel for each member. The plain one where it does not fit, in place of the tile one, and for 16 lanes, with which
+    /// a case of the shuffle kernels has failed on lavapipe.
     pub fn for_steps(self, caps: &Caps, [hidden, outputs, members]: [u32; 3]) -> Self {
-        let Self::Shuffle { .. } = self else { return Self::Plain };
+        let Self::Shuffle { lanes: 4 | 8 } = self else { return Self::Plain };
         let width = (u64::from(hidden.next_multiple_of(ROW_WORDS) / 4) + u64::from(PAD_QUADS)) * u64::from(members);
         let fits = outputs <= PANEL_ROWS && width <= u64::from(caps.max_texture) && PANEL_ROWS < caps.max_texture;
         if fits { self } else { Self::Plain }

@@ -78,7 +78,7 @@ impl RecurrentShape {
             Matmul::Shuffle { lanes } => {
                 // On lavapipe with 8 lanes, 8, 16 and 32 samples were about as fast. Fewer give every core work where a layer is small.
                 let groups = size.hidden.div_ceil(4 * lanes) * size.batch.div_ceil(16);
-                Self { cell, lanes, rows: if groups < 4 { lanes.max(8) } else { 16 } }
+                Self { cell, lanes, rows: if groups < 4 { 8 } else { 16 } }
             }
             Matmul::Plain | Matmul::Tile => Self { cell, lanes: 0, rows: if caps.software { 4 } else { 1 } },
         }
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(shape(&caps(true, Matmul::Plain), 256, 64, 1), [0, 4]);
         let software = |lanes| caps(true, Matmul::Shuffle { lanes });
         assert_eq!([64, 33, 32].map(|batch| shape(&software(8), 32, batch, 1)), [[8, 16], [8, 8], [8, 8]]);
-        assert_eq!([4, 16].map(|lanes| shape(&software(lanes), 3, 1, 1)), [[4, 8], [16, 16]]);
+        assert_eq!([4, 16].map(|lanes| shape(&software(lanes), 3, 1, 1)), [[4, 8], [0, 4]]);
         // 1024 units are 4096 rows of W, one panel of 260 texels, of which 31 fit.
         assert_eq!([1024, 1025].map(|hidden| shape(&software(8), hidden, 64, 31)), [[8, 16], [0, 4]]);
         assert_eq!(shape(&software(8), 1024, 64, 32), [0, 4]);
