@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::Preprocessing;
 use crate::model::Model;
 use crate::network::{
-    Activation, BatchNorm, Cell, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Network, Pool2d, PoolKind, Recurrent,
-    Residual, Shape, Unit,
+    Activation, BatchNorm, Cell, Conv2d, Dense, Dropout, DropoutMode, Layer, LayerNorm, Network, Noise, Pool2d, PoolKind,
+    Recurrent, Residual, Shape, Unit,
 };
 use crate::rng::CONTRACT_VERSION;
 use crate::{Error, Result};
@@ -135,6 +135,13 @@ fn recurrent_module(recurrent: &Recurrent, features: u32) -> String {
 fn dropout_module(dropout: &Dropout) -> String {
     // 1 - 0.8 is 0.19999999999999996 in f64; twelve digits say what was meant.
     let drop = ((1.0 - dropout.keep.get()) * 1e12).round() / 1e12;
+    match (dropout.noise, dropout.unit) {
+        (Noise::Alpha, Unit::Element) => return format!("nn.AlphaDropout({drop})"),
+        (Noise::Alpha, Unit::Spatial1d | Unit::Spatial2d | Unit::Spatial3d) => return format!("nn.FeatureAlphaDropout({drop})"),
+        (Noise::Bernoulli, _) => {}
+        // In evaluation it is absent.
+        _ => return "nn.Identity()".into(),
+    }
     match (dropout.mode, dropout.unit) {
         (DropoutMode::Inverted | DropoutMode::Vanilla, Unit::Element) => format!("nn.Dropout({drop})"),
         (DropoutMode::Inverted | DropoutMode::Vanilla, Unit::Spatial1d) => format!("nn.Dropout1d({drop})"),

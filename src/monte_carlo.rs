@@ -299,7 +299,9 @@ fn drops_features(network: &Network) -> bool {
     let by_feature = |layer: &Layer| {
         !drops(layer) || matches!(layer, Layer::Dropout(Dropout { unit: Unit::Element, noise: Noise::Bernoulli, .. }))
     };
-    network.is_dense() && network.layers.iter().all(by_feature)
+    // A rate that is learned is a parameter, also where it is switched off.
+    let learned = |layer: &Layer| matches!(layer, Layer::Dropout(Dropout { noise: Noise::Concrete(_), .. }));
+    network.is_dense() && network.layers.iter().all(|layer| by_feature(layer) && !learned(layer))
 }
 
 /// Cuts a model in front of the first layer that is, or contains, dropout that drops something. Sites keep their numbers.

@@ -4,7 +4,7 @@
 //! in nothing but the units between them, and their difference has less noise than that of two independent runs.
 
 use crate::data::Dataset;
-use crate::network::{KeepProb, Layer, Network};
+use crate::network::{KeepProb, Layer, Network, Noise};
 use crate::trainer::{Epoch, Progress, TrainOptions, Trainer};
 use crate::{Device, Error, Result};
 
@@ -63,6 +63,13 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
             let sites: Vec<String> = all_sites(network).iter().map(|site| site.to_string()).collect();
             let which = if sites.is_empty() { "there is none".into() } else { format!("choose among {}", sites.join(", ")) };
             return bad(format!("layer {layer}"), &format!("is no dropout layer, so it has no keep_prob to sweep; {which}"));
+        }
+    }
+    for &layer in layers {
+        let Some(dropout) = network.dropout_at(layer) else { continue };
+        if dropout.schedule.is_some() || matches!(dropout.noise, Noise::Concrete(_)) {
+            let place = network.places()[layer].clone();
+            return bad(place, "has a rate that is scheduled or learned, so there is none to sweep; choose other layers");
         }
     }
     changed.change_layers(|number, layer| match layer {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::network::{Activation, DropoutMode, Layer, Network};
+use crate::network::{Activation, DropoutMode, Layer, Network, Noise};
 use crate::{Error, Model, Result};
 
 /// The factors of some vanilla dropout that no weight has taken up yet.
@@ -76,7 +76,9 @@ impl Fold {
             Layer::Activation(activation) => {
                 matches!(activation, Activation::Identity | Activation::Relu | Activation::LeakyRelu)
             }
-            Layer::Dropout(_) | Layer::Pool(_) | Layer::GlobalAveragePool | Layer::Flatten => true,
+            // Alpha dropout adds a number, so that a factor in front of it is another behind it.
+            Layer::Dropout(dropout) => dropout.noise != Noise::Alpha,
+            Layer::Pool(_) | Layer::GlobalAveragePool | Layer::Flatten => true,
             // Inside of a layer there is no vanilla dropout.
             Layer::Recurrent(_) | Layer::Embedding(_) => {
                 *next += layer.inner()[0].len();

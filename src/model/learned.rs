@@ -22,14 +22,16 @@ pub struct LearnedRate {
 const HELD: f64 = 12.0;
 
 impl Model {
-    /// What every site of concrete dropout has learned, in the order of the network.
+    /// What every site of concrete dropout has learned, in the order of the network; those that keep 1 switches off have learned nothing.
     ///
     /// # Errors
     /// Never for a model that was built by this crate.
     pub fn learned_rates(&self) -> Result<Vec<LearnedRate>> {
         let (layers, places, parameters) = (self.network().walk(), self.network().places(), self.network().parameters()?);
-        let learns =
-            |layer: usize| matches!(layers[layer], Layer::Dropout(dropout) if matches!(dropout.noise, Noise::Concrete(_)));
+        let learns = |layer: usize| match layers[layer] {
+            Layer::Dropout(dropout) => matches!(dropout.noise, Noise::Concrete(_)) && !dropout.is_none(),
+            _ => false,
+        };
         let logits = parameters.iter().zip(self.weights()).filter(|(parameter, _)| learns(parameter.layer));
         let rate = |(parameter, logit): (&crate::network::Parameter, &Vec<f32>)| {
             let (layer, logit) = (parameter.layer, f64::from(logit[0]));

@@ -32,7 +32,9 @@ pub enum Noise {
 /// ```
 ///
 /// W is the weight matrix of the layer behind it, without its bias, K the features that are dropped from. In the paper's terms, of N rows, prior length scale l and
-/// precision tau: weight_regularizer = l^2 / (tau N), dropout_regularizer = 2 / (tau N); tau = 1 for classes.
+/// precision tau: weight_regularizer = l^2 / (tau N), dropout_regularizer = 2 / (tau N); tau = 1 for classes. An optimizer's weight decay
+/// acts on the rate too, towards 1/2: leave the weights to weight_regularizer. The layer behind it is dense or a convolution, in the same
+/// list, with nothing but layers without weights between.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { weight_regularizer = 1e-6, dropout_regularizer = 1e-5 }")]
 pub struct Concrete {

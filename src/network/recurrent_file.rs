@@ -1,6 +1,10 @@
 //! Recurrent layers as they are written in files.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::file::Fields;
 use super::recurrent::Place;
@@ -14,14 +18,38 @@ pub(super) const RNN_KEYS: &[&str] =
     &["layers", "bidirectional", "sequence", "untied", "truncate", "input", "recurrent", "output", "activation"];
 
 /// Dropout of a place of a recurrent layer: one for all layers and directions, or one for each direction of each layer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected dropout, such as { keep = 0.8, variational = true }, or a list of one for each direction of each layer"
-)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
 pub(super) enum Sites {
     All(Dropout),
     Each(Vec<Dropout>),
+}
+
+impl<'de> Deserialize<'de> for Sites {
+    // By hand, so that what is wrong in a table is named: an untagged enum says only that nothing fits.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrEach;
+
+        impl<'de> Visitor<'de> for OneOrEach {
+            type Value = Sites;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "dropout, such as { keep = 0.8, variational = true }, or a list of one for each direction of each layer",
+                )
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sites, A::Error> {
+                Dropout::deserialize(MapAccessDeserializer::new(map)).map(Sites::All)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Sites, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Sites::Each)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrEach)
+    }
 }
 
 const PLACES: [(Place, &str); 3] = [(Place::Input, "input"), (Place::Recurrent, "recurrent"), (Place::Output, "output")];
@@ -76,9 +104,9 @@ impl From<Recurrent> for Fields {
                 _ => unreachable!("the sites of a recurrent layer are dropout"),
             };
             let each: Vec<Dropout> = recurrent.sites.iter().skip(place as usize).step_by(3).map(of).collect();
-            match each.iter().all(|dropout| *dropout == each[0]) {
-                true => (each[0] != none()).then(|| Sites::All(each[0])),
-                false => Some(Sites::Each(each)),
+            match each.first() {
+                Some(first) if each.iter().any(|dropout| dropout != first) => Some(Sites::Each(each)),
+                first => first.filter(|first| **first != none()).map(|first| Sites::All(*first)),
             }
         };
         let flag = |flag: bool| flag.then_some(true);

@@ -1,6 +1,6 @@
 //! The shapes in a network, and where its layers stand: what fits together, and what messages say of the rest.
 
-use super::{Dropout, Layer, Loss, Network, Residual, Shape, Unit};
+use super::{Dropout, Layer, Loss, Network, Noise, Residual, Shape, Unit};
 use crate::{Error, Result};
 
 impl Network {
@@ -111,6 +111,14 @@ fn inner_sites(layer: &Layer, before: &Shape, shapes: &mut Vec<Shape>) -> std::r
     Ok(behind)
 }
 
+/// Whether the first of these layers that has weights, or layers inside, is dense or a convolution.
+fn feeds_weights(layers: &[Layer]) -> bool {
+    let bare = |layer: &&Layer| {
+        matches!(layer, Layer::Dropout(_) | Layer::Activation(_) | Layer::Flatten | Layer::Pool(_) | Layer::GlobalAveragePool)
+    };
+    matches!(layers.iter().find(|layer| !bare(layer)), Some(Layer::Dense(_) | Layer::Conv2d(_)))
+}
+
 /// Adds the shape in front of every layer, and returns that behind the last.
 fn shapes_of(layers: &[Layer], input: Shape, prefix: &str, shapes: &mut Vec<Shape>) -> Result<Shape> {
     let mut before = input;
@@ -143,6 +151,13 @@ fn shapes_of(layers: &[Layer], input: Shape, prefix: &str, shapes: &mut Vec<Shap
                 return Err(at("takes the numbers of words, which are the input; make it the first layer".into()));
             }
             Layer::Recurrent(_) | Layer::Embedding(_) => inner_sites(layer, &before, shapes).map_err(at)?,
+            Layer::Dropout(Dropout { noise: Noise::Concrete(_), .. }) if !feeds_weights(&layers[i + 1..]) => {
+                return Err(at(
+                    "learns its rate from the weights of the layer behind it, which must be dense or a convolution of the same list; put it in \
+                     front of one"
+                        .into(),
+                ));
+            }
             Layer::Dropout(Dropout { unit: Unit::Weight, .. }) => {
                 let Some(Layer::Dense(_)) = layers.get(i + 1) else {
                     return Err(at(

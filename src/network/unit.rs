@@ -121,6 +121,11 @@ impl Unit {
             Self::Spatial1d => channels(1, "[channel, x]"),
             Self::Spatial2d => channels(2, "[channel, y, x]"),
             Self::Spatial3d => channels(3, "[channel, z, y, x]"),
+            // Not for a lack of elements: a network may have but one feature.
+            Self::STEPS if rank == 1 => Err(format!(
+                "shares its mask along axis 0, the only one of shape {shape}, so that all would be dropped at once; variational dropout is for \
+                 sequences [steps, features], and path = true drops whole samples"
+            )),
             Self::Shared(axes) => match axes.iter().find(|&axis| usize::from(axis) >= rank) {
                 None => Ok(()),
                 Some(axis) => Err(format!("shares axis {axis}, but shape {shape} has axes 0 to {}", rank - 1)),

@@ -2,6 +2,7 @@
 
 use super::Mode;
 use super::build::{Builder, Value};
+use crate::Result;
 use crate::kernels::concrete::{ConcreteForward, ConcreteGradient, ConcreteParams};
 use crate::kernels::concrete_regularizer::{ConcreteDecay, ConcreteFinish, RegularizerParams};
 use crate::kernels::gradients::{GradientNorm, GradientParams, PARTIALS};
@@ -9,7 +10,6 @@ use crate::kernels::map_dropout::{MapDropoutBackward, MapDropoutForward, MapDrop
 use crate::kernels::noise::{AlphaDropout, GaussianNoise};
 use crate::memory::Tensor;
 use crate::network::{Concrete, Layer, Noise};
-use crate::{Error, Result};
 
 /// What the gradient of a learned rate is made of.
 #[derive(Clone, Copy)]
@@ -139,14 +139,8 @@ impl Builder<'_> {
     fn regularized(&self, site: usize) -> Result<(Tensor, Tensor)> {
         let behind = self.network.walk().into_iter().enumerate().skip(site + 1);
         let mut layers = behind.filter(|(_, layer)| matches!(layer, Layer::Dense(_) | Layer::Conv2d(_)));
-        let Some((layer, _)) = layers.next() else {
-            return Err(Error::Network {
-                place: self.network.places()[site].clone(),
-                problem: "learns its rate from the weights of the layer behind it, but there is no dense layer and no convolution; put it \
-                          in front of one"
-                    .into(),
-            });
-        };
+        // What stands in between has neither weights nor layers inside.
+        let (layer, _) = layers.next().expect("the network was seen to have such a layer behind a rate that is learned");
         Ok((self.weight_and_bias(layer, "")?.0, self.weight_and_bias(layer, ".grad")?.0))
     }
 }

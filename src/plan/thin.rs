@@ -17,7 +17,7 @@ impl Builder<'_> {
 
     pub(super) fn misplaced(&self, index: usize) -> Error {
         Error::Network {
-            place: format!("layer {} (dropout)", self.plan.sites[index].layer),
+            place: self.network.places()[self.plan.sites[index].layer].clone(),
             problem:
                 "per-batch unit dropout, mode \"units\", stands in front of a dense layer, and behind one or first: it makes \
                       both smaller; move it there, or use mode \"inverted\", a mask for every sample"

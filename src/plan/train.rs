@@ -7,6 +7,7 @@ use crate::kernels::gradients::{AccumulateGradients, ClipGradient, GradientNorm,
 use crate::kernels::max_norm::{MaxNorm, MaxNormParams};
 use crate::kernels::optimizer::{Adam, OptimizerParams, RmsProp, Sgd};
 use crate::memory::Tensor;
+use crate::network::{Layer, Parameter};
 
 impl Builder<'_> {
     /// What is left to do when the backward pass is done, which has updated the weights `at_once` or not at all.
@@ -98,7 +99,10 @@ impl Builder<'_> {
 
     /// Shortens the rows of every weight; biases are free.
     fn max_norm(&mut self) -> Result<()> {
-        for parameter in self.network.parameters()?.into_iter().filter(|p| p.matrix) {
+        let layers = self.network.walk();
+        // The rows of a table are no weights into a unit.
+        let into_units = |p: &Parameter| p.matrix && !matches!(layers[p.layer], Layer::Embedding(_));
+        for parameter in self.network.parameters()?.into_iter().filter(into_units) {
             let weight = self.named(&parameter.name);
             let rows = parameter.device_rows();
             let params = MaxNormParams { quads: weight.len / rows / 4, rows, stride: weight.stride, ..Default::default() };

@@ -114,23 +114,30 @@ fn concrete_dropout_is_the_formula_of_the_paper() {
     }
 }
 
-/// Two sites: in front of an activation and a dense layer of 3 x 2, and in front of nothing with weights. By hand, and by finite
-/// differences.
+/// Two sites: in front of an activation and a dense layer of 3 x 2, and in front of one of 1 x 3. By hand, and by finite differences.
 #[test]
 fn the_regularizer_of_concrete_dropout_is_that_of_the_paper() {
     let site = || Dropout::keep(0.5).unwrap().noise(Noise::Concrete(concrete(0.1)));
-    let network = Network::new(2).dropout(site()).layer(Layer::Activation(Activation::Tanh)).dense(Dense::new(3)).dropout(site());
-    let weights = vec![vec![0.4f64], vec![1.0, -2.0, 3.0, 0.5, 0.0, 1.0], vec![1.0, 0.0, -1.0], vec![-1.3]];
+    let network = Network::new(2)
+        .dropout(site())
+        .layer(Layer::Activation(Activation::Tanh))
+        .dense(Dense::new(3))
+        .dropout(site())
+        .dense(Dense::new(3));
+    let last = vec![0.5, -1.0, 2.0, 0.0, 1.0, 1.0, -0.5, 0.0, 1.0];
+    let weights =
+        vec![vec![0.4f64], vec![1.0, -2.0, 3.0, 0.5, 0.0, 1.0], vec![1.0, 0.0, -1.0], vec![-1.3], last, vec![0.0, 0.25, 0.0]];
     let (value, gradients) = concrete_regularizer(&network, &weights).unwrap();
     let q = |logit: f64| 1.0 / (1.0 + (-logit).exp());
     let entropy = |q: f64| q * q.ln() + (1.0 - q) * (1.0 - q).ln();
-    let squares = 15.25;
-    let expected = 0.03 * squares / (1.0 - q(0.4)) + 0.7 * (2.0 * entropy(q(0.4)) + 3.0 * entropy(q(-1.3)));
+    let squares = [15.25, 8.5];
+    let expected = 0.03 * (squares[0] / (1.0 - q(0.4)) + squares[1] / (1.0 - q(-1.3)))
+        + 0.7 * (2.0 * entropy(q(0.4)) + 3.0 * entropy(q(-1.3)));
     assert!((value - expected).abs() < 1e-14, "{value}, {expected}");
     let numeric = central_differences(&weights, STEP, |moved| Ok(concrete_regularizer(&network, moved)?.0)).unwrap();
-    // The bias has none.
-    assert_eq!(gradients[2], [0.0; 3]);
-    let without = |tensors: &[Vec<f64>]| [&tensors[..2], &tensors[3..]].concat();
+    // The biases have none.
+    assert_eq!([&gradients[2], &gradients[5]], [&[0.0; 3]; 2]);
+    let without = |tensors: &[Vec<f64>]| [&tensors[..2], &tensors[3..5]].concat();
     let error = relative_error(&without(&gradients), &without(&numeric));
     assert!(error < 1e-8, "{error}");
     assert!(concrete_regularizer(&network, &weights[1..]).is_err());
