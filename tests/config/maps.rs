@@ -154,7 +154,7 @@ fn blocks_over_columns_that_are_not_known_yet() {
         "{ residual = [{ activation = \"relu\" }], skip = [{ dense = 64 }] }",
         "{ residual = [{ dense = 5 }], skip = [{ dense = 5 }] }",
         "{ dense = 7 }, { residual = [{ dense = 7 }] }",
-        "{ dropout = { keep = 0.5, shared_axes = [0] } }",
+        "{ dropout = { keep = 0.5, path = true } }",
     ] {
         let options = parsed(&format!("layers = [{layers}, {{ dense = 3 }}]")).unwrap_or_else(|e| panic!("{layers}: {e}"));
         options.network(64).unwrap_or_else(|e| panic!("{layers}: {e}"));
