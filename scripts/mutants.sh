@@ -170,7 +170,7 @@ mutant max-norm-before-the-update killed 'wiring:: learning::' src/plan/train.rs
             self.max_norm()?;
         }
         self.update(training.update, gradient)?;'
-mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/train.rs '.filter(|p| p.matrix)' '.filter(|p| p.matrix && p.layer + 1 < self.network.layers.len())'
+mutant max-norm-forgets-the-last-layer killed 'wiring:: learning::' src/plan/train.rs 'let into_units = |p: &Parameter| p.matrix && !' 'let into_units = |p: &Parameter| p.matrix && p.layer + 1 < layers.len() && !'
 mutant clip-by-the-first-part killed 'wiring::' src/plan/train.rs 'part(partials, i * PARTIALS, PARTIALS)' 'part(partials, 0 * i, PARTIALS)'
 mutant parts-without-the-rest killed 'wiring::' src/plan/train.rs 'whole.len.div_ceil(chunk)' 'whole.len / chunk'
 mutant parts-as-if-for-one-member killed 'wiring::' src/plan/train.rs 'u64::from(self.plan.options.members - 1)' 'u64::from(self.plan.options.members - self.plan.options.members)'
@@ -272,7 +272,7 @@ mutant gradient-of-dropped-weights killed 'gradient_check::' src/plan/backward.r
 mutant weights-dropped-by-column killed 'kernels:: gradient_check::' shaders/drop_connect.wgsl 'at, row * p.inputs + 4u * quad)' 'at, 4u * quad)'
 mutant untied-gates-of-one-input killed 'kernels:: gradient_check::' shaders/recurrent_weight.wgsl 'gate * p.input_plane + quad' 'quad'
 mutant learned-rate-stands-still killed 'gradient_check::' src/plan/forward.rs 'Trace::MapDropout(dropout) => dropout.is_learned(),' 'Trace::MapDropout(_) => false,'
-mutant noise-of-draws-is-that-of-training killed 'monte_carlo:: variants::' src/plan/build.rs 'Mode::MonteCarlo(_) if self.is_continuous(index) => Stream::MonteCarloNoise,' 'Mode::MonteCarlo(_) if self.is_continuous(index) => Stream::ContinuousNoise,'
+mutant noise-of-draws-is-that-of-training killed 'monte_carlo:: variants::' src/plan/build.rs 'if self.is_continuous(index) || self.draws_gaussian_weights(index) => Stream::MonteCarloNoise,' 'if self.is_continuous(index) || self.draws_gaussian_weights(index) => Stream::ContinuousNoise,'
 mutant scheduled-rate-stays killed 'gradient_check:: variants::' src/step.rs 'let dropout = &dropout.at(draw.update);' 'let dropout = &dropout.at(0);'
 
 # The harness.
