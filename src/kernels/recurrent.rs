@@ -33,7 +33,7 @@ params! {
     }
 }
 
-/// Who shares a mask of recurrent dropout, beside what [`MaskRule`] says of samples and draws.
+/// Who shares a mask of recurrent dropout, beside what [`crate::mask_rule::MaskRule`] says of samples and draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RecurrentMask {
     /// All steps and all gates: unit f of the hidden units (Gal and Ghahramani 2016, tied).
