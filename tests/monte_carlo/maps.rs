@@ -230,7 +230,6 @@ fn what_takes_features_refuses_maps() {
     // One unit for all features is no list of units either.
     let paths = |unit| Network::new(60).dense(Dense::new(4)).layer(keep(0.5, unit)).dense(Dense::new(3));
     refused(&paths(Unit::Path));
-    refused(&paths(shared(&[0])));
     // Units that a batch shares, behind maps: one network for all inputs.
     let units = Network::new([2, 6, 5]).layer(conv(2)).layer(Layer::Flatten).dense(Dense::new(8));
     let units = model(&units.dropout(Dropout::units(0.5).unwrap()).dense(Dense::new(3)));
