@@ -297,3 +297,41 @@ fn shapes_past_what_kernels_can_address_are_refused_with_their_place() {
     assert!(problem.contains("9 axes"), "{problem}");
     assert!(conv(Window { padding: [3, 3], stride: [5, 5], ..one }).shapes().is_ok());
 }
+
+/// A rate that is learned has a weight behind it, steps share a mask where there are steps, and what has no rate of its own is not swept.
+#[test]
+fn what_learns_shares_or_moves_nothing_is_refused() {
+    use thinnet::network::{Concrete, Schedule, Way};
+    use thinnet::{Cell, Noise, Recurrent};
+    let learned = |keep: f64| Dropout::keep(keep).unwrap().noise(Noise::Concrete(Concrete::new(100, 0.1, 1.0)));
+    let said = |network: Network| network.shapes().unwrap_err().to_string();
+    let last = || Dense::new(3);
+    let lstm = || Recurrent::new(Cell::Lstm, 4);
+    let residual = Residual { branch: vec![Layer::Dense(Dense::new(5))], skip: Vec::new() };
+    let in_branch = Residual { branch: vec![Layer::Dense(Dense::new(5)), Layer::Dropout(learned(0.9))], skip: Vec::new() };
+    for network in [
+        Network::new(5).dense(last()).dropout(learned(0.9)),
+        Network::new([6, 5]).dropout(learned(0.9)).recurrent(lstm()).dense(last()),
+        Network::new(5).dropout(learned(0.9)).residual(residual).dense(last()),
+        Network::new(5).residual(in_branch).dense(last()),
+    ] {
+        assert!(said(network.clone()).contains("learns its rate from the weights of the layer behind it"), "{network:?}");
+    }
+    let whole = Dropout::keep(0.5).unwrap().variational();
+    let after = said(Network::new([6, 5]).recurrent(lstm()).dropout(whole).dense(last()));
+    assert!(after.contains("path = true drops whole samples"), "{after}");
+    let before = Network::new([6, 5]).recurrent(lstm().sequence()).dropout(whole).layer(Layer::Flatten).dense(last());
+    before.shapes().unwrap();
+
+    let switched_off = Network::new(5).dropout(learned(1.0)).dense(last());
+    assert_eq!(Model::initial(&switched_off, 1).unwrap().learned_rates().unwrap(), []);
+    let rates = Model::initial(&Network::new(5).dropout(learned(0.75)).dense(last()), 1).unwrap().learned_rates().unwrap();
+    assert!(rates.len() == 1 && !rates[0].collapsed && (rates[0].drop_prob - 0.25).abs() < 1e-6, "{rates:?}");
+
+    let moving = Dropout::keep(0.5).unwrap().schedule(Schedule::new(Way::Linear, 10));
+    for site in [moving, learned(0.9)] {
+        let network = Network::new(5).dropout(site).dense(last());
+        let error = thinnet::sweep::with_keep(&network, &[0], KeepProb::new(0.8).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("scheduled or learned"), "{error}");
+    }
+}

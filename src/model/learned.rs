@@ -2,6 +2,7 @@
 
 use super::Model;
 use crate::Result;
+use crate::kernels::concrete::LOGIT_LIMIT;
 use crate::network::{Layer, Noise};
 
 /// The rate that a site of concrete dropout has learned.
@@ -13,13 +14,10 @@ pub struct LearnedRate {
     pub place: String,
     /// The drop probability, `s(p_logit)`.
     pub drop_prob: f64,
-    /// Whether it has run to an end: it is within 1e-5 of 0 or 1, where a mask tells nothing any more and kernels hold it. At 0 the data leave no room
-    /// for dropout, or weight_regularizer is too small; at 1 it is too large.
+    /// Whether it has run to an end: it is within 1e-5 of 0 or 1, where a mask tells nothing any more and kernels hold it. At 0 the data
+    /// leave no room for dropout, or weight_regularizer is too small; at 1 it is too large.
     pub collapsed: bool,
 }
-
-/// As far as kernels follow a logit, see `shaders/lib/concrete.wgsl`: s(-12) = 6e-6.
-const HELD: f64 = 12.0;
 
 impl Model {
     /// What every site of concrete dropout has learned, in the order of the network; those that keep 1 switches off have learned nothing.
@@ -34,9 +32,9 @@ impl Model {
         };
         let logits = parameters.iter().zip(self.weights()).filter(|(parameter, _)| learns(parameter.layer));
         let rate = |(parameter, logit): (&crate::network::Parameter, &Vec<f32>)| {
-            let (layer, logit) = (parameter.layer, f64::from(logit[0]));
-            let drop_prob = 1.0 / (1.0 + (-logit.clamp(-HELD, HELD)).exp());
-            LearnedRate { layer, place: places[layer].clone(), drop_prob, collapsed: logit.is_nan() || logit.abs() >= HELD }
+            let (layer, logit, held) = (parameter.layer, f64::from(logit[0]), f64::from(LOGIT_LIMIT));
+            let drop_prob = 1.0 / (1.0 + (-logit.clamp(-held, held)).exp());
+            LearnedRate { layer, place: places[layer].clone(), drop_prob, collapsed: logit.is_nan() || logit.abs() >= held }
         };
         Ok(logits.map(rate).collect())
     }
