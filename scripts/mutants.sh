@@ -83,6 +83,8 @@ mutant recurrent-shuffle-gates-share-an-input killed 'kernels::' shaders/recurre
 mutant recurrent-shuffle-bias-forgotten killed 'kernels::' shaders/recurrent_shuffle.wgsl 'var sum{g}_{r} = b{g};' 'var sum{g}_{r} = vec4<f32>();'
 mutant recurrent-padding-passes-nan killed 'kernels::' shaders/lib/recurrent.wgsl 'return select(d * slope, vec4<f32>(), slope == vec4<f32>());' 'return d * slope;'
 mutant shuffle-bias-forgotten killed 'kernels::' shaders/dense_shuffle.wgsl 'dense_output(sum{g}_{e} + b,' 'dense_output(sum{g}_{e},'
+mutant dropped-inputs-of-another-row killed 'kernels:: last_layer' shaders/dense_dropped_shuffle.wgsl 'let from{t} = rows[row{t}]' 'let from{t} = row{t}'
+mutant dropped-inputs-unscaled killed 'kernels:: last_layer' shaders/dense_dropped_shuffle.wgsl 'k), site.scale);' 'k), 1.0);'
 mutant stale-rows-in-a-sum killed 'kernels::' shaders/dense_shuffle.wgsl 'select(zero_row, row, row < rows)' 'row'
 mutant mask-of-the-next-row killed 'kernels::' shaders/dense_shuffle.wgsl 'kept_bits(keep{g}, {e}u)' 'kept_bits(keep{g}, {e}u + 1u)'
 mutant relu-gradient-without-scale killed 'kernels:: gradients::' shaders/lib/dense.wgsl 'activation_gradient(ACTIVATION, y, d * scale)' 'activation_gradient(ACTIVATION, y, d)'

@@ -20,6 +20,7 @@ pub mod columns;
 pub mod concrete;
 pub mod concrete_regularizer;
 pub mod dense;
+pub mod dense_dropped;
 pub mod division;
 pub mod draws;
 pub mod drop_block;
@@ -90,6 +91,7 @@ pub static ALL: &[&Entry] = &[
     &dense::DenseUpdate::PLAIN,
     &dense::DenseUpdate::SHUFFLE,
     &dense::DenseUpdate::TILE,
+    &dense_dropped::DenseOfDropped::ENTRY,
     &draws::DrawOutputs::ENTRY,
     &draws::DrawRows::ENTRY,
     &draws::KeepDraws::ENTRY,
@@ -327,7 +329,8 @@ pub fn linear_grid(invocations: u32, max: u32) -> [u32; 2] {
 macro_rules! kernel {
     ($(#[$doc:meta])* $kernel:ident = $name:literal in $file:literal, $source:expr;
      params $params:ty; sections [$($section:ident),*]; $(site $site:ident $(: $site_type:ty)?;)? $(sides $sides:ident: $sides_type:ty;)?
-     read [$($read:ident: $read_at:literal),*]; write [$($write:ident: $write_at:literal),*] $(; variants $variants:expr)?) => {
+     read [$($read:ident: $read_at:literal),*]; $(textures [$($texture:ident: $texture_at:literal),*];)?
+     write [$($write:ident: $write_at:literal),*] $(; variants $variants:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         #[expect(missing_docs, reason = "each field is a binding that the shader's header describes")]
@@ -336,6 +339,7 @@ macro_rules! kernel {
             $(pub $site: $crate::kernels::first_type!($($site_type,)? usize),)?
             $(pub $sides: $sides_type,)?
             $(pub $read: $crate::memory::Tensor,)*
+            $($(pub $texture: $crate::memory::Tensor,)*)?
             $(pub $write: $crate::memory::Tensor,)*
         }
 
@@ -349,6 +353,7 @@ macro_rules! kernel {
                 sections: &[$(stringify!($section)),*],
                 tensors: &[
                     $($crate::kernels::Binding { name: stringify!($read), number: $read_at, access: $crate::kernels::Access::Read },)*
+                    $($($crate::kernels::Binding { name: stringify!($texture), number: $texture_at, access: $crate::kernels::Access::Texture },)*)?
                     $($crate::kernels::Binding { name: stringify!($write), number: $write_at, access: $crate::kernels::Access::Write },)*
                 ],
                 variants: $crate::kernels::first!($($variants,)? || vec![Vec::new()]),
@@ -366,7 +371,7 @@ macro_rules! kernel {
             }
 
             fn tensors(&self) -> Vec<$crate::memory::Tensor> {
-                vec![$(self.$read,)* $(self.$write,)*]
+                vec![$(self.$read,)* $($(self.$texture,)*)? $(self.$write,)*]
             }
         }
     };

@@ -19,6 +19,7 @@ mod augment;
 mod batch_norm;
 mod concrete;
 mod dense;
+mod dense_dropped;
 mod draws;
 mod drop_block;
 mod drop_connect;
@@ -73,6 +74,7 @@ cases! {
     dense: dense_forward, dense_backward_input, dense_backward_weight, dense_update,
         dense_forward_shuffle, dense_backward_input_shuffle, dense_backward_weight_shuffle, dense_update_shuffle,
         dense_forward_tile, dense_backward_input_tile, dense_backward_weight_tile, dense_update_tile, sum_splits;
+    dense_dropped: dense_of_dropped;
     draws: draw_rows, draw_outputs, merge_draws, keep_draws;
     drop_block: drop_block_rows, drop_block_columns, drop_block_forward, drop_block_backward;
     drop_connect: drop_weights, drop_weight_gradient, drop_connect_rows, drop_connect_gaussian;

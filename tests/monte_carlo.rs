@@ -7,6 +7,7 @@ use thinnet::{Activation, Dense, Dropout, Loss, Model, Network};
 use crate::common::{device, numbers};
 
 mod exact;
+mod last_layer;
 mod maps;
 mod masks;
 mod precision;

@@ -136,7 +136,7 @@ fn check_limits(entry: &Entry, shader: &Checked) -> Result<(), String> {
     let invocations: u32 = point.workgroup_size.iter().product();
     // Some families of matrix products have workgroups of their own.
     let own: &[u32] = match entry.file {
-        "dense_shuffle.wgsl" | "recurrent_shuffle.wgsl" => &[4, 8, 16],
+        "dense_shuffle.wgsl" | "dense_dropped_shuffle.wgsl" | "recurrent_shuffle.wgsl" => &[4, 8, 16],
         "dense_tile.wgsl" => &[64, 128],
         _ => &[WORKGROUP],
     };

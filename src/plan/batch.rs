@@ -15,8 +15,8 @@ use crate::rng::Shuffle;
 use crate::{Error, Result};
 
 impl Builder<'_> {
-    /// The rows of the batch, then their values, changed as the plan says, of which the site in front of the first dense layer drops some.
-    pub(super) fn gather(&mut self, columns: u32, site: Option<usize>) -> Result<Tensor> {
+    /// Which rows of the data set are the batch, and which samples they are.
+    pub(super) fn batch_rows(&mut self) -> Result<()> {
         self.check_window()?;
         let Options { mode, batch, source, .. } = self.plan.options.clone();
         let ids = self.data("ids", source.rows.into())?;
@@ -37,8 +37,7 @@ impl Builder<'_> {
                 self.push(BatchRows { params, ids, rows, samples });
             }
         }
-
-        self.augmented(columns, site)
+        Ok(())
     }
 
     /// The values of some rows of the data set, of which a site drops some. Of a streamed one they are the rows of the batch.

@@ -131,6 +131,13 @@ impl<'a> Builder<'a> {
     pub(super) fn forward(&mut self) -> Result<Vec<Trace>> {
         let (network, shapes) = (self.network, self.network.shapes()?);
         let pieces = self.pieces(&network.layers, 0)?;
+        self.batch_rows()?;
+        if let [Piece::Dropout(index), Piece::Dense(layer, dense)] = *pieces
+            && let Some(output) = self.dropped_output(index, layer, dense)?
+        {
+            self.output = output;
+            return Ok(Vec::new());
+        }
         let mut rest = pieces.as_slice();
         let first = match *rest {
             [Piece::Dropout(index), Piece::Dense(..) | Piece::Layer(_, Layer::Conv2d(_)), ..] if self.is_plain(index) => {
@@ -140,7 +147,7 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let columns = shapes[0].elements();
-        let mut x = self.gather(columns, first)?;
+        let mut x = self.augmented(columns, first)?;
         // The site that thins the columns of x.
         let thinned = first.filter(|&index| self.kept_units(index).is_some());
         if let Some(site) = thinned {
@@ -159,7 +166,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether it is a mask of elements, which kernels of other layers draw too.
-    fn is_plain(&self, index: usize) -> bool {
+    pub(super) fn is_plain(&self, index: usize) -> bool {
         self.unit(index) == Unit::Element && self.dropout(index).noise == Noise::Bernoulli
     }
 
