@@ -60,6 +60,9 @@ mod evaluation;
 /// The training loop: what changes no bit, and what it costs.
 mod training;
 
+/// What kernels read from textures is up to date.
+mod textures;
+
 /// Training against a training loop on the reference, and what dropout is for.
 mod learning;
 

@@ -48,7 +48,16 @@ struct Dispatch {
     grid: [u32; 3],
     /// The textures it reads.
     textures: Vec<usize>,
-    /// Those of them whose tensors were written since they were filled, in the order of the plan.
+    /// The textures whose tensors it writes.
+    outdates: Vec<usize>,
+}
+
+/// A dispatch of a submission.
+struct Due<'a> {
+    dispatch: &'a Dispatch,
+    /// Where the step's row of the step table begins, in bytes.
+    row: u32,
+    /// The textures that have to be filled before it.
     stale: Vec<usize>,
 }
 
@@ -93,7 +102,11 @@ impl Executor {
                 bound.push(Dispatch::new(&gpu, plan, kernel, params, &table, &buffers, &mut textures)?);
             }
             dispatches.push(bound);
-            textures.end_plan();
+        }
+        for (plan, dispatches) in plans.plans.iter().zip(&mut dispatches) {
+            for (kernel, dispatch) in plan.kernels.iter().zip(dispatches) {
+                dispatch.outdates = textures.written_by(kernel.as_ref(), plan.options.members);
+            }
         }
         let metrics = plans.plans.iter().filter_map(|p| p.metrics.map(|m| (m, p.options.members)));
         let words: u32 = metrics.map(|(m, members)| m.losses.span(members) + m.hits.span(members)).sum();
@@ -116,17 +129,33 @@ impl Executor {
         self.gpu.guarded("the step table", || self.gpu.queue.write_buffer(&self.table, 0, &self.rows))
     }
 
+    /// The dispatches of some steps, to be recorded next.
+    fn due<'a>(&'a self, dispatches: impl Iterator<Item = (&'a Dispatch, usize)>) -> Vec<Due<'a>> {
+        let due = |(dispatch, row): (&'a Dispatch, usize)| {
+            let stale = self.textures.due(&dispatch.textures, &dispatch.outdates);
+            Due { dispatch, row: row as u32 * self.row_bytes, stale }
+        };
+        dispatches.map(due).collect()
+    }
+
+    fn due_of(&self, work: &[Work]) -> Vec<Due<'_>> {
+        self.due(
+            work.iter()
+                .enumerate()
+                .flat_map(|(row, work)| self.dispatches[work.plan].iter().map(move |dispatch| (dispatch, row))),
+        )
+    }
+
     /// One pass, but for the copies into textures, which lie between passes.
-    fn record<'a>(&self, encoder: &mut wgpu::CommandEncoder, dispatches: impl Iterator<Item = (&'a Dispatch, usize)>, all: bool) {
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, due: &[Due<'_>]) {
         let mut open: Option<wgpu::ComputePass<'static>> = None;
-        for (dispatch, row) in dispatches {
-            let textures = if all { &dispatch.textures } else { &dispatch.stale };
-            if !textures.is_empty() {
+        for Due { dispatch, row, stale } in due {
+            if !stale.is_empty() {
                 open = None;
-                textures.iter().for_each(|&texture| self.textures.fill(texture, encoder, &self.buffers));
+                stale.iter().for_each(|&texture| self.textures.fill(texture, encoder, &self.buffers));
             }
             let pass = open.get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
-            dispatch.run(pass, row as u32 * self.row_bytes);
+            dispatch.run(pass, *row);
         }
     }
 
@@ -134,11 +163,16 @@ impl Executor {
         self.write_table(std::iter::once((plan, step)))?;
         let encoder = self.gpu.guarded("recording a kernel", || {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            self.record(&mut encoder, std::iter::once((&self.dispatches[plan][kernel], 0)), true);
+            self.record(&mut encoder, &self.due(std::iter::once((&self.dispatches[plan][kernel], 0))));
             encoder
-        })?;
-        let index = self.gpu.submit(encoder)?;
+        });
+        let index = self.ran(encoder.and_then(|encoder| self.gpu.submit(encoder)))?;
         self.gpu.wait(index)
+    }
+
+    /// Passes on what became of something that was recorded.
+    fn ran<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|_| self.textures.outdate_all())
     }
 
     pub(crate) fn submit(&mut self, work: &[Work]) -> Result<Pending> {
@@ -147,9 +181,7 @@ impl Executor {
         self.next_staging = (staging + 1) % STAGING;
         let encoder = self.gpu.guarded("recording steps", || {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            for (row, work) in work.iter().enumerate() {
-                self.record(&mut encoder, self.dispatches[work.plan].iter().map(|dispatch| (dispatch, row)), false);
-            }
+            self.record(&mut encoder, &self.due_of(work));
             let mut at = 0;
             self.for_each_metric(|tensor, words| {
                 let (source, bytes) = ((&self.buffers[tensor.buffer.0], 4 * u64::from(tensor.offset)), 4 * u64::from(words));
@@ -157,8 +189,9 @@ impl Executor {
                 at += bytes;
             });
             encoder
-        })?;
-        Ok(Pending { staging, mapping: self.staging[staging].submit(&self.gpu, encoder)? })
+        });
+        let mapping = self.ran(encoder.and_then(|encoder| self.staging[staging].submit(&self.gpu, encoder)))?;
+        Ok(Pending { staging, mapping })
     }
 
     /// Calls `f(tensor, words)` for every metric tensor, in the order in which [`Snapshot::new`] reads them.
@@ -184,6 +217,7 @@ impl Executor {
     pub(crate) fn write(&self, tensor: Tensor, member: u32, words: &[u32]) -> Result<()> {
         let start = 4 * (u64::from(tensor.offset) + u64::from(tensor.stride) * u64::from(member));
         let buffer = &self.buffers[tensor.buffer.0];
+        self.textures.outdate(tensor.buffer);
         for (i, chunk) in words.chunks(CHUNK).enumerate() {
             let at = start + 4 * (i * CHUNK) as u64;
             self.gpu.guarded("an upload", || self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(chunk)))?;
@@ -206,6 +240,7 @@ impl Executor {
     ) -> Result<()> {
         let Some(bytes) = wgpu::BufferSize::new((rows.len() * row_bytes) as u64) else { return Ok(()) };
         let (buffer, start) = (&self.buffers[tensor.buffer.0], 4 * u64::from(tensor.offset));
+        self.textures.outdate(tensor.buffer);
         self.gpu.guarded("an upload of rows", || {
             // Without a view there is an error in the scope.
             let Some(mut view) = self.gpu.queue.write_buffer_with(buffer, start, bytes) else { return };
@@ -250,8 +285,8 @@ impl Dispatch {
         let entry = kernel.entry();
         let pipeline = gpu.pipeline(entry, members, kernel.constants())?;
         let sections = kernel.sections();
-        let bound = textures.bind(gpu, kernel.as_ref(), members)?;
-        let mut views = bound.textures.iter().map(|&texture| textures.view(texture));
+        let read = textures.read_by(gpu, kernel.as_ref(), members)?;
+        let mut views = read.iter().map(|&texture| textures.view(texture));
         let mut resources = vec![wgpu::BindingResource::Buffer(params)];
         resources.extend(
             sections.iter().map(|&section| wgpu::BindingResource::Buffer(section_binding(table, plan.row_layout(), section))),
@@ -270,8 +305,9 @@ impl Dispatch {
         let bind_group = gpu.bind_group(entry, &pipeline, resources)?;
         let [x, y] = kernel.grid();
         let (pipeline, grid) = (pipeline.pipeline, [x, y, members]);
-        Ok(Self { pipeline, bind_group, dynamic: sections.len(), grid, textures: bound.textures, stale: bound.stale })
+        Ok(Self { pipeline, bind_group, dynamic: sections.len(), grid, textures: read, outdates: Vec::new() })
     }
+
     /// Records the dispatch; the step's row begins at byte `row` of the step table.
     fn run(&self, pass: &mut wgpu::ComputePass<'_>, row: u32) {
         pass.set_pipeline(&self.pipeline);

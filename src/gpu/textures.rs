@@ -1,11 +1,13 @@
-//! The textures that kernels read instead of buffers. Each holds a copy of one tensor, made before the first kernel of a step that
-//! reads it and again after a kernel that writes the tensor: nothing but a buffer carries a value from step to step.
+//! The textures that kernels read instead of buffers. Each holds a copy of one tensor, made before a kernel reads it unless it was made
+//! before and the tensor was not written since, by a kernel or by the host: nothing but a buffer carries a value from step to step.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::Gpu;
 use crate::Result;
 use crate::kernels::texture::Texture;
 use crate::kernels::{Access, Kernel};
-use crate::memory::Tensor;
+use crate::memory::{BufferId, Tensor};
 
 /// The textures of an executor, by number.
 #[derive(Debug, Default)]
@@ -17,40 +19,44 @@ struct Filled {
     layout: Texture,
     texture: wgpu::Texture,
     view: wgpu::TextureView,
-    /// Whether it holds what the tensor holds, at this point of the plan.
-    fresh: bool,
-}
-
-/// What one kernel reads: all of its textures, and those that have to be filled before it.
-pub(super) struct Bound {
-    pub(super) textures: Vec<usize>,
-    pub(super) stale: Vec<usize>,
+    /// Whether it holds what the tensor holds once all that was recorded has run. The host writes through shared references, too.
+    fresh: AtomicBool,
 }
 
 impl Textures {
-    /// The textures of the next kernel of a plan, and what it writes noted.
-    pub(super) fn bind(&mut self, gpu: &Gpu, kernel: &dyn Kernel, members: u32) -> Result<Bound> {
-        let bindings = || kernel.entry().tensors.iter().zip(kernel.tensors());
-        let read = bindings().filter(|(binding, _)| binding.access == Access::Texture).map(|(_, tensor)| tensor);
-        let mut bound = Bound { textures: Vec::new(), stale: Vec::new() };
-        for (tensor, row_words) in read.zip(kernel.texture_rows()) {
-            let index = self.find(gpu, tensor, Texture::new(tensor, row_words, members))?;
-            if !std::mem::replace(&mut self.0[index].fresh, true) {
-                bound.stale.push(index);
-            }
-            bound.textures.push(index);
-        }
-        for (_, written) in bindings().filter(|(binding, _)| binding.access == Access::Write) {
-            for filled in self.0.iter_mut().filter(|filled| overlap(filled.tensor, written, members)) {
-                filled.fresh = false;
-            }
-        }
-        Ok(bound)
+    /// Those that a kernel reads, in the order of its bindings.
+    pub(super) fn read_by(&mut self, gpu: &Gpu, kernel: &dyn Kernel, members: u32) -> Result<Vec<usize>> {
+        let bindings = kernel.entry().tensors.iter().zip(kernel.tensors());
+        let read = bindings.filter(|(binding, _)| binding.access == Access::Texture).map(|(_, tensor)| tensor);
+        read.zip(kernel.texture_rows())
+            .map(|(tensor, row_words)| self.find(gpu, tensor, Texture::new(tensor, row_words, members)))
+            .collect()
     }
 
-    /// The next kernel begins another plan, which may run after any.
-    pub(super) fn end_plan(&mut self) {
-        self.0.iter_mut().for_each(|filled| filled.fresh = false);
+    /// Those whose tensors a kernel writes, all textures being known.
+    pub(super) fn written_by(&self, kernel: &dyn Kernel, members: u32) -> Vec<usize> {
+        let bindings = kernel.entry().tensors.iter().zip(kernel.tensors());
+        let written: Vec<Tensor> =
+            bindings.filter(|(binding, _)| binding.access == Access::Write).map(|(_, tensor)| tensor).collect();
+        let overlaps = |filled: &Filled| written.iter().any(|&tensor| overlap(filled.tensor, tensor, members));
+        self.0.iter().enumerate().filter(|(_, filled)| overlaps(filled)).map(|(index, _)| index).collect()
+    }
+
+    /// Which textures have to be filled before a kernel that reads and writes these; it is recorded next.
+    pub(super) fn due(&self, read: &[usize], written: &[usize]) -> Vec<usize> {
+        let due = read.iter().copied().filter(|&index| !self.0[index].fresh.swap(true, Relaxed)).collect();
+        written.iter().for_each(|&index| self.0[index].fresh.store(false, Relaxed));
+        due
+    }
+
+    /// Something other than a recorded kernel writes into a buffer.
+    pub(super) fn outdate(&self, buffer: BufferId) {
+        self.0.iter().filter(|filled| filled.tensor.buffer == buffer).for_each(|filled| filled.fresh.store(false, Relaxed));
+    }
+
+    /// What was recorded may not have run.
+    pub(super) fn outdate_all(&self) {
+        self.0.iter().for_each(|filled| filled.fresh.store(false, Relaxed));
     }
 
     fn find(&mut self, gpu: &Gpu, tensor: Tensor, layout: Texture) -> Result<usize> {
@@ -60,7 +66,7 @@ impl Textures {
         let [width, height] = layout.size();
         let texture = gpu.texture(width, height)?;
         let view = texture.create_view(&Default::default());
-        self.0.push(Filled { tensor, layout, texture, view, fresh: false });
+        self.0.push(Filled { tensor, layout, texture, view, fresh: AtomicBool::new(false) });
         Ok(self.0.len() - 1)
     }
 

@@ -5,7 +5,7 @@ use super::super::Gpu;
 use super::super::readback::Staging;
 use std::sync::atomic::Ordering;
 
-use super::Executor;
+use super::{Dispatch, Due, Executor};
 use crate::Result;
 use crate::profile::{Clock, Lap};
 use crate::work::Work;
@@ -59,7 +59,7 @@ impl Queries {
 impl Executor {
     /// Whether the device has the timestamps that these plans take.
     pub(crate) fn clock(&self) -> Clock {
-        let copies = self.dispatches.iter().flatten().any(|dispatch| !dispatch.stale.is_empty());
+        let copies = self.dispatches.iter().flatten().any(|dispatch| !dispatch.textures.is_empty());
         let needed = if copies { TIMESTAMPS } else { wgpu::Features::TIMESTAMP_QUERY };
         if self.gpu.device.features().contains(needed) { Clock::Timestamps } else { Clock::None }
     }
@@ -70,15 +70,16 @@ impl Executor {
             return Ok(Vec::new());
         }
         self.write_table(work.iter().map(|w| (w.plan, &w.step)))?;
-        let mut laps = self.laps(work);
+        let due = self.due_of(work);
+        let mut laps = laps(work, &due, &self.dispatches);
         let queries = Queries::new(&self.gpu, 2 * laps.len() as u32)?;
         let encoder = self.gpu.guarded("recording steps with timestamps", || {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            self.record_timed(&mut encoder, work, &queries);
+            self.record_timed(&mut encoder, &due, &queries);
             queries.resolve(&mut encoder);
             encoder
-        })?;
-        let mapping = queries.staging.submit(&self.gpu, encoder)?;
+        });
+        let mapping = self.ran(encoder.and_then(|encoder| queries.staging.submit(&self.gpu, encoder)))?;
         let words = queries.staging.read(&self.gpu, mapping, 2 * queries.count as usize)?;
         let ticks: Vec<u64> = words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
         let microseconds = f64::from(self.gpu.queue.get_timestamp_period()) / 1e3;
@@ -90,34 +91,31 @@ impl Executor {
         Ok(laps)
     }
 
-    /// What [`Executor::record_timed`] puts timestamps around, in this order.
-    fn laps(&self, work: &[Work]) -> Vec<Lap> {
-        let mut laps = Vec::new();
-        for &Work { plan, .. } in work {
-            for (kernel, dispatch) in self.dispatches[plan].iter().enumerate() {
-                let lap = |copies| Lap { plan, kernel, copies, microseconds: f64::NAN };
-                laps.extend((!dispatch.stale.is_empty()).then(|| lap(true)));
-                laps.push(lap(false));
-            }
-        }
-        laps
-    }
-
-    fn record_timed(&self, encoder: &mut wgpu::CommandEncoder, work: &[Work], queries: &Queries) {
+    fn record_timed(&self, encoder: &mut wgpu::CommandEncoder, due: &[Due<'_>], queries: &Queries) {
         let mut next = (0..queries.count).step_by(2);
         let mut next = || next.next().map(|query| queries.at(query)).expect("a pair of queries for every lap");
-        for (row, work) in work.iter().enumerate() {
-            for dispatch in &self.dispatches[work.plan] {
-                if !dispatch.stale.is_empty() {
-                    let (set, query) = next();
-                    encoder.write_timestamp(set, query);
-                    dispatch.stale.iter().for_each(|&texture| self.textures.fill(texture, encoder, &self.buffers));
-                    encoder.write_timestamp(set, query + 1);
-                }
-                dispatch.run(&mut timed_pass(encoder, next()), row as u32 * self.row_bytes);
+        for Due { dispatch, row, stale } in due {
+            if !stale.is_empty() {
+                let (set, query) = next();
+                encoder.write_timestamp(set, query);
+                stale.iter().for_each(|&texture| self.textures.fill(texture, encoder, &self.buffers));
+                encoder.write_timestamp(set, query + 1);
             }
+            dispatch.run(&mut timed_pass(encoder, next()), *row);
         }
     }
+}
+
+/// What [`Executor::record_timed`] puts timestamps around, in this order.
+fn laps(work: &[Work], due: &[Due<'_>], dispatches: &[Vec<Dispatch>]) -> Vec<Lap> {
+    let kernels = work.iter().flat_map(|&Work { plan, .. }| (0..dispatches[plan].len()).map(move |kernel| (plan, kernel)));
+    let mut laps = Vec::new();
+    for ((plan, kernel), Due { stale, .. }) in kernels.zip(due) {
+        let lap = |copies| Lap { plan, kernel, copies, microseconds: f64::NAN };
+        laps.extend((!stale.is_empty()).then(|| lap(true)));
+        laps.push(lap(false));
+    }
+    laps
 }
 
 /// A pass that writes the query and the one behind it when it begins and ends.
