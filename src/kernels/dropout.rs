@@ -51,19 +51,23 @@ pub(crate) fn division(n: u32) -> (u32, u32) {
 }
 
 /// What the modules of this file are specialised by.
-pub(crate) fn constants(rule: MaskRule) -> Constants {
-    vec![("DROPOUT", rule.constant())]
+pub(crate) fn constants(rule: MaskRule, listed_samples: u32) -> Constants {
+    vec![("DROPOUT", rule.constant()), ("LISTED", listed_samples)]
 }
 
 fn training() -> Vec<Constants> {
-    [MaskRule::Pass, MaskRule::Batch].map(constants).to_vec()
+    vec![constants(MaskRule::Pass, 1), constants(MaskRule::Pass, 0), constants(MaskRule::Batch, 1)]
+}
+
+fn forward() -> Vec<Constants> {
+    MaskRule::ALL.map(|rule| constants(rule, 1)).into_iter().chain([constants(MaskRule::Pass, 0)]).collect()
 }
 
 kernel! {
     /// `y = keep ? x * scale : 0`; units is a multiple of 4.
     DropoutForward = "dropout_forward" in "dropout.wgsl", SOURCE;
     params DropoutParams; sections [step, sites]; site site: SiteMask;
-    read [samples: 3, x: 4]; write [y: 5]; variants || MaskRule::ALL.map(constants).to_vec()
+    read [samples: 3, x: 4]; write [y: 5]; variants forward
 }
 
 kernel! {
@@ -137,7 +141,7 @@ macro_rules! dropout_kernel {
             }
 
             fn constants(&self) -> Constants {
-                constants(self.site.rule)
+                constants(self.site.rule, self.params.listed_samples)
             }
 
             fn grid(&self) -> [u32; 2] {
@@ -167,7 +171,7 @@ macro_rules! mask_kernel {
             }
 
             fn constants(&self) -> Constants {
-                constants(self.site.rule)
+                constants(self.site.rule, self.params.listed_samples)
             }
 
             fn grid(&self) -> [u32; 2] {
