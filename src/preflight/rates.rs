@@ -2,16 +2,51 @@
 
 use super::Check;
 use crate::Result;
-use crate::network::{Layer, Network, Unit};
+use crate::network::{Dropout, Layer, Network, Place, Recurrent, Unit};
 use crate::sweep::all_sites;
 
-/// The last layer, if it is dropout.
+/// Whether anything is dropped behind the last layer that learns, at whatever step of the training.
 pub(super) fn output_dropout(network: &Network) -> Check {
-    let mut behind = network.layers.iter().rev().take_while(|layer| matches!(layer, Layer::Dropout(_)));
-    let drops = behind.any(|layer| matches!(layer, Layer::Dropout(d) if d.keep.get() < 1.0));
-    let found = if drops { "dropout behind the last dense layer" } else { "the output is not dropped" };
-    let advice = "dropout of the output throws away answers: remove the last dropout layer; dropout belongs behind hidden layers";
-    Check::new("output", found.into(), drops, advice)
+    let mut found = None;
+    for (number, layer) in network.layers.iter().enumerate().rev() {
+        let drops = match layer {
+            Layer::Dropout(dropout) => !dropout.is_none(),
+            Layer::Recurrent(recurrent) => drops_output(recurrent),
+            _ => false,
+        };
+        if drops {
+            found = Some((number, layer));
+            break;
+        }
+        if learns(layer) {
+            break;
+        }
+    }
+    let text = match found {
+        Some((number, Layer::Recurrent(_))) => format!("dropout of the output of layer {number}, the last one that learns"),
+        Some((number, _)) => format!("dropout behind the last layer that learns, in layer {number}"),
+        None => "the output is not dropped".into(),
+    };
+    let remove = match found {
+        Some((_, Layer::Recurrent(_))) => "remove `output` of the last recurrent layer, or put a dense layer behind it",
+        _ => "remove the last dropout layer",
+    };
+    let advice = format!("dropout of the output throws away answers: {remove}; dropout belongs behind hidden layers");
+    Check::new("output", text, found.is_some(), advice)
+}
+
+/// Whether what comes out of a recurrent layer is dropped; what goes from one of its inner layers to the next is no answer.
+fn drops_output(recurrent: &Recurrent) -> bool {
+    let last = recurrent.layer_count().saturating_sub(1);
+    let none = |direction| Dropout::is_none(recurrent.dropout(last, direction, Place::Output));
+    !(0..recurrent.directions()).all(none)
+}
+
+/// Whether a layer has weights, or layers inside that may have.
+fn learns(layer: &Layer) -> bool {
+    let fixed =
+        matches!(layer, Layer::Dropout(_) | Layer::Activation(_) | Layer::Flatten | Layer::Pool(_) | Layer::GlobalAveragePool);
+    !fixed
 }
 
 pub(super) fn keep_probs(network: &Network) -> Result<Check> {
