@@ -1,7 +1,7 @@
 //! What to look at before a long training: the recipe "first without dropout, then with", as checks with one sentence of advice each.
 //!
 //! ```text
-//! network      no dropout behind the last dense layer; every keep_prob leaves enough units
+//! network      no dropout behind the last layer that learns; every keep_prob leaves enough units
 //! inputs       of the size that initial weights are made for
 //! weights      the units of a layer start differently
 //! first loss   near that of a network that knows nothing: log(classes), log 2, or the mean square of the targets
@@ -15,14 +15,14 @@
 //! Later checks that a failed one makes meaningless are skipped and say so.
 
 use crate::data::{Augmentation, Dataset, Targets};
-use crate::network::{Conv2d, Dense, Init, Layer, Loss, Network, Unit};
+use crate::network::{Conv2d, Dense, Init, Layer, Loss, Network};
 use crate::optimizer::LrSchedule;
 use crate::rng::{self, Shuffle};
-use crate::sweep::all_sites;
 use crate::trainer::{TrainOptions, Trainer};
 use crate::{Device, Error, Model, Result};
 
 mod dropout_on;
+mod rates;
 mod variance_shift;
 
 use dropout_on::{has_batch_norm, without_dropout};
@@ -101,8 +101,8 @@ pub fn preflight(
         observe(&check);
         checks.push(check);
     };
-    note(output_dropout(network));
-    note(keep_probs(network)?);
+    note(rates::output_dropout(network));
+    note(rates::keep_probs(network)?);
     let inputs = inputs(network, &batch);
     let scaled = !inputs.failed();
     note(inputs);
@@ -137,40 +137,6 @@ fn shuffled(rows: u32, count: u32, seed: u64) -> Vec<u32> {
     (0..count).map(|position| Shuffle::new(rows).row(position, 0, rng::key(seed))).collect()
 }
 
-/// The last layer, if it is dropout.
-fn output_dropout(network: &Network) -> Check {
-    let mut behind = network.layers.iter().rev().take_while(|layer| matches!(layer, Layer::Dropout(_)));
-    let drops = behind.any(|layer| matches!(layer, Layer::Dropout(d) if d.keep.get() < 1.0));
-    let found = if drops { "dropout behind the last dense layer" } else { "the output is not dropped" };
-    let advice = "dropout of the output throws away answers: remove the last dropout layer; dropout belongs behind hidden layers";
-    Check::new("output", found.into(), drops, advice)
-}
-
-fn keep_probs(network: &Network) -> Result<Check> {
-    let (shapes, sites) = (network.shapes()?, all_sites(network));
-    let (mut found, mut advice) = (Vec::new(), None);
-    for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {
-        let (Layer::Dropout(dropout), true) = (layer, sites.contains(&i)) else { continue };
-        let (keep, units) = (dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
-        // A path is one unit of each sample, all of the samples have many.
-        if dropout.unit == Unit::Path {
-            found.push(format!("layer {i}: {keep} of the paths"));
-            continue;
-        }
-        found.push(format!("layer {i}: {keep} of {units}"));
-        let kept = keep * f64::from(units);
-        if keep < 0.1 || keep < 0.5 && kept < 2.0 {
-            let other = ((1.0 - keep) * 1e6).round() / 1e6;
-            advice.get_or_insert(format!(
-                "layer {i} keeps {keep} of its {units} units, about {kept:.0} of them: keep is the share that stays, so write keep = {other} \
-                 if {keep} is the share to drop, or use 0.5 to 0.9"
-            ));
-        }
-    }
-    let found = if found.is_empty() { "no dropout layer".into() } else { found.join(", ") };
-    Ok(Check::new("keep_prob", found, advice.is_some(), advice.unwrap_or_default()))
-}
-
 fn inputs(network: &Network, batch: &Dataset) -> Check {
     if let Some(Layer::Embedding(_)) = network.layers.first() {
         return Check::skipped("inputs", "they are numbers of words, which have no size");
@@ -193,11 +159,11 @@ fn initial_weights(network: &Network, seed: u64) -> Result<Check> {
     let model = Model::initial(network, seed)?;
     let mut alike = Vec::new();
     let weights = network.parameters()?.into_iter().zip(model.weights()).filter(|(p, _)| p.matrix);
-    let weights: Vec<_> = weights.collect();
+    let (weights, addresses): (Vec<_>, _) = (weights.collect(), network.addresses());
     for (parameter, values) in &weights[..weights.len() - 1] {
         let columns = parameter.columns() as usize;
         if values.len() > columns && values.chunks(columns).all(|row| row == &values[..columns]) {
-            alike.push(format!("layer {}", parameter.layer));
+            alike.push(format!("layer {}", addresses[parameter.layer]));
         }
     }
     let found = match alike.is_empty() {

@@ -45,31 +45,67 @@ pub(crate) fn all_sites(network: &Network) -> Vec<usize> {
     sites
 }
 
-/// The network with this keep_prob at these layers, which have their numbers in [`Network::walk`].
+/// The dropout layers at a place, by their numbers in [`Network::walk`]. A place is the path in the file from the number of the
+/// layer on, as messages and [`crate::preflight`](mod@crate::preflight) print it: `3`, `3.residual[1]`, `0.recurrent`. Where a
+/// recurrent layer has several directions of layers, `0.recurrent[1]` is one of them and `0.recurrent` is all.
+/// `layer 3 (dropout)` is `3`.
+///
+/// ```
+/// use thinnet::{Dense, Dropout, Network, Recurrent};
+/// let network = Network::new([6, 5]).recurrent(Recurrent::gru(8)).dropout(Dropout::keep(0.5)?).dense(Dense::new(2));
+/// assert_eq!(thinnet::sweep::sites_at(&network, "0.recurrent")?, [2]);
+/// assert_eq!(thinnet::sweep::sites_at(&network, "layer 1 (dropout)")?, [4]);
+/// # Ok::<(), thinnet::Error>(())
+/// ```
+///
+/// # Errors
+/// A place where there is no dropout layer; the message says where there is one.
+pub fn sites_at(network: &Network, place: &str) -> Result<Vec<usize>> {
+    let place = place.trim();
+    let place = place.strip_prefix("layer ").unwrap_or(place);
+    let place = place.split_once(" (").map_or(place, |(address, _)| address);
+    let (layers, addresses) = (network.walk(), network.addresses());
+    // A list of layers in a block is no site of its own, the list of the directions of a recurrent layer is.
+    let listed = !place.ends_with(".residual") && !place.ends_with(".skip");
+    let is_there = |address: &str| match address.strip_prefix(place) {
+        Some("") => true,
+        Some(rest) => listed && rest.starts_with('['),
+        None => false,
+    };
+    let dropout = |number: &usize| matches!(layers[*number], Layer::Dropout(_)) && is_there(&addresses[*number]);
+    let found: Vec<usize> = (0..layers.len()).filter(dropout).collect();
+    if found.is_empty() { Err(no_site(network, format!("layer {place}"))) } else { Ok(found) }
+}
+
+/// What is said of a place that has no rate to sweep, with those that have one.
+fn no_site(network: &Network, place: String) -> Error {
+    let (addresses, sites) = (network.addresses(), all_sites(network));
+    let sites: Vec<&str> = sites.into_iter().map(|site| &*addresses[site]).collect();
+    let which = if sites.is_empty() { "there is none".into() } else { format!("choose among {}", sites.join(", ")) };
+    Error::Network { place, problem: format!("is no dropout layer, so it has no keep_prob to sweep; {which}") }
+}
+
+/// The network with this keep_prob at these layers, which have their numbers in [`Network::walk`]; [`sites_at`] tells them.
 ///
 /// # Errors
 /// A layer that is no dropout layer; none at all.
 pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<Network> {
-    let bad = |place: String, problem: &str| Err(Error::Network { place, problem: problem.into() });
     if layers.is_empty() {
-        return bad(
-            "network".into(),
-            "has no dropout layer whose rate could be swept; add { dropout = { keep = 0.5 } } behind a hidden layer",
-        );
+        let problem = "has no dropout layer whose rate could be swept; add { dropout = { keep = 0.5 } } behind a hidden layer";
+        return Err(Error::Network { place: "network".into(), problem: problem.into() });
     }
-    let mut changed = network.clone();
+    let (mut changed, places) = (network.clone(), network.places());
     for &layer in layers {
-        if changed.dropout_at(layer).is_none() {
-            let sites: Vec<String> = all_sites(network).iter().map(|site| site.to_string()).collect();
-            let which = if sites.is_empty() { "there is none".into() } else { format!("choose among {}", sites.join(", ")) };
-            return bad(format!("layer {layer}"), &format!("is no dropout layer, so it has no keep_prob to sweep; {which}"));
+        if network.dropout_at(layer).is_none() {
+            let place = places.get(layer).cloned().unwrap_or_else(|| format!("layer {layer}"));
+            return Err(no_site(network, place));
         }
     }
     for &layer in layers {
         let Some(dropout) = network.dropout_at(layer) else { continue };
         if dropout.schedule.is_some() || matches!(dropout.noise, Noise::Concrete(_)) {
-            let place = network.places()[layer].clone();
-            return bad(place, "has a rate that is scheduled or learned, so there is none to sweep; choose other layers");
+            let problem = "has a rate that is scheduled or learned, so there is none to sweep; choose other layers";
+            return Err(Error::Network { place: places[layer].clone(), problem: problem.into() });
         }
     }
     changed.change_layers(|number, layer| match layer {

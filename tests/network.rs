@@ -335,3 +335,38 @@ fn what_learns_shares_or_moves_nothing_is_refused() {
         assert!(error.contains("scheduled or learned"), "{error}");
     }
 }
+
+#[test]
+fn dropout_is_found_by_the_path_that_messages_print() {
+    use thinnet::network::{Embedding, Recurrent};
+    use thinnet::sweep::{sites_at, with_keep};
+    let branch = vec![Layer::Dense(Dense::new(6)), Layer::Dropout(half())];
+    let skip = vec![Layer::Dropout(half()), Layer::Dense(Dense::new(6))];
+    // Numbers of the walk: embedding 0, its words 1, GRU 2, its sites 3 to 14, dropout 15, block 16, its layers 17 to 20.
+    let network = Network::new(4)
+        .embedding(Embedding::new(9, 5).dropout(half()))
+        .recurrent(Recurrent::gru(3).layers(2).bidirectional().input(half()))
+        .dropout(half())
+        .residual(Residual { branch, skip })
+        .dense(Dense::new(2));
+    network.shapes().unwrap();
+    for (place, numbers) in [
+        ("0.words", &[1][..]),
+        ("1.input", &[3, 6, 9, 12]),
+        ("1.input[2]", &[9]),
+        ("1.output[3]", &[14]),
+        ("2", &[15]),
+        ("layer 2 (dropout)", &[15]),
+        ("3.residual[1]", &[18]),
+        ("layer 3.skip[0]", &[19]),
+    ] {
+        assert_eq!(sites_at(&network, place).unwrap(), numbers, "{place}");
+    }
+    let all = "choose among 0.words, 1.input[0], 1.input[1], 1.input[2], 1.input[3], 2, 3.residual[1], 3.skip[0]";
+    for place in ["0", "1", "3", "3.residual", "3.skip", "3.residual[0]", "1.input[4]", "1.inp", "15", "", "."] {
+        let (refused, problem) = refused(sites_at(&network, place));
+        assert!(refused == format!("layer {place}") && problem.contains(all), "{place:?}: {refused}: {problem}");
+    }
+    let (place, _) = refused(with_keep(&network, &[17], KeepProb::ONE));
+    assert_eq!(place, "layer 3.residual[0] (dense)");
+}

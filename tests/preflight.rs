@@ -155,6 +155,49 @@ fn dropout_of_the_output_is_caught() {
 }
 
 #[test]
+fn dropout_of_the_output_at_an_earlier_step_is_caught() {
+    let last = "  { dense = 10 },\n";
+    let early = |layers: &str| HEALTHY.replace(last, &format!("{last}  {layers},\n"));
+    // keep is where a schedule ends; until then 0.7 of the answers are left.
+    let scheduled = "{ dropout = { keep = 1.0, schedule = { step = 100, from = 0.7 } } }";
+    caught(&Place::with(&early(scheduled)), "output", &["remove the last dropout layer"], &[]);
+    // What has no weights does not learn.
+    let behind = "{ dropout = { keep = 0.9 } },\n  { activation = \"sigmoid\" }";
+    let checks = checks(&Place::with(&early(behind)));
+    assert!(failures(&checks).contains(&"output"), "{checks:#?}");
+    assert_eq!(checks[0]["found"], "dropout behind the last layer that learns, in layer 5");
+    // A schedule from 1 to 1 drops nothing.
+    let never = scheduled.replace("from = 0.7", "from = 1.0");
+    healthy(&Place::with(&early(&never)));
+}
+
+#[test]
+fn dropout_of_the_output_inside_the_last_recurrent_layer_is_caught() {
+    let sequences = |layers: &str| {
+        let (before, rest) = HEALTHY.split_once("layers = [").unwrap();
+        let (_, after) = rest.split_once("  { dense = 10 },\n").unwrap();
+        format!("{before}input = [8, 8]\nlayers = [\n  {layers},\n{after}")
+    };
+    let output = |layers: &str| {
+        let checks = checks(&Place::with(&sequences(layers)));
+        (checks[0]["outcome"].as_str().unwrap().to_owned(), checks[0].to_string())
+    };
+    for (layers, outcome) in [
+        ("{ gru = 10, output = { keep = 0.9 } }", "FAILED"),
+        ("{ gru = 10, output = { keep = 1.0, schedule = { step = 100, from = 0.7 } } }", "FAILED"),
+        ("{ gru = 5, bidirectional = true, output = [{ keep = 1.0 }, { keep = 0.9 }] }", "FAILED"),
+        // Between its inner layers, in front of it, and behind a layer that another one reads.
+        ("{ gru = 10, layers = 2, output = [{ keep = 0.9 }, { keep = 1.0 }] }", "ok"),
+        ("{ gru = 10, input = { keep = 0.9 }, recurrent = { keep = 0.9 } }", "ok"),
+        ("{ gru = 16, output = { keep = 0.9 } },\n  { dense = 10 }", "ok"),
+    ] {
+        let (found, check) = output(layers);
+        assert_eq!(found, outcome, "{layers}: {check}");
+        assert!(outcome == "ok" || check.contains("remove `output` of the last recurrent layer"), "{layers}: {check}");
+    }
+}
+
+#[test]
 fn a_keep_prob_that_leaves_next_to_nothing_is_caught() {
     let network = HEALTHY.replacen("keep = 0.5", "keep = 0.02", 1);
     caught(&Place::with(&network), "keep_prob", &["layer 1 keeps 0.02 of its 64 units", "keep = 0.98"], &[]);

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use thinnet::Loss;
 use thinnet::calibration::Reliability;
+use thinnet::{Loss, MonteCarlo};
 
 use super::data::{Apart, Source};
 use super::output::{CALIBRATION, Folder, IN_RUN, Listener};
@@ -33,6 +33,10 @@ pub(crate) struct Args {
     /// Monte-Carlo draws of each row; 0 for a single pass only.
     #[arg(long, default_value_t = 100, value_parser = draws, value_name = "N")]
     draws: u32,
+    /// Draw what a DropConnect layer gives from a normal distribution with the mean and the variance of all of its masks, not by
+    /// masks: a random number for each output, not for each weight.
+    #[arg(long)]
+    gaussian_weights: bool,
     /// Precision 1 / variance of a regression's observation noise for Monte-Carlo intervals, in the units of the network's output,
     /// which is standardised where the targets were. Fitted on the validation rows unless given.
     #[arg(long, value_name = "TAU", value_parser = precision)]
@@ -68,6 +72,11 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
     place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
     let Apart { model, rows, valid } = args.source.judged_apart()?;
+    if args.gaussian_weights && args.draws == 0 {
+        let message = "--gaussian-weights is about Monte-Carlo draws, and --draws 0 asks for none; leave one of them out";
+        return Err(Failure::Usage(message.into()));
+    }
+    let draws = args.monte_carlo();
     let report = match model.network().loss {
         Loss::MeanSquaredError | Loss::GaussianNll if args.ood.is_some() => {
             let message = "--ood compares the uncertainties of classes, and this is a regression; leave it out";
@@ -78,16 +87,14 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
                 "--precision is the noise of a network that does not know it; with the loss gaussian_nll it does, leave it out";
             return Err(Failure::Usage(message.into()));
         }
-        Loss::MeanSquaredError | Loss::GaussianNll => {
-            values::judge(&model, &cli.device()?, &rows, valid, (args.draws, args.precision))?
-        }
+        Loss::MeanSquaredError | Loss::GaussianNll => values::judge(&model, &cli.device()?, &rows, valid, &draws)?,
         _ if args.precision.is_some() => {
             return Err(Failure::Usage(
                 "--precision is that of a regression, and this network tells classes apart; leave it out".into(),
             ));
         }
         _ => {
-            let asked = classes::Asking { ood: args.ood.as_deref(), bins: args.bins as usize, draws: args.draws };
+            let asked = classes::Asking { ood: args.ood.as_deref(), bins: args.bins as usize, draws };
             classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, &asked)?
         }
     };
@@ -111,6 +118,14 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         writeln!(out, "\nWritten to {}: {}", Path::display(&place), names.join(", "))?;
     }
     Ok(())
+}
+
+impl Args {
+    /// How to draw, if anything is drawn.
+    fn monte_carlo(&self) -> MonteCarlo {
+        let (draws, precision, gaussian_weights) = (self.draws, self.precision, self.gaussian_weights);
+        MonteCarlo { draws, precision, gaussian_weights, ..MonteCarlo::default() }
+    }
 }
 
 /// What is printed and written.

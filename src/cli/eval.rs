@@ -24,7 +24,9 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     }
     let mut out = std::io::stdout().lock();
     if cli.json {
-        let row = serde_json::json!({ "loss": metrics.loss, "accuracy": metrics.accuracy, "rows": rows.rows() });
+        let row = serde_json::json!({
+            "what": "evaluation", "loss": metrics.loss, "accuracy": metrics.accuracy, "rows": rows.rows(),
+        });
         writeln!(out, "{row}")?;
     } else {
         let accuracy = metrics.accuracy.map_or(String::new(), |a| format!(", accuracy {:.2} %", 100.0 * a));

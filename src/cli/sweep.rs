@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use thinnet::sweep::{Run, hidden_sites, sweep, with_keep};
+use thinnet::sweep::{Run, hidden_sites, sites_at, sweep, with_keep};
 use thinnet::{Epoch, Error, KeepProb};
 
 use super::output::{Bar, Folder, Listener};
@@ -35,10 +35,11 @@ pub(crate) struct Args {
     /// How many seeds: the file's and those after it.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Change only the dropout layer with this number; may be given several times. Layers count from 0 in the order of the file, a
-    /// residual block before the layers inside it: `thinnet preflight` shows the numbers.
-    #[arg(long, value_name = "N", value_delimiter = ',')]
-    layer: Vec<usize>,
+    /// Change only the dropout layer at this place; may be given several times. A place is the path in the file: the number of
+    /// the layer in `layers` from 0, as 3, inside a block 3.residual[1] or 3.skip[0], inside a recurrent layer 0.recurrent.
+    /// `thinnet preflight` shows them all.
+    #[arg(long, value_name = "PLACE", value_delimiter = ',')]
+    layer: Vec<String>,
     /// Data to use instead of the file's.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
@@ -62,7 +63,13 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         let problem = "a sweep compares rates by validation data; give `valid` or `valid_fraction` in [data]".into();
         return Err(Error::File { path: args.file.clone(), problem }.into());
     };
-    let layers = if args.layer.is_empty() { hidden_sites(&network) } else { args.layer.clone() };
+    let layers = match args.layer.as_slice() {
+        [] => hidden_sites(&network),
+        places => {
+            let each = places.iter().map(|place| sites_at(&network, place)).collect::<thinnet::Result<Vec<_>>>();
+            each.map_err(|e| in_file(&args.file, e))?.concat()
+        }
+    };
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;

@@ -130,7 +130,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     }
     if let Some(profile) = &profile {
         match cli.json {
-            true => writeln!(out, "{}", serde_json::json!({ "profile": profile }))?,
+            true => writeln!(out, "{}", serde_json::json!({ "what": "profile", "profile": profile }))?,
             false => write!(out, "\n{profile}")?,
         }
     }
@@ -158,18 +158,18 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         folder.write("profile.json", &(text + "\n"))?;
     }
     folder.complete()?;
-    learned(&mut out, &model, cli.json)?;
-    report(&mut out, trainer.history(), best, test, &place, (cli.json, profile.is_some()))
+    let rates = model.learned_rates()?;
+    if cli.json {
+        return report_json(&mut out, trainer.history(), &rates, test);
+    }
+    learned(&mut out, &rates)?;
+    report(&mut out, trainer.history(), best, test, &place, profile.is_some())
 }
 
 /// What concrete dropout has learned, and whether a rate has run to an end.
-fn learned(out: &mut impl Write, model: &Model, json: bool) -> Result<(), Failure> {
-    for LearnedRate { place, drop_prob, collapsed, .. } in model.learned_rates()? {
-        if json {
-            writeln!(out, "{}", serde_json::json!({ "place": place, "drop_prob": drop_prob, "collapsed": collapsed }))?;
-            continue;
-        }
-        let note = match (collapsed, drop_prob < 0.5) {
+fn learned(out: &mut impl Write, rates: &[LearnedRate]) -> Result<(), Failure> {
+    for LearnedRate { place, drop_prob, collapsed, .. } in rates {
+        let note = match (collapsed, *drop_prob < 0.5) {
             (false, _) => "",
             (true, true) => ": it has collapsed, for the data leave no room for dropout, or weight_regularizer is too small",
             (true, false) => ": it has collapsed, for weight_regularizer is too large, or dropout_regularizer too small",
@@ -261,33 +261,46 @@ fn curves(name: &str, history: &[Epoch]) -> Result<String, Failure> {
     plot::svg(&Picture { title: name, x: "epoch", y, curves })
 }
 
+/// Training and validation figures of an epoch; NaN where there is no validation.
+fn figures(epoch: &Epoch) -> [Metrics; 2] {
+    [epoch.running, epoch.valid.unwrap_or(Metrics { loss: f64::NAN, accuracy: None })]
+}
+
+/// A line for each epoch, for each rate that concrete dropout has learned, and for the test, which `eval` repeats; `what` says
+/// which.
+fn report_json(
+    out: &mut impl Write,
+    history: &[Epoch],
+    rates: &[LearnedRate],
+    test: Option<(Metrics, u32)>,
+) -> Result<(), Failure> {
+    for epoch in history {
+        let [train, valid] = figures(epoch);
+        let row = serde_json::json!({
+            "what": "epoch", "epoch": epoch.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy,
+            "valid_loss": epoch.valid.map(|valid| valid.loss), "valid_accuracy": valid.accuracy,
+        });
+        writeln!(out, "{row}")?;
+    }
+    for LearnedRate { place, drop_prob, collapsed, .. } in rates {
+        let row = serde_json::json!({ "what": "learned_rate", "place": place, "drop_prob": drop_prob, "collapsed": collapsed });
+        writeln!(out, "{row}")?;
+    }
+    if let Some((test, rows)) = test {
+        let row = serde_json::json!({ "what": "evaluation", "loss": test.loss, "accuracy": test.accuracy, "rows": rows });
+        writeln!(out, "{row}")?;
+    }
+    Ok(())
+}
+
 fn report(
     out: &mut impl Write,
     history: &[Epoch],
     best: Option<u32>,
     test: Option<(Metrics, u32)>,
     place: &Path,
-    (json, profiled): (bool, bool),
+    profiled: bool,
 ) -> Result<(), Failure> {
-    let figures = |epoch: &Epoch| [epoch.running, epoch.valid.unwrap_or(Metrics { loss: f64::NAN, accuracy: None })];
-    if json {
-        for epoch in history {
-            let [train, valid] = figures(epoch);
-            let valid_loss = epoch.valid.map(|valid| valid.loss);
-            writeln!(
-                out,
-                "{}",
-                serde_json::json!({
-                    "epoch": epoch.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy,
-                    "valid_loss": valid_loss, "valid_accuracy": valid.accuracy,
-                })
-            )?;
-        }
-        if let Some((test, rows)) = test {
-            writeln!(out, "{}", serde_json::json!({ "loss": test.loss, "accuracy": test.accuracy, "rows": rows }))?;
-        }
-        return Ok(());
-    }
     writeln!(
         out,
         "\n{:>5} {:>11} {:>10} {:>11} {:>10} {:>9}",

@@ -121,11 +121,14 @@ fn without_maps(data: &DataOptions) -> String {
     )
 }
 
-/// The key of a place: `network.layers[3].residual[1].conv2d` of `layer 3.residual[1] (conv2d)`.
+/// The key of a place: `network.layers[3].residual[1].conv2d` of `layer 3.residual[1] (conv2d)`. The dropout inside a
+/// recurrent layer or an embedding is the table of its own key: `network.layers[0].recurrent` of `layer 0.recurrent (dropout)`.
 fn key(place: &str) -> Option<String> {
     let (layer, kind) = place.strip_prefix("layer ")?.strip_suffix(')')?.split_once(" (")?;
     let (number, inner) = layer.split_at(layer.find('.').unwrap_or(layer.len()));
-    Some(format!("network.layers[{number}]{inner}.{kind}"))
+    let last = inner.rsplit('.').next().unwrap_or_default();
+    let own_key = !last.is_empty() && !last.starts_with("residual[") && !last.starts_with("skip[");
+    Some(if own_key { format!("network.layers[{number}]{inner}") } else { format!("network.layers[{number}]{inner}.{kind}") })
 }
 
 /// A layer's error, at its path.

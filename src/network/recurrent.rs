@@ -96,6 +96,11 @@ pub enum Place {
     Output = 2,
 }
 
+impl Place {
+    /// What they are called in files, in their order.
+    pub(super) const KEYS: [&'static str; 3] = ["input", "recurrent", "output"];
+}
+
 impl Recurrent {
     /// One layer, forward, that gives the last state and drops nothing.
     pub fn new(cell: Cell, hidden: u32) -> Self {
@@ -200,6 +205,16 @@ impl Recurrent {
     /// Its dropout, place after place.
     pub(crate) fn inner(&self) -> &[Layer] {
         &self.sites
+    }
+
+    /// The keys of its dropout in a file, place after place: `input`, or `input[1]` where there are several directions of layers.
+    pub(super) fn site_names(&self) -> Vec<String> {
+        let several = self.sites.len() > Place::KEYS.len();
+        let name = |number: usize| {
+            let (key, direction) = (Place::KEYS[number % 3], number / 3);
+            if several { format!("{key}[{direction}]") } else { key.into() }
+        };
+        (0..self.sites.len()).map(name).collect()
     }
 
     /// The same with as many sites as there are layers and directions: those of the first for all.

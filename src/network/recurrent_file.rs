@@ -52,7 +52,8 @@ impl<'de> Deserialize<'de> for Sites {
     }
 }
 
-const PLACES: [(Place, &str); 3] = [(Place::Input, "input"), (Place::Recurrent, "recurrent"), (Place::Output, "output")];
+const PLACES: [(Place, &str); 3] =
+    [(Place::Input, Place::KEYS[0]), (Place::Recurrent, Place::KEYS[1]), (Place::Output, Place::KEYS[2])];
 
 /// Nothing is dropped.
 fn none() -> Dropout {

@@ -39,17 +39,35 @@ impl Network {
 
     /// Where every layer of [`Network::walk`] stands, as in messages: `layer 3.residual[1] (conv2d)`.
     pub(crate) fn places(&self) -> Vec<String> {
-        fn of(layers: &[Layer], prefix: &str, places: &mut Vec<String>) {
+        let named = |(layer, address): (&Layer, String)| format!("layer {address} ({})", layer.name());
+        self.walk().into_iter().zip(self.addresses()).map(named).collect()
+    }
+
+    /// The path of every layer of [`Network::walk`] in the file, from the number of the layer in `layers` on: `3`,
+    /// `3.residual[1]`, of the dropout inside a recurrent layer `0.recurrent`, or `0.recurrent[1]` where there are several
+    /// directions of layers.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        fn of(layers: &[Layer], list: &str, addresses: &mut Vec<String>) {
             for (i, layer) in layers.iter().enumerate() {
-                places.push(place(prefix, i, layer));
-                for (inner, name) in layer.inner().into_iter().zip(inner_names(layer)) {
-                    of(inner, &inside(prefix, i, name), places);
+                let own = address(list, i);
+                addresses.push(own.clone());
+                match layer {
+                    Layer::Recurrent(recurrent) => {
+                        let names = recurrent.site_names().into_iter().map(|name| format!("{own}.{name}"));
+                        addresses.extend(names);
+                    }
+                    Layer::Embedding(_) => addresses.push(format!("{own}.words")),
+                    _ => {
+                        for (inner, name) in layer.inner().into_iter().zip(INNER) {
+                            of(inner, &inside(list, i, name), addresses);
+                        }
+                    }
                 }
             }
         }
-        let mut places = Vec::new();
-        of(&self.layers, "", &mut places);
-        places
+        let mut addresses = Vec::new();
+        of(&self.layers, "", &mut addresses);
+        addresses
     }
 
     /// # Errors
@@ -74,24 +92,18 @@ impl Network {
 /// What the layers inside a residual block are called in places and files.
 const INNER: [&str; 2] = ["residual", "skip"];
 
-/// What the layers inside a layer are called.
-fn inner_names(layer: &Layer) -> [&'static str; 2] {
-    if matches!(layer, Layer::Residual(_)) { INNER } else { ["sites", ""] }
+/// The path of a layer of a list: the number alone at the top, where the list has no name.
+fn address(list: &str, number: usize) -> String {
+    if list.is_empty() { number.to_string() } else { format!("{list}[{number}]") }
 }
 
-fn place(prefix: &str, number: usize, layer: &Layer) -> String {
-    match prefix {
-        "" => format!("layer {number} ({})", layer.name()),
-        _ => format!("layer {prefix}[{number}] ({})", layer.name()),
-    }
+fn place(list: &str, number: usize, layer: &Layer) -> String {
+    format!("layer {} ({})", address(list, number), layer.name())
 }
 
-/// The prefix of the places inside a layer.
-fn inside(prefix: &str, number: usize, name: &str) -> String {
-    match prefix {
-        "" => format!("{number}.{name}"),
-        _ => format!("{prefix}[{number}].{name}"),
-    }
+/// The path of a list inside a layer.
+fn inside(list: &str, number: usize, name: &str) -> String {
+    format!("{}.{name}", address(list, number))
 }
 
 /// The shape behind a recurrent layer or an embedding; adds those of its sites.

@@ -113,15 +113,20 @@ impl Trainer {
         Ok(())
     }
 
-    /// Changes the keep_prob of a dropout layer from the next step that is submitted on, of a scheduled one the end of its way.
-    /// Sites, words and weights stay, so the masks of two rates are nested.
+    /// Changes the keep_prob of a dropout layer, by its number in [`Network::walk`](crate::Network::walk), which
+    /// [`sites_at`](crate::sweep::sites_at) tells, from the next step that is submitted on; of a scheduled one the end of its
+    /// way. Sites, words and weights stay, so the masks of two rates are nested.
     ///
     /// # Errors
     /// A layer that is no dropout layer, that began with keep_prob 1, for which nothing was planned, or of another mode than
     /// inverted: the factor of vanilla dropout in evaluation, and how many units are kept, are part of the plan. A rate that is
     /// learned, and one that the layer's noise does not have. The old one stays then.
     pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
-        let refused = |problem: &str| Err(Error::Network { place: format!("layer {layer}"), problem: problem.into() });
+        let refused = |problem: &str| {
+            let place = self.network.places().get(layer).cloned();
+            let place = place.unwrap_or_else(|| format!("layer {layer}"));
+            Err(Error::Network { place, problem: problem.into() })
+        };
         let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
         match self.network.dropout_at(layer) {
             Some(Dropout { noise: Noise::Concrete(_), .. }) => {

@@ -14,7 +14,10 @@ fn healthy_networks_of_maps_pass() {
         let (rates, kept) = match network == CNN {
             // One mask for the pixels of all channels: 4 x 4 units.
             true => ("layer 2: 0.9 of 6, layer 4: 0.9 of 128, layer 6: 0.9 of 16, layer 9: 0.5 of 16", "where no block begins"),
-            false => ("layer 6: 0.75 of the paths, layer 10: 0.5 of the paths, layer 13: 0.8 of 8", "for 0.75 of the paths"),
+            false => (
+                "layer 3.residual[2]: 0.75 of the paths, layer 4.residual[2]: 0.5 of the paths, layer 6: 0.8 of 8",
+                "for 0.75 of the paths",
+            ),
         };
         assert_eq!(found("keep_prob"), rates);
         assert!(found("keep rates").contains(kept), "{}", found("keep rates"));

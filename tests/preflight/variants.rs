@@ -36,7 +36,7 @@ fn healthy_networks_of_every_variant_pass() {
     let place = Place::with(&sequences.replace("[network]", "[network]\ninput = [8, 8]"));
     healthy(&place);
     // Only the sites that drop are listed: the input and the recurrent input.
-    assert_eq!(found(&place, "keep_prob"), "layer 1: 0.8 of 8, layer 2: 0.8 of 32");
+    assert_eq!(found(&place, "keep_prob"), "layer 0.input: 0.8 of 8, layer 0.recurrent: 0.8 of 32");
     assert!(found(&place, "keep rates").matches(" for 0.8").count() == 2, "{}", found(&place, "keep rates"));
 }
 

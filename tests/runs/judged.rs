@@ -171,3 +171,48 @@ fn sets_of_units_are_drawn_as_they_are_trained() {
     place.prints("train units.toml --out units");
     assert!(place.json("calibrate units --draws 10").iter().any(|row| row["way"] == "Monte-Carlo"), "one network a draw");
 }
+
+#[test]
+fn each_target_of_a_regression_says_how_exact_its_means_are() {
+    let two = LINE.replace("target = \"price\"", "target = [\"price\", \"b\"]").replace("{ dense = 1 }", "{ dense = 2 }");
+    let place = Place::with(&two);
+    place.write("line.csv", line_csv(400));
+    place.prints("train net.toml --out run");
+    let rows = place.json("calibrate run --draws 25");
+    let ways: Vec<_> = rows.iter().map(|row| (row["way"].as_str().unwrap(), row["target"].as_str().unwrap())).collect();
+    assert_eq!(ways, [("single pass", "price"), ("single pass", "b"), ("Monte-Carlo", "price"), ("Monte-Carlo", "b")]);
+    assert!(rows[..2].iter().all(|row| row["largest_standard_error"].is_null() && row["mean_standard_error"].is_null()));
+    // The draws of predict are the same: std / sqrt(draws) of each row, in the target's own units.
+    let answers = place.prints("predict run --draws 25");
+    assert!(answers.starts_with("row,price,b,price_std,b_std,"), "{answers}");
+    for (row, column) in rows[2..].iter().zip([3, 4]) {
+        let errors: Vec<f64> = cells(&answers).iter().map(|row| number(row[column]) / 5.0).collect();
+        close("largest", figure(row, "largest_standard_error"), errors.iter().copied().fold(0.0, f64::max));
+        close("mean", figure(row, "mean_standard_error"), errors.iter().sum::<f64>() / errors.len() as f64);
+    }
+    assert_ne!(rows[2]["mean_standard_error"], rows[3]["mean_standard_error"]);
+}
+
+#[test]
+fn dropped_weights_are_judged_by_masks_or_by_normal_numbers() {
+    let place = Place::with(&SMALL.replace("keep = 0.5", "keep = 0.5, weights = true").replace("epochs = 3", "epochs = 1"));
+    place.prints("train net.toml --out run");
+    let (model, device) = (Model::load(place.path("run/model.safetensors")).unwrap(), Device::open().unwrap());
+    let digits = data::digits().slice(300..400).unwrap();
+    let mut judged = Vec::new();
+    for (arguments, gaussian_weights) in [("--out a", false), ("--out b --gaussian-weights", true)] {
+        let options = MonteCarlo { draws: 20, gaussian_weights, ..MonteCarlo::default() };
+        let own = model.monte_carlo(&device, digits.inputs(), &options).unwrap();
+        let nll = Probabilities::from_outputs(&own.mean()).unwrap().nll(digits.labels()).unwrap();
+        let rows = place.json(&format!("calibrate run --draws 20 {arguments}"));
+        let drawn = rows.iter().find(|row| row["way"] == "Monte-Carlo").unwrap();
+        close("nll", figure(drawn, "nll"), nll);
+        judged.push(nll);
+    }
+    assert!((judged[0] - judged[1]).abs() > 1e-4, "{judged:?} are the same draws");
+    assert!(place.fails("calibrate run --draws 0 --gaussian-weights --out c", 2).contains("--draws 0 asks for none"));
+    place.write("net.toml", SMALL.replace("epochs = 3", "epochs = 1"));
+    place.prints("train net.toml --out masks");
+    let text = place.fails("calibrate masks --gaussian-weights --out c", 2);
+    assert!(text.contains("gaussian_weights") && text.contains("no DropConnect layer"), "{text}");
+}

@@ -61,7 +61,7 @@ optimizer = { adam = { lr = 0.01 } }
 "#;
 
 /// What train says of its last test is what eval and predict find in the file of weights.
-fn goes_round(network: &str, dropouts: &[usize]) {
+fn goes_round(network: &str, dropouts: &[&str]) {
     let place = Place::with(network);
     let rows = place.json("train net.toml --profile=1 --out run");
     assert!(!rows[0]["profile"]["kernels"].as_array().unwrap().is_empty());
@@ -87,11 +87,11 @@ fn goes_round(network: &str, dropouts: &[usize]) {
     });
     place.write("foreign.safetensors", safetensors::serialize(views, None).unwrap());
     assert_eq!(place.prints("predict foreign.safetensors --network net.toml"), predicted);
-    // Layers of a sweep are those of the whole walk, and any other is refused with those there are.
+    // Layers of a sweep are named as in the file, and any other is refused with those there are.
     let last = dropouts.last().unwrap();
     let rates = place.json(&format!("sweep net.toml --keep 0.6,1 --seeds 1 --layer {last} --out sweep"));
     assert_eq!(keys(&rates[0]), ["best", "difference", "difference_error", "keep", "mean", "standard_error"]);
-    let among = dropouts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let among = dropouts.join(", ");
     let text = place.fails("sweep net.toml --layer 0 --out other", 2);
     assert!(text.contains("layer 0: is no dropout layer") && text.contains(&format!("choose among {among}")), "{text}");
 }
@@ -102,12 +102,12 @@ fn digit(row: &str) -> u32 {
 
 #[test]
 fn a_convolutional_network_goes_through_every_command() {
-    goes_round(CNN, &[2, 4, 6, 9]);
+    goes_round(CNN, &["2", "4", "6", "9"]);
 }
 
 #[test]
 fn a_residual_network_goes_through_every_command() {
-    goes_round(RESIDUAL, &[6, 10, 13]);
+    goes_round(RESIDUAL, &["3.residual[2]", "4.residual[2]", "6"]);
 }
 
 #[test]
@@ -116,9 +116,11 @@ fn the_site_of_a_sweep_inside_a_block_is_the_one_that_is_trained() {
     let place = Place::with(RESIDUAL);
     place.prints("train net.toml --out run");
     let history = place.text("run/history.csv");
-    for (arguments, name, equal) in
-        [("0.75 --layer 6", "a", true), ("0.75 --layer 10", "b", false), ("0.5 --layer 10", "c", true)]
-    {
+    for (arguments, name, equal) in [
+        ("0.75 --layer 3.residual[2]", "a", true),
+        ("0.75 --layer 4.residual[2]", "b", false),
+        ("0.5 --layer 4.residual[2]", "c", true),
+    ] {
         place.prints(&format!("sweep net.toml --seeds 1 --keep {arguments} --out {name}"));
         let csv = place.text(&format!("{name}/sweep.csv"));
         let same = cells(&csv).iter().map(|row| &row[2..]).eq(cells(&history).iter().map(|row| &row[..]));

@@ -31,7 +31,7 @@ fn with_json_the_profile_is_the_first_object() {
     let place = Place::with(SMALL);
     let lines = place.json("train net.toml --profile --adapter cpu");
     let kept: Value = serde_json::from_str(&place.text("runs/net/profile.json")).unwrap();
-    assert_eq!(lines[0]["profile"], kept);
+    assert_eq!((&lines[0]["what"], &lines[0]["profile"]), (&"profile".into(), &kept));
     assert_eq!((&kept["clock"], &kept["adapter"], &kept["steps"]), (&"host".into(), &"cpu".into(), &32.into()));
     assert_eq!(lines[1]["epoch"], 1);
     // The number of steps is not the file, and there is at least one.

@@ -1,6 +1,6 @@
 //! Sequences by every command: what is said of them, and that a model keeps their room.
 
-use super::Place;
+use super::{Place, cells};
 
 /// Sequences of one to `longest` steps of two features, whose sign says the class.
 fn ts(rows: u32, longest: u32) -> String {
@@ -76,4 +76,40 @@ fn a_model_answers_for_sequences_of_other_lengths() {
     place.write("wide.ts", "@classLabel false\n@data\n5:50:1\n");
     let text = place.fails("predict runs/net --data wide.ts", 2);
     assert!(text.contains("wide.ts: has 3 features at a step, but the preprocessing has 2 means"), "{text}");
+}
+
+#[test]
+fn a_sweep_reaches_the_dropout_inside_a_recurrent_layer() {
+    let place = Place::new();
+    place.write("s.ts", ts(40, 4));
+    let net = |first: f64, second: f64| {
+        format!(
+            "seed = 2\n[data]\npath = \"s.ts\"\ntrain = \"0..30\"\nvalid = \"30..40\"\n[network]\nlayers = [\n  \
+             {{ gru = 8, bidirectional = true, recurrent = [{{ keep = {first}, variational = true }}, {{ keep = {second}, \
+             variational = true }}] }},\n  {{ dense = 2 }},\n]\n[train]\nepochs = 2\noptimizer = {{ adam = {{ lr = 0.01 }} }}\n"
+        )
+    };
+    place.write("net.toml", net(0.9, 0.8));
+    // The swept rate is that of the training whose file has it there, for one direction and for both.
+    for (at, first, second) in [("0.recurrent[0]", 0.5, 0.8), ("0.recurrent[1]", 0.9, 0.5), ("0.recurrent", 0.5, 0.5)] {
+        place.write("one.toml", net(first, second));
+        place.prints("train one.toml --out run --force");
+        place.prints(&format!("sweep net.toml --seeds 1 --keep 0.5 --layer {at} --out sweep --force"));
+        let (swept, trained) = (place.text("sweep/sweep.csv"), place.text("run/history.csv"));
+        let same = cells(&swept).iter().map(|row| &row[2..]).eq(cells(&trained).iter().map(|row| &row[..]));
+        assert!(same, "{at}: {swept}{trained}");
+        // Another rate is another training.
+        place.prints(&format!("sweep net.toml --seeds 1 --keep 0.6 --layer {at} --out sweep --force"));
+        let swept = place.text("sweep/sweep.csv");
+        assert!(cells(&swept).iter().map(|row| &row[2..]).ne(cells(&trained).iter().map(|row| &row[..])), "{at}");
+    }
+    // The places that a refusal and preflight name are those that a sweep takes.
+    let text = place.fails("sweep net.toml --layer 0 --out other", 2);
+    assert!(text.contains("layer 0: is no dropout layer") && text.contains("among 0.recurrent[0], 0.recurrent[1]"), "{text}");
+    let checks = String::from_utf8(place.run("preflight net.toml").stdout).unwrap();
+    assert!(checks.contains("layer 0.recurrent[0]: 0.9 of 8, layer 0.recurrent[1]: 0.8 of 8"), "{checks}");
+    // What a file has wrong there is named by the same path.
+    place.write("two.toml", net(0.9, 0.8).replace("keep = 0.8,", "keep = 0.8, site = 1,"));
+    let text = place.fails("train two.toml --out two", 2);
+    assert!(text.contains("network.layers[0].recurrent[1].site: site 1 is also the site of layer 0.recurrent[0]"), "{text}");
 }

@@ -110,14 +110,16 @@ fn json_is_the_history_and_the_test_which_eval_repeats() {
     assert_eq!(epochs.len(), 3);
     let history = place.text("run/history.csv");
     for (row, line) in epochs.iter().zip(cells(&history)) {
-        assert_eq!(keys(row), ["epoch", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss"]);
+        assert_eq!(keys(row), ["epoch", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "what"]);
+        assert_eq!(row["what"], "epoch");
         let names = ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy"];
         for (name, cell) in names.iter().zip(line) {
             let difference = (row[*name].as_f64().unwrap() - number(cell)).abs();
             assert!(difference <= 0.5000001e-6, "{name}: {} and {cell}", row[*name]);
         }
     }
-    assert_eq!(keys(test), ["accuracy", "loss", "rows"]);
+    assert_eq!(keys(test), ["accuracy", "loss", "rows", "what"]);
+    assert_eq!(test["what"], "evaluation");
     assert_eq!(test["rows"], 100);
     // The same weights, from a file, from anywhere, in whatever words.
     assert_eq!(&place.json("eval run")[0], test);
@@ -128,6 +130,21 @@ fn json_is_the_history_and_the_test_which_eval_repeats() {
         format!("loss {:.4}, accuracy {:.2} %", test["loss"].as_f64().unwrap(), 100.0 * test["accuracy"].as_f64().unwrap());
     assert!(said.contains(&loss) && said.starts_with("100 test rows"), "{said}");
     assert!(place.prints("train net.toml --out again").contains(&loss));
+}
+
+#[test]
+fn every_line_of_json_says_what_it_is() {
+    let concrete = "keep = 0.8, concrete = { weight_regularizer = 1e-6, dropout_regularizer = 1e-5 }";
+    let place = Place::with(&SMALL.replace("keep = 0.5", concrete));
+    let rows = place.json("train net.toml --out run --profile=1");
+    let what: Vec<&str> = rows.iter().map(|row| row["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["profile", "epoch", "epoch", "epoch", "learned_rate", "evaluation"]);
+    let rate = &rows[4];
+    assert_eq!((keys(rate), &rate["place"]), (vec!["collapsed", "drop_prob", "place", "what"], &"layer 1 (dropout)".into()));
+    // What people read says the same rate.
+    let text = place.prints("train net.toml --out again");
+    let said = format!("layer 1 (dropout) has learned to drop {:.5}", rate["drop_prob"].as_f64().unwrap());
+    assert!(text.contains(&said), "{said}: {text}");
 }
 
 #[test]

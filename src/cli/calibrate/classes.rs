@@ -16,7 +16,7 @@ mod report;
 pub(super) struct Asking<'a> {
     pub(super) ood: Option<&'a Path>,
     pub(super) bins: usize,
-    pub(super) draws: u32,
+    pub(super) draws: MonteCarlo,
 }
 
 /// A way of predicting: a column of the table.
@@ -105,11 +105,10 @@ fn single_pass(model: &Model, device: &Device, rows: &Rows<'_>) -> Result<Answer
 }
 
 /// The mean answers of some draws, with what only draws can say.
-fn monte_carlo(model: &Model, device: &Device, rows: &Rows<'_>, draws: u32) -> Result<(Answers, Exactness), Failure> {
-    let options = MonteCarlo { draws, ..MonteCarlo::default() };
+fn monte_carlo(model: &Model, device: &Device, rows: &Rows<'_>, options: &MonteCarlo) -> Result<(Answers, Exactness), Failure> {
     let mut first = 0;
     let mut drawn = |what: &str, inputs: &Inputs| {
-        let predictive = draws::drawn(model, device, (what, inputs), &options, first);
+        let predictive = draws::drawn(model, device, (what, inputs), options, first);
         first += inputs.rows();
         predictive
     };
@@ -144,9 +143,9 @@ pub(super) fn judge(
     };
     let device = device()?;
     let mut answers = vec![single_pass(model, &device, &inputs)?];
-    let drawn = match draws::asked(model, asking.draws) {
-        Ok(draws) => {
-            let (drawn, exactness) = monte_carlo(model, &device, &inputs, draws)?;
+    let drawn = match draws::asked(model, asking.draws.draws) {
+        Ok(()) => {
+            let (drawn, exactness) = monte_carlo(model, &device, &inputs, &asking.draws)?;
             answers.push(drawn);
             Ok(exactness)
         }

@@ -12,12 +12,12 @@ pub(super) const NAME: &str = "Monte-Carlo";
 /// Why there are no draws, if they were asked for.
 pub(super) type Undrawn = Option<&'static str>;
 
-/// How many draws of each row there will be.
-pub(super) fn asked(model: &Model, draws: u32) -> Result<u32, Undrawn> {
+/// Whether there will be draws.
+pub(super) fn asked(model: &Model, draws: u32) -> Result<(), Undrawn> {
     let drops = |dropout: &Dropout| dropout.keep.threshold() < 1 << 32;
     match model.network().walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(dropout) if drops(dropout))) {
         _ if draws == 0 => Err(None),
-        true => Ok(draws),
+        true => Ok(()),
         false => Err(Some("the network drops nothing, so that all draws would be the same; train one with dropout")),
     }
 }

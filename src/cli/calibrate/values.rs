@@ -51,7 +51,8 @@ struct Judgement {
     knows_noise: bool,
     /// Where the noise of Monte-Carlo is from.
     noise_of_draws: &'static str,
-    drawn: Result<Exactness, Undrawn>,
+    /// How exact the Monte-Carlo means of each target are, in its own units.
+    drawn: Result<Vec<Exactness>, Undrawn>,
 }
 
 pub(super) fn judge(
@@ -59,22 +60,22 @@ pub(super) fn judge(
     device: &Device,
     rows: &Asked<Dataset>,
     valid: Result<Dataset, String>,
-    (draws, precision): (u32, Option<f64>),
+    asked: &MonteCarlo,
 ) -> Result<Report, Failure> {
     let (judged, knows_noise) = (&rows.rows, model.network().loss == Loss::GaussianNll);
     let targets = targets_in_units(model, judged)?;
     let mut columns = single_pass(model, device, judged, valid.as_ref())?;
-    let drawn = match draws::asked(model, draws) {
-        Ok(draws) => {
-            let options = MonteCarlo { draws, precision, ..MonteCarlo::default() };
-            let predictive = draws::drawn(model, device, ("judged rows", judged.inputs()), &options, 0)?;
-            let exactness = Exactness::of(&in_units(&predictive, model, 0)?);
-            columns.extend(monte_carlo(model, device, (judged, valid.as_ref()), (predictive, &options))?);
+    let drawn = match draws::asked(model, asked.draws) {
+        Ok(()) => {
+            let predictive = draws::drawn(model, device, ("judged rows", judged.inputs()), asked, 0)?;
+            let of_target = |target| Ok(Exactness::of(&in_units(&predictive, model, target)?));
+            let exactness = (0..targets.len()).map(of_target).collect::<Result<Vec<_>, Failure>>()?;
+            columns.extend(monte_carlo(model, device, (judged, valid.as_ref()), (predictive, asked))?);
             Ok(exactness)
         }
         Err(why) => Err(why),
     };
-    let noise_of_draws = match (knows_noise, precision) {
+    let noise_of_draws = match (knows_noise, asked.precision) {
         (true, _) => "what each draw says of the noise",
         (false, Some(_)) => "the noise of --precision",
         (false, None) => "the noise that makes the validation rows most likely",

@@ -76,8 +76,8 @@ impl Judgement {
             }
         };
         text += &match &self.drawn {
-            Ok(exactness) => {
-                let noise = self.noise_of_draws;
+            Ok(targets) => {
+                let (noise, exactness) = (self.noise_of_draws, targets[0]);
                 let of = if self.targets.len() == 1 { "a mean" } else { "a mean of the first target" };
                 format!("{}Its intervals are those of all draws, with {noise} around each.\n", exactness.text(of))
             }
@@ -93,8 +93,10 @@ impl Judgement {
     }
 
     fn json(&self) -> Vec<Value> {
-        let of_column = |column: &Column| {
-            let (spread, drawn) = (column.spread.as_ref().ok(), self.drawn.as_ref().ok().filter(|_| column.way == draws::NAME));
+        let of_column = |(at, column): (usize, &Column)| {
+            let spread = column.spread.as_ref().ok();
+            let drawn = self.drawn.as_ref().ok().filter(|_| column.way == draws::NAME);
+            let drawn = drawn.map(|targets| targets[at % self.targets.len()]);
             json!({
                 "way": column.way, "target": column.target, "rows": self.samples.len(), "rmse": column.rmse,
                 "rmse_of_mean": column.of_mean, "deviation": spread.map(|s| s.noise),
@@ -102,9 +104,10 @@ impl Judgement {
                 "covered_50": spread.map(|s| s.covered[0]), "covered_90": spread.map(|s| s.covered[1]),
                 "width_50": spread.map(|s| s.width(0)), "width_90": spread.map(|s| s.width(1)),
                 "no_intervals": column.spread.as_ref().err(), "draws": drawn.map(|drawn| drawn.draws),
+                "largest_standard_error": drawn.map(|drawn| drawn.largest), "mean_standard_error": drawn.map(|drawn| drawn.mean),
             })
         };
-        let mut rows: Vec<Value> = self.columns.iter().map(of_column).collect();
+        let mut rows: Vec<Value> = self.columns.iter().enumerate().map(of_column).collect();
         rows.extend(self.drawn.as_ref().err().and_then(Option::as_ref).map(|why| json!({ "way": draws::NAME, "no_draws": why })));
         rows
     }
