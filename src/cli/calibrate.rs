@@ -67,7 +67,7 @@ fn precision(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
     place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
-    let Apart { model, rows, valid } = args.source.judged_apart()?;
+    let Apart { model, rows, valid } = args.source.judged_apart(args.ood.as_deref())?;
     let report = match model.network().loss {
         Loss::MeanSquaredError | Loss::GaussianNll if args.ood.is_some() => {
             let message = "--ood compares the uncertainties of classes, and this is a regression; leave it out";
@@ -87,7 +87,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             ));
         }
         _ => {
-            let asked = classes::Asking { ood: args.ood.as_deref(), bins: args.bins as usize, draws: args.draws };
+            let (ood, source, bins) = (args.ood.as_deref(), &args.source, args.bins as usize);
+            let asked = classes::Asking { ood, source, bins, draws: args.draws };
             classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, &asked)?
         }
     };
