@@ -142,7 +142,7 @@ impl Recurrent {
         Self { sequence: true, ..self }
     }
 
-    /// Gives each gate a recurrent mask of its own.
+    /// Gives each gate a recurrent mask of its own, of the gates of a GRU or an LSTM; changes nothing where no recurrent input is dropped.
     pub fn untied(self) -> Self {
         Self { untied: true, ..self }
     }
@@ -202,6 +202,11 @@ impl Recurrent {
         &self.sites
     }
 
+    /// The dropout of one place in every direction of every layer.
+    pub(crate) fn sites_of(&self, place: Place) -> impl Iterator<Item = &Layer> {
+        self.sites.iter().skip(place as usize).step_by(3)
+    }
+
     /// The same with as many sites as there are layers and directions: those of the first for all.
     fn resized(mut self) -> Self {
         let none = Layer::Dropout(Dropout { unit: Unit::STEPS, ..Dropout::NONE });
@@ -239,6 +244,9 @@ impl Recurrent {
         }
         if !(1..=MAX_LAYERS).contains(&self.layers) {
             return Err(format!("layers = {} must be 1 to {MAX_LAYERS}", self.layers));
+        }
+        if self.untied && self.cell.gates() == 1 {
+            return Err("untied = true gives each gate a mask of its own, and an rnn has one gate; leave it out".into());
         }
         if self.truncate == Some(0) {
             return Err("truncate = 0 would stop every gradient; leave it out to pass all steps".into());
