@@ -100,10 +100,25 @@ fn network(network: &NetworkOptions, data: &DataOptions) -> Checked {
             return Err(problem(&path, &without_maps(data)));
         }
     }
-    let whole = network.assumed().map_err(|error| of_layer(error, ""))?;
-    whole.shapes().map_err(|error| of_layer(error, ""))?;
+    let whole = network.assumed(1).map_err(|error| of_layer(error, ""))?;
+    if let Err(error) = whole.shapes() {
+        return match of_data(network, &error)? {
+            true => Ok(()),
+            false => Err(of_layer(error, "")),
+        };
+    }
     whole.sites().map_err(|error| of_layer(error, ".site"))?;
     Ok(())
+}
+
+/// Whether an error of shapes is one of a shape that only the data say, with whom it is found again: of one step of sequences it says
+/// something else than of two.
+fn of_data(network: &NetworkOptions, error: &Error) -> Result<bool, Problem> {
+    if network.input.is_some() || !of_sequences(&network.layers) {
+        return Ok(false);
+    }
+    let other = network.assumed(2).map_err(|error| of_layer(error, ""))?;
+    Ok(other.shapes().err().is_none_or(|other| other.to_string() != error.to_string()))
 }
 
 /// Refuses masks for each gate where there are none, or one gate; `path` is that of the layer.
