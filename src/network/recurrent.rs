@@ -235,7 +235,8 @@ impl Recurrent {
     pub(super) fn shape(&self, before: &Shape) -> Result<Shape, String> {
         let [steps, features] = *before.0.as_slice() else {
             return Err(format!(
-                "takes sequences [steps, features], but gets shape {before}; give the network such an input, or put an embedding in front"
+                "takes sequences [steps, features], but gets shape {before}; give the network such an input, put an embedding in front, or \
+                 let the recurrent layer in front give its whole sequence, with sequence = true"
             ));
         };
         let weights = u64::from(self.cell.gates()) * u64::from(self.hidden) * u64::from(features.max(2 * self.hidden));

@@ -108,7 +108,7 @@ fn shapes_that_only_the_data_say_are_refused_with_those_of_the_data() {
     // What no data can mend is found in the file, with its line.
     for (layers, parts) in [
         ("{ lstm = 0 }, { dense = 2 }", &["line 2: network.layers[0].lstm", "hidden = 0"][..]),
-        ("{ lstm = 4 }, { gru = 3 }", &["line 2: network.layers[1].gru", "gets shape [4]"]),
+        ("{ lstm = 4 }, { gru = 3 }", &["line 2: network.layers[1].gru", "gets shape [4]", "sequence = true"]),
     ] {
         refused(Config::parse(&format!("[network]\nlayers = [{layers}]")), parts);
     }
