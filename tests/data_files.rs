@@ -12,7 +12,7 @@ use thinnet::data::{DataOptions, Dataset, Portion, Preprocessing, Sets, Target, 
 
 mod preparing;
 mod refusals;
-mod sequences;
+pub(crate) mod sequences;
 
 /// A folder of files.
 struct Folder(TempDir);
@@ -59,12 +59,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An npy file of version 1, as NumPy documents it.
-fn npy(descr: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
+pub(crate) fn npy(descr: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), elements].concat()
 }
 
-fn floats(values: &[f32]) -> Vec<u8> {
+pub(crate) fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 

@@ -71,7 +71,7 @@ fn precision(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
     place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
-    let Apart { model, rows, valid } = args.source.judged_apart()?;
+    let Apart { model, rows, valid } = args.source.judged_apart(args.ood.as_deref())?;
     if args.gaussian_weights && args.draws == 0 {
         let message = "--gaussian-weights is about Monte-Carlo draws, and --draws 0 asks for none; leave one of them out";
         return Err(Failure::Usage(message.into()));
@@ -94,7 +94,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             ));
         }
         _ => {
-            let asked = classes::Asking { ood: args.ood.as_deref(), bins: args.bins as usize, draws };
+            let (ood, source, bins) = (args.ood.as_deref(), &args.source, args.bins as usize);
+            let asked = classes::Asking { ood, source, bins, draws };
             classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, &asked)?
         }
     };

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
-use thinnet::data::{Lengths, Portion, Sets, Target, Task, file};
-use thinnet::{Dataset, Error, Inputs, Layer, Model};
+use thinnet::data::{Lengths, Portion, Preprocessing, Sequences, Sets, Target, Task, file};
+use thinnet::{Dataset, Error, Inputs, Layer, Model, Network};
 
 use super::train::{in_file, read_config};
 use super::{Failure, range};
@@ -29,6 +29,9 @@ pub(crate) struct Source {
     /// Only these rows of --data, of its test part where it has one.
     #[arg(long, value_name = "A..B", value_parser = range, requires = "data")]
     rows: Option<Range<u32>>,
+    /// The column of a .csv that says which sequence a line is a step of, where it has another name than in training.
+    #[arg(long, value_name = "COLUMN")]
+    sequence: Option<String>,
 }
 
 /// The rows that were asked for, and what they are, for messages.
@@ -48,14 +51,16 @@ pub(super) struct Apart {
 impl Source {
     /// The weights, and the rows to judge them by.
     pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
+        self.sequence_has_a_table(None)?;
         let (model, config) = self.model()?;
         let Some(path) = &self.data else { return self.of_run(model, config) };
         let rows = self.labelled(path, &model, config.as_ref())?;
         Ok((model, rows))
     }
 
-    /// The same with validation rows.
-    pub(super) fn judged_apart(&self) -> Result<Apart, Failure> {
+    /// The same with validation rows; `foreign` are other data that this command reads.
+    pub(super) fn judged_apart(&self, foreign: Option<&Path>) -> Result<Apart, Failure> {
+        self.sequence_has_a_table(foreign)?;
         let (model, config) = self.model()?;
         const NO_VALID: &str = "the run has no validation rows; give `valid` or `valid_fraction` in [data], and train again";
         let Some(path) = &self.data else {
@@ -95,7 +100,7 @@ impl Source {
     fn labelled(&self, path: &Path, model: &Model, config: Option<&Config>) -> Result<Asked<Dataset>, Failure> {
         let (target, portion) = (self.target(config), file::test_within(path)?);
         let task = Task::from(model.network().loss);
-        let rows = file::load_for(path, &portion, target.as_ref(), model.preprocessing(), task)?;
+        let rows = file::load_for(path, &portion, target.as_ref(), &self.known(model)?, task)?;
         fits(model, rows.inputs(), path)?;
         let rows = match self.within(rows.rows(), path)? {
             Some(range) => rows.slice(range)?,
@@ -111,19 +116,60 @@ impl Source {
 
     /// The weights, and the rows to answer for, which may have no targets.
     pub(super) fn asked(&self) -> Result<(Model, Asked<Inputs>), Failure> {
+        self.sequence_has_a_table(None)?;
         let (model, config) = self.model()?;
         let Some(path) = &self.data else {
             let (model, Asked { rows, what }) = self.of_run(model, config)?;
             return Ok((model, Asked { rows: rows.inputs().clone(), what }));
         };
         let (target, portion) = (self.target(config.as_ref()), file::test_within(path)?);
-        let rows = file::inputs_for(path, &portion, target.as_ref(), model.preprocessing())?;
+        let rows = file::inputs_for(path, &portion, target.as_ref(), &self.known(&model)?)?;
         fits(&model, &rows, path)?;
         let rows = match self.within(rows.rows(), path)? {
             Some(range) => rows.slice(range)?,
             None => rows,
         };
         Ok((model, Asked { rows, what: what(path, &portion) }))
+    }
+
+    /// All rows of a path, of its test part where it has one, for a network that has not learned from such data: without labels.
+    pub(super) fn foreign_rows(&self, model: &Model, path: &Path) -> Result<Asked<Inputs>, Failure> {
+        let portion = file::test_within(path)?;
+        let rows = file::inputs_for(path, &portion, None, &self.known(model)?)?;
+        fits(model, &rows, path)?;
+        Ok(Asked { rows, what: what(path, &portion) })
+    }
+
+    /// Refuses --sequence where nothing that is read has columns.
+    fn sequence_has_a_table(&self, foreign: Option<&Path>) -> Result<(), Failure> {
+        let Some(column) = &self.sequence else { return Ok(()) };
+        let table = |path: &Path| {
+            let name = path.to_string_lossy().to_lowercase();
+            name.ends_with(".csv") || name.ends_with(".csv.gz")
+        };
+        match self.data.as_deref().into_iter().chain(foreign).any(table) {
+            true => Ok(()),
+            false => Err(Failure::Usage(format!(
+                "--sequence {column} names a column of a .csv, and none is asked about; name one with --data, or leave it out"
+            ))),
+        }
+    }
+
+    /// What the model knows of its data, with the column of --sequence in place of the one of training.
+    fn known(&self, model: &Model) -> Result<Preprocessing, Failure> {
+        let (network, known) = (model.network(), model.preprocessing());
+        let Some(column) = &self.sequence else { return Ok(known.clone()) };
+        let steps = match &known.sequences {
+            Some(sequences) => sequences.steps,
+            None if of_sequences(network) => network.input.0[0],
+            None => {
+                return Err(Failure::Usage(format!(
+                    "--sequence {column}: this network was not trained on sequences, but on rows; leave it out"
+                )));
+            }
+        };
+        let sequences = Some(Sequences { steps, column: Some(column.clone()) });
+        Ok(Preprocessing { sequences, ..known.clone() })
     }
 
     /// The range of --rows, if these rows have it.
@@ -201,7 +247,7 @@ impl Source {
         config.data.path = config.data_path(file);
         // The width of the input is in the weights, unless the file says its shape: rows of columns meet a matrix first.
         let layers = config.network.without_data().map_err(|e| in_file(file, e))?;
-        let sequences = layers.walk().into_iter().any(|layer| matches!(layer, Layer::Recurrent(_) | Layer::Embedding(_)));
+        let sequences = of_sequences(&layers);
         let inputs = match config.network.input {
             Some(_) => layers.input.elements(),
             // No weight says how many steps a sequence has.
@@ -234,12 +280,9 @@ impl Source {
     }
 }
 
-/// All rows of a path, of its test part where it has one, for a network that has not learned from such data: without labels.
-pub(super) fn foreign_rows(model: &Model, path: &Path) -> Result<Asked<Inputs>, Failure> {
-    let portion = file::test_within(path)?;
-    let rows = file::inputs_for(path, &portion, None, model.preprocessing())?;
-    fits(model, &rows, path)?;
-    Ok(Asked { rows, what: what(path, &portion) })
+/// Whether a network reads its input step by step.
+fn of_sequences(network: &Network) -> bool {
+    network.walk().into_iter().any(|layer| matches!(layer, Layer::Recurrent(_) | Layer::Embedding(_)))
 }
 
 /// What is to be said of sequences.

@@ -82,15 +82,15 @@ impl NetworkOptions {
     /// # Errors
     /// As [`NetworkOptions::network`].
     pub fn without_data(&self) -> Result<Network> {
-        checked(self.assumed()?)
+        checked(self.assumed(1)?)
     }
 
-    /// The same, not checked.
-    pub(super) fn assumed(&self) -> Result<Network> {
-        let columns = needed(&self.layers).unwrap_or(1);
+    /// The same, not checked; over sequences of so many steps, and of as many features where any number will do.
+    pub(super) fn assumed(&self, steps: u32) -> Result<Network> {
+        let columns = needed(&self.layers).unwrap_or(steps);
         let words = matches!(self.layers.first(), Some(Layer::Embedding(_)));
         self.over(self.input.clone().unwrap_or_else(|| match of_sequences(&self.layers) {
-            true => sequence(1, columns, words),
+            true => sequence(steps, columns, words),
             false => columns.into(),
         }))
     }

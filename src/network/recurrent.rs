@@ -147,7 +147,7 @@ impl Recurrent {
         Self { sequence: true, ..self }
     }
 
-    /// Gives each gate a recurrent mask of its own.
+    /// Gives each gate a recurrent mask of its own, of the gates of a GRU or an LSTM; changes nothing where no recurrent input is dropped.
     pub fn untied(self) -> Self {
         Self { untied: true, ..self }
     }
@@ -217,6 +217,11 @@ impl Recurrent {
         (0..self.sites.len()).map(name).collect()
     }
 
+    /// The dropout of one place in every direction of every layer.
+    pub(crate) fn sites_of(&self, place: Place) -> impl Iterator<Item = &Layer> {
+        self.sites.iter().skip(place as usize).step_by(3)
+    }
+
     /// The same with as many sites as there are layers and directions: those of the first for all.
     fn resized(mut self) -> Self {
         let none = Layer::Dropout(Dropout { unit: Unit::STEPS, ..Dropout::NONE });
@@ -245,7 +250,8 @@ impl Recurrent {
     pub(super) fn shape(&self, before: &Shape) -> Result<Shape, String> {
         let [steps, features] = *before.0.as_slice() else {
             return Err(format!(
-                "takes sequences [steps, features], but gets shape {before}; give the network such an input, or put an embedding in front"
+                "takes sequences [steps, features], but gets shape {before}; give the network such an input, put an embedding in front, or \
+                 let the recurrent layer in front give its whole sequence, with sequence = true"
             ));
         };
         let weights = u64::from(self.cell.gates()) * u64::from(self.hidden) * u64::from(features.max(2 * self.hidden));
@@ -254,6 +260,9 @@ impl Recurrent {
         }
         if !(1..=MAX_LAYERS).contains(&self.layers) {
             return Err(format!("layers = {} must be 1 to {MAX_LAYERS}", self.layers));
+        }
+        if self.untied && self.cell.gates() == 1 {
+            return Err("untied = true gives each gate a mask of its own, and an rnn has one gate; leave it out".into());
         }
         if self.truncate == Some(0) {
             return Err("truncate = 0 would stop every gradient; leave it out to pass all steps".into());

@@ -104,7 +104,7 @@ impl From<Recurrent> for Fields {
                 Layer::Dropout(dropout) => *dropout,
                 _ => unreachable!("the sites of a recurrent layer are dropout"),
             };
-            let each: Vec<Dropout> = recurrent.sites.iter().skip(place as usize).step_by(3).map(of).collect();
+            let each: Vec<Dropout> = recurrent.sites_of(place).map(of).collect();
             match each.first() {
                 Some(first) if each.iter().any(|dropout| dropout != first) => Some(Sites::Each(each)),
                 first => first.filter(|first| **first != none()).map(|first| Sites::All(*first)),

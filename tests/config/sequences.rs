@@ -88,3 +88,28 @@ fn an_embedding_makes_words_of_the_data() {
     let data = DataOptions { words: false, ..config.data };
     assert!(data.load(thinnet::data::Task::Classes, 0).unwrap().preprocessing.inputs.is_some());
 }
+
+#[test]
+fn shapes_that_only_the_data_say_are_refused_with_those_of_the_data() {
+    // Of one step of sequences they would be other shapes than of the data's three.
+    for (layers, place, shape) in [
+        ("{ lstm = 8, sequence = true }, { dense = 2 }", "layer 1 (dense)", "[3, 8]"),
+        ("{ lstm = 8, sequence = true }", "network", "[3, 8]"),
+        ("{ flatten = true }, { lstm = 8 }, { dense = 2 }", "layer 1 (lstm)", "gets shape [15]"),
+    ] {
+        let network = parsed(&format!("layers = [{layers}]"));
+        refused(network.network_for(&sequences(5)), &[place, shape]);
+    }
+    // A block that suits three steps, not one.
+    let block = "{ lstm = 8, sequence = true }, { flatten = true }, { residual = [{ dense = 24 }] }, { dense = 2 }";
+    assert!(parsed(&format!("layers = [{block}]")).network_for(&sequences(5)).is_ok());
+    let other = parsed(&format!("layers = [{}]", block.replace("24", "8")));
+    refused(other.network_for(&sequences(5)), &["layer 2 (residual)", "24"]);
+    // What no data can mend is found in the file, with its line.
+    for (layers, parts) in [
+        ("{ lstm = 0 }, { dense = 2 }", &["line 2: network.layers[0].lstm", "hidden = 0"][..]),
+        ("{ lstm = 4 }, { gru = 3 }", &["line 2: network.layers[1].gru", "gets shape [4]", "sequence = true"]),
+    ] {
+        refused(Config::parse(&format!("[network]\nlayers = [{layers}]")), parts);
+    }
+}

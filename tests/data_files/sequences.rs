@@ -34,7 +34,7 @@ fn refused(result: Result<Sets, Error>, parts: &[&str]) {
 }
 
 /// An archive as numpy.savez writes it.
-fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, array) in arrays {
         writer.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
@@ -237,6 +237,20 @@ fn an_archive_with_lengths_holds_sequences() {
     assert_eq!(double.load("a.npz", Task::Classes).train, sets.train);
     refused(of(&[1, 4]).options("a.npz").load(Task::Classes, 0), &["array `x` has 3 steps, but row 1 has length 4"]);
     refused(of(&[0, 3]).options("a.npz").load(Task::Classes, 0), &["array `x` has 3 steps, but row 0 has length 0"]);
+    // What is no number of steps is not called a label.
+    let unlike = |kind, shape, lengths: &[u8]| {
+        let (x, y) = (npy("<f4", "(2, 3, 2)", &x), npy("|u1", "(2,)", &[0, 1]));
+        let folder = Folder::new(&[("a.npz", &npz(&[("x", x), ("y", y), ("lengths", npy(kind, shape, lengths))]))]);
+        let error = folder.options("a.npz").load(Task::Classes, 0).unwrap_err().to_string();
+        assert!(!error.contains("label") && error.contains("a.npz"), "{error}");
+        error
+    };
+    let error = unlike("<f4", "(2,)", &floats(&[1.0, 2.5]));
+    assert!(error.contains("array `lengths` has 2.5 in row 1, which is no length; save how many steps"), "{error}");
+    let error = unlike("|i1", "(2,)", &[0xFF, 3]);
+    assert!(error.contains("array `lengths` has -1 in row 0, which is no length"), "{error}");
+    let error = unlike("|u1", "(2, 2)", &[1, 1, 2, 2]);
+    assert!(error.contains("array `lengths` has 2 numbers for each row, expected one: how many steps"), "{error}");
     refused(of(&[3]).options("a.npz").load(Task::Classes, 0), &["array `x` has 2 rows, but there are 1 lengths"]);
     refused(of(&[2, 3]).options("a.npz").load(Task::Classes, 0), &["array `x` has NaN in row 0, column 2"]);
     // Train and test, of other steps.

@@ -1,6 +1,8 @@
 //! Sequences by every command: what is said of them, and that a model keeps their room.
 
 use super::{Place, cells};
+use crate::data_files::sequences::npz;
+use crate::data_files::{floats, npy};
 
 /// Sequences of one to `longest` steps of two features, whose sign says the class.
 fn ts(rows: u32, longest: u32) -> String {
@@ -112,4 +114,117 @@ fn a_sweep_reaches_the_dropout_inside_a_recurrent_layer() {
     place.write("two.toml", net(0.9, 0.8).replace("keep = 0.8,", "keep = 0.8, site = 1,"));
     let text = place.fails("train two.toml --out two", 2);
     assert!(text.contains("network.layers[0].recurrent[1].site: site 1 is also the site of layer 0.recurrent[0]"), "{text}");
+}
+
+/// An LSTM with dropout of its state, on these data.
+fn lstm(data: &str) -> String {
+    format!(
+        "[data]\n{data}\n[network]\nlayers = [{{ lstm = 6, recurrent = {{ keep = 0.7, variational = true }} }}, {{ dense = 2 }}]\n\
+         [train]\nepochs = 12\noptimizer = {{ adam = {{ lr = 0.05 }} }}\n"
+    )
+}
+
+/// The same sequences as of [`ts`] as lines of a table, `column` telling them apart.
+fn table(rows: u32, longest: u32, column: &str, labelled: bool) -> String {
+    let label = |row: u32| if labelled { [",up", ",down"][row as usize % 2] } else { "" };
+    let lines = (0..rows).flat_map(|row| {
+        let sign = if row.is_multiple_of(2) { 1 } else { -1 };
+        (1..=i64::from(1 + row * 7 % longest)).map(move |t| format!("s{row},{},{}{}\n", sign * t, 10 * sign * t, label(row)))
+    });
+    let target = if labelled { ",label" } else { "" };
+    format!("{column},a,b{target}\n{}", lines.collect::<String>())
+}
+
+/// The class of each row of a prediction.
+fn labels(answers: &str) -> Vec<&str> {
+    cells(answers).iter().map(|row| row[1]).collect()
+}
+
+const SIX: [&str; 6] = ["up", "down", "up", "down", "up", "down"];
+
+#[test]
+fn a_model_of_a_ts_file_answers_for_tables() {
+    let place = Place::new();
+    place.write("s.ts", ts(40, 5));
+    place.write("ts.toml", lstm("path = \"s.ts\"\nvalid_fraction = 0.25"));
+    place.prints("train ts.toml");
+    place.write("six.ts", ts(6, 4).replace("@classLabel true up down", "@classLabel true down up"));
+    let own = place.prints("predict runs/ts --data six.ts");
+    assert_eq!(labels(&own), SIX);
+    let drawn = place.prints("predict runs/ts --data six.ts --draws 10 --seed 3");
+    assert!(drawn.starts_with("row,label,down,up,label_std"), "{drawn}");
+    // A table has to say whose steps its lines are; then it gives the same numbers.
+    place.write("six.csv", table(6, 4, "series", false));
+    let says = "line 1 has 3 columns of inputs, but the model takes sequences of at most 5 steps of 2 features; name the column";
+    let text = place.fails("predict runs/ts --data six.csv", 2);
+    assert!(text.contains(says) && text.contains("--sequence"), "{text}");
+    assert_eq!(place.prints("predict runs/ts --data six.csv --sequence series"), own);
+    assert_eq!(place.prints("predict runs/ts --data six.csv --sequence series --draws 10 --seed 3"), drawn);
+    assert_eq!(place.prints("predict runs/ts/model.safetensors --data six.csv --sequence series"), own);
+    let text = place.fails("predict runs/ts --data six.csv --sequence serie", 2);
+    assert!(text.contains("no column `serie` (did you mean `series`?)"), "{text}");
+    // The commands that judge read it alike.
+    place.write("labelled.csv", table(6, 4, "series", true));
+    let eval = place.prints("eval runs/ts --data six.ts").replace("six.ts", "labelled.csv");
+    assert_eq!(place.prints("eval runs/ts --data labelled.csv --sequence series"), eval);
+    let text = place.prints("calibrate runs/ts --data labelled.csv --sequence series --draws 4 --out judged");
+    assert!(text.contains("6 rows of labelled.csv"), "{text}");
+    let text = place.prints("calibrate runs/ts --ood six.csv --sequence series --draws 4 --out foreign");
+    assert!(text.contains("6 rows of six.csv"), "{text}");
+    // Where no table is read, the option would say nothing.
+    for rest in ["", " --data six.ts"] {
+        let text = place.fails(&format!("predict runs/ts --sequence series{rest}"), 2);
+        assert!(text.contains("--sequence series names a column of a .csv") && text.contains("--data"), "{text}");
+    }
+}
+
+#[test]
+fn a_model_of_a_table_knows_its_column_of_sequences() {
+    let place = Place::new();
+    place.write("steps.csv", table(40, 5, "id", true));
+    place.write("steps.toml", lstm("path = \"steps.csv\"\nsequence = \"id\""));
+    place.prints("train steps.toml");
+    place.write("six.csv", table(6, 4, "id", false));
+    let own = place.prints("predict runs/steps --data six.csv");
+    assert_eq!(labels(&own), SIX);
+    let drawn = place.prints("predict runs/steps --data six.csv --draws 10");
+    assert_eq!(labels(&drawn).len(), 6);
+    // Another file may call the column otherwise.
+    place.write("other.csv", table(6, 4, "series", false));
+    let text = place.fails("predict runs/steps --data other.csv", 2);
+    assert!(text.contains("no column `id`") && text.contains("name the one of this file with --sequence"), "{text}");
+    assert_eq!(place.prints("predict runs/steps --data other.csv --sequence series"), own);
+    // Files of other kinds need none.
+    place.write("six.ts", ts(6, 4));
+    assert_eq!(place.prints("predict runs/steps --data six.ts"), own);
+    // A network of rows has no steps.
+    place.write("rows.csv", "a,b,label\n1,2,x\n3,4,y\n");
+    let net = "[data]\npath = \"rows.csv\"\n[network]\nlayers = [{ dense = 2 }]\n[train]\nepochs = 1\n";
+    place.write("rows.toml", net);
+    place.prints("train rows.toml");
+    let text = place.fails("predict runs/rows --data rows.csv --sequence label", 2);
+    assert!(text.contains("--sequence label: this network was not trained on sequences"), "{text}");
+}
+
+#[test]
+fn a_model_of_an_archive_takes_lengths() {
+    let place = Place::new();
+    let archive = |rows: u32, more: &[(&str, Vec<u8>)]| {
+        let value = |row: u32, i: u32| if row.is_multiple_of(2) { 1.0 } else { -1.0 } * (1 + i) as f32;
+        let x: Vec<f32> = (0..rows).flat_map(|row| (0..8).map(move |i| value(row, i))).collect();
+        npz(&[&[("x", npy("<f4", &format!("({rows}, 4, 2)"), &floats(&x)))], more].concat())
+    };
+    let bytes = |name, values: Vec<u8>| (name, npy("|u1", &format!("({},)", values.len()), &values));
+    let (y, lengths) = ((0..20).map(|row| row % 2).collect(), (0..20).map(|row| 1 + row % 4).collect());
+    place.write("s.npz", archive(20, &[bytes("y", y), bytes("lengths", lengths)]));
+    place.write("s.toml", lstm("path = \"s.npz\""));
+    place.prints("train s.toml");
+    place.write("six.npz", archive(6, &[bytes("lengths", vec![4, 3, 2, 1, 2, 3])]));
+    place.write("whole.npz", archive(6, &[bytes("lengths", vec![4; 6])]));
+    place.write("none.npz", archive(6, &[]));
+    let six = place.prints("predict runs/s --data six.npz");
+    assert_eq!(labels(&six), ["0", "1", "0", "1", "0", "1"]);
+    // Without lengths all steps are there.
+    let whole = place.prints("predict runs/s --data whole.npz");
+    assert!(place.prints("predict runs/s --data none.npz") == whole && whole != six, "{whole}");
 }

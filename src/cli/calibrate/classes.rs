@@ -6,7 +6,7 @@ use thinnet::calibration::{Logits, Probabilities, Reliability, RiskCoverage, Tem
 use thinnet::{Dataset, Device, Inputs, Loss, Model, MonteCarlo, Predictive, Targets};
 
 use super::super::Failure;
-use super::super::data::{Asked, foreign_rows};
+use super::super::data::{Asked, Source};
 use super::Report;
 use super::draws::{self, Exactness, Undrawn};
 
@@ -15,6 +15,8 @@ mod report;
 /// What was asked for.
 pub(super) struct Asking<'a> {
     pub(super) ood: Option<&'a Path>,
+    /// How foreign data are read.
+    pub(super) source: &'a Source,
     pub(super) bins: usize,
     pub(super) draws: MonteCarlo,
 }
@@ -135,7 +137,7 @@ pub(super) fn judge(
 ) -> Result<Report, Failure> {
     let labels = labels(model, &rows.rows)?;
     let valid_labels = valid.as_ref().map(|valid| self::labels(model, valid));
-    let foreign = asking.ood.map(|path| foreign_rows(model, path)).transpose()?;
+    let foreign = asking.ood.map(|path| asking.source.foreign_rows(model, path)).transpose()?;
     let inputs = Rows {
         judged: rows.rows.inputs(),
         valid: valid.as_ref().ok().map(Dataset::inputs),

@@ -9,7 +9,7 @@ use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord, Trim};
 use super::groups::{Groups, LEFT_OUT};
 use super::labels::{self, TextColumn};
 use super::source::{Ask, Source, Spread, bad, nearest, open};
-use super::{Target, Task};
+use super::{Target, Task, steps};
 use crate::data::{Inputs, Targets};
 use crate::{Error, Result};
 
@@ -196,7 +196,7 @@ fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
 
 impl Layout {
     fn new(path: &Path, names: Vec<String>, ask: &Ask) -> Result<Self> {
-        let sequence = ask.sequence.map(|name| sequence_column(path, &names, name)).transpose()?;
+        let sequence = ask.sequence.map(|name| sequence_column(path, &names, (name, ask))).transpose()?;
         let targets = target_columns(path, &names, ask)?;
         if let Some(column) = sequence.filter(|column| targets.contains(column)) {
             return Err(bad(
@@ -211,6 +211,9 @@ impl Layout {
             .filter(|(column, _)| !targets.contains(column) && sequence != Some(*column))
             .map(|(_, name)| name.clone());
         let inputs = if known.is_empty() { others.collect() } else { same_names(path, others.collect(), known)? };
+        if sequence.is_none() {
+            ask.known.map_or(Ok(()), |known| steps::in_columns(known, inputs.len(), path))?;
+        }
         if inputs.is_empty() {
             return Err(bad(path, "line 1 has no column besides the target; add at least one column of inputs"));
         }
@@ -228,10 +231,12 @@ impl Layout {
 }
 
 /// Where a line says which sequence it is a step of.
-fn sequence_column(path: &Path, names: &[String], wanted: &str) -> Result<usize> {
+fn sequence_column(path: &Path, names: &[String], (wanted, ask): (&str, &Ask)) -> Result<usize> {
     names.iter().position(|name| name == wanted).ok_or_else(|| {
         let (hint, columns) = (nearest(wanted, names), listed(names));
-        bad(path, format!("line 1 has no column `{wanted}`{hint}, which `sequence` names; the columns are {columns}"))
+        // A trained model remembers the column, which nobody has named in the command that fails.
+        let remedy = ask.known.map_or("", |_| "; name the one of this file with --sequence");
+        bad(path, format!("line 1 has no column `{wanted}`{hint}, which `sequence` names{remedy}; the columns are {columns}"))
     })
 }
 

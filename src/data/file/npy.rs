@@ -282,19 +282,30 @@ impl<'a> Array<'a> {
 
     /// The array as classes: one whole number from 0 for each row.
     pub(super) fn labels(self) -> Found<Vec<u32>> {
+        self.whole("labels for each row, expected one; for one-hot labels save y.argmax(axis=1)", |row, value| {
+            let remedy = "labels are whole numbers from 0 to 2^31 - 1; save numpy.unique(y, return_inverse=True)[1]";
+            format!("has label {value} in row {row}; {remedy}, or train with mean_squared_error")
+        })
+    }
+
+    /// The array as lengths of sequences: one whole number of steps for each row.
+    pub(super) fn lengths(self) -> Found<Vec<u32>> {
+        self.whole("numbers for each row, expected one: how many steps the row has", |row, value| {
+            format!("has {value} in row {row}, which is no length; save how many steps the row has, a whole number from 1")
+        })
+    }
+
+    /// One whole number from 0 for each row; what is wrong with `several` of them, and with another number.
+    fn whole(self, several: &str, wrong: impl Fn(usize, f64) -> String) -> Found<Vec<u32>> {
         if self.header.columns != 1 {
-            let columns = self.header.columns;
-            return Err(format!("has {columns} labels for each row, expected one; for one-hot labels save y.argmax(axis=1)"));
+            return Err(format!("has {} {several}", self.header.columns));
         }
         let (_, values) = self.numbers(|value| value)?;
-        let label = |(row, &value): (usize, &f64)| {
-            if value.fract() == 0.0 && (0.0..2_147_483_648.0).contains(&value) {
-                return Ok(value as u32);
-            }
-            let remedy = "labels are whole numbers from 0 to 2^31 - 1; save numpy.unique(y, return_inverse=True)[1]";
-            Err(format!("has label {value} in row {row}; {remedy}, or train with mean_squared_error"))
+        let one = |(row, &value): (usize, &f64)| match value.fract() == 0.0 && (0.0..2_147_483_648.0).contains(&value) {
+            true => Ok(value as u32),
+            false => Err(wrong(row, value)),
         };
-        values.iter().enumerate().map(label).collect()
+        values.iter().enumerate().map(one).collect()
     }
 
     /// Whether its elements may be fractions.

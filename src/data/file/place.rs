@@ -195,7 +195,7 @@ fn npz(path: &Path, part: Part, ask: &Ask) -> Result<Source> {
         None
     };
     let lengths = match archive.first_of(lengths_of(&name)) {
-        Some(lengths) => Some(archive.with(&lengths, |array| array.labels())?),
+        Some(lengths) => Some(archive.with(&lengths, |array| array.lengths())?),
         None => None,
     };
     Ok(Source::of(archive.with(&name, |array| array.inputs(ask.words, lengths))?, targets))
