@@ -11,8 +11,6 @@
 // the ragged kernels, whose quads of a row are no quads of memory.
 // Select, don't multiply: a dropped NaN or infinity becomes 0. The mask depends on coordinates only, never on the workgroup
 // size, the grid or the batch. Guards: tests/dropout.rs.
-// LISTED, a constant put in front of the module, is 1 where sample(row) = samples[row], 0 where it is first_sample + row: a list that is
-// not read costs no load.
 // Dispatch: one invocation per four units of a row (one Philox call); z is the member.
 
 struct Params {
@@ -21,7 +19,7 @@ struct Params {
     row_factor: u32,        // of unit_quads, see lib/division.wgsl
     row_shift: u32,
     stream_and_site: u32,   // stream << 24 | site
-    listed_samples: u32,    // what LISTED says
+    listed_samples: u32,    // 1: sample(row) = samples[row]; 0: first_sample + row
     first_sample: u32,
     first_quad: u32,        // the row begins with unit 4 * first_quad of the mask
     samples_stride: u32,
@@ -56,7 +54,7 @@ fn row_of(i: u32, p: Params) -> u32 {
 fn keeps(i: u32, p: Params, site: Site, key: vec2<u32>, member: u32) -> vec4<bool> {
     let row = row_of(i, p);
     var at = vec2<u32>(p.first_sample + row, site.pass_number);
-    if (LISTED == 1u) {
+    if (p.listed_samples == 1u) {
         at = mask_address(member * p.samples_stride, row, site);
     }
     return kept_units(site, key, p.stream_and_site, at, p.first_quad + i - row * p.unit_quads);

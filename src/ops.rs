@@ -188,7 +188,7 @@ fn record(
     let values = gpu.buffer(entry.name, bytes.len() as u64, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST)?;
     gpu.guarded(entry.name, || gpu.queue().write_buffer(&values, 0, &bytes))?;
 
-    let pipeline = gpu.pipeline(entry, 1, dropout::constants(MaskRule::Pass, params.listed_samples))?;
+    let pipeline = gpu.pipeline(entry, 1, dropout::constants(MaskRule::Pass))?;
     let params = wgpu::BufferBinding { buffer: &values, offset: at as u64, size: wgpu::BufferSize::new(size as u64) };
     let section = |section| crate::gpu::section_binding(&values, layout.clone(), section);
     let mut resources = vec![params, section(Section::Step), section(Section::Site(0)), samples];

@@ -1,6 +1,6 @@
 //! `shaders/drop_block.wgsl`: DropBlock on maps of one row a pixel.
 
-use super::dropout::division;
+use super::dropout::{constants, division};
 use super::{Constants, Kernel, MAX_GROUPS, kernel, linear_grid, params};
 use crate::mask_rule::{MaskRule, SiteMask};
 use crate::memory::Memory;
@@ -63,10 +63,6 @@ impl DropBlockParams {
     fn word(&self, sample: u32, y: u32, x: u32, channel: u32) -> usize {
         (((sample * self.height + y) * self.words + x / 32) * 4 * self.channel_quads + channel) as usize
     }
-}
-
-fn constants(rule: MaskRule) -> Constants {
-    vec![("DROPOUT", rule.constant())]
 }
 
 fn every_rule() -> Vec<Constants> {

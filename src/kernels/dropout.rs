@@ -51,23 +51,19 @@ pub(crate) fn division(n: u32) -> (u32, u32) {
 }
 
 /// What the modules of this file are specialised by.
-pub(crate) fn constants(rule: MaskRule, listed_samples: u32) -> Constants {
-    vec![("DROPOUT", rule.constant()), ("LISTED", listed_samples)]
+pub(crate) fn constants(rule: MaskRule) -> Constants {
+    vec![("DROPOUT", rule.constant())]
 }
 
 fn training() -> Vec<Constants> {
-    vec![constants(MaskRule::Pass, 1), constants(MaskRule::Pass, 0), constants(MaskRule::Batch, 1)]
-}
-
-fn forward() -> Vec<Constants> {
-    MaskRule::ALL.map(|rule| constants(rule, 1)).into_iter().chain([constants(MaskRule::Pass, 0)]).collect()
+    [MaskRule::Pass, MaskRule::Batch].map(constants).to_vec()
 }
 
 kernel! {
     /// `y = keep ? x * scale : 0`; units is a multiple of 4.
     DropoutForward = "dropout_forward" in "dropout.wgsl", SOURCE;
     params DropoutParams; sections [step, sites]; site site: SiteMask;
-    read [samples: 3, x: 4]; write [y: 5]; variants forward
+    read [samples: 3, x: 4]; write [y: 5]; variants || MaskRule::ALL.map(constants).to_vec()
 }
 
 kernel! {
@@ -141,7 +137,7 @@ macro_rules! dropout_kernel {
             }
 
             fn constants(&self) -> Constants {
-                constants(self.site.rule, self.params.listed_samples)
+                constants(self.site.rule)
             }
 
             fn grid(&self) -> [u32; 2] {
@@ -171,7 +167,7 @@ macro_rules! mask_kernel {
             }
 
             fn constants(&self) -> Constants {
-                constants(self.site.rule, self.params.listed_samples)
+                constants(self.site.rule)
             }
 
             fn grid(&self) -> [u32; 2] {
