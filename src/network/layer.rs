@@ -158,6 +158,11 @@ impl Layer {
         }
     }
 
+    /// Whether it has weights, or layers inside that may have.
+    pub(crate) fn may_learn(&self) -> bool {
+        !matches!(self, Self::Dropout(_) | Self::Activation(_) | Self::Flatten | Self::Pool(_) | Self::GlobalAveragePool)
+    }
+
     /// The layers inside it: those of the branch, then those of the skip; the sites of a recurrent layer or an embedding.
     pub fn inner(&self) -> [&[Layer]; 2] {
         match self {

@@ -125,10 +125,7 @@ fn inner_sites(layer: &Layer, before: &Shape, shapes: &mut Vec<Shape>) -> std::r
 
 /// Whether the first of these layers that has weights, or layers inside, is dense or a convolution.
 fn feeds_weights(layers: &[Layer]) -> bool {
-    let bare = |layer: &&Layer| {
-        matches!(layer, Layer::Dropout(_) | Layer::Activation(_) | Layer::Flatten | Layer::Pool(_) | Layer::GlobalAveragePool)
-    };
-    matches!(layers.iter().find(|layer| !bare(layer)), Some(Layer::Dense(_) | Layer::Conv2d(_)))
+    matches!(layers.iter().find(|layer| layer.may_learn()), Some(Layer::Dense(_) | Layer::Conv2d(_)))
 }
 
 /// Adds the shape in front of every layer, and returns that behind the last.

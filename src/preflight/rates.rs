@@ -18,7 +18,7 @@ pub(super) fn output_dropout(network: &Network) -> Check {
             found = Some((number, layer));
             break;
         }
-        if learns(layer) {
+        if layer.may_learn() {
             break;
         }
     }
@@ -40,13 +40,6 @@ fn drops_output(recurrent: &Recurrent) -> bool {
     let last = recurrent.layer_count().saturating_sub(1);
     let none = |direction| Dropout::is_none(recurrent.dropout(last, direction, Place::Output));
     !(0..recurrent.directions()).all(none)
-}
-
-/// Whether a layer has weights, or layers inside that may have.
-fn learns(layer: &Layer) -> bool {
-    let fixed =
-        matches!(layer, Layer::Dropout(_) | Layer::Activation(_) | Layer::Flatten | Layer::Pool(_) | Layer::GlobalAveragePool);
-    !fixed
 }
 
 pub(super) fn keep_probs(network: &Network) -> Result<Check> {
