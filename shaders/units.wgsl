@@ -10,7 +10,8 @@
 // that list, DROPPED where it is not in it; both by member, in the step table. A side that is not thinned has any list.
 // Every row is padded with zeros to whole quads; the padding of what is written is 0 whatever the padding of what is read.
 // The elements are moved as words, so that every bit of a number survives.
-// Dispatch: x over quads of the columns that are written, y over rows; z is the member.
+// Dispatch: x over quads of the columns that are written, y over rows; z is the member. A workgroup is SPAN quads wide, a
+// constant put in front of the module: a bias fills one along x alone.
 
 struct Params {
     rows: u32,              // of the matrix that is written; gather_columns writes step.rows instead
@@ -54,7 +55,7 @@ fn written(id: vec3<u32>, p: Params) -> u32 {
     return id.z * (p.write_stride / 4u) + id.y * p.quads + id.x;
 }
 
-@compute @workgroup_size(8, WORKGROUP / 8u)
+@compute @workgroup_size(SPAN, WORKGROUP / SPAN)
 fn gather_weight(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
     if (id.x >= p.quads || id.y >= p.rows) {
@@ -71,7 +72,7 @@ fn gather_weight(@builtin(global_invocation_id) id: vec3<u32>) {
     compact[written(id, p)] = select(vec4<u32>(), words, inside);
 }
 
-@compute @workgroup_size(8, WORKGROUP / 8u)
+@compute @workgroup_size(SPAN, WORKGROUP / SPAN)
 fn scatter_gradient(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
     if (id.x >= p.quads || id.y >= p.rows) {
@@ -88,7 +89,7 @@ fn scatter_gradient(@builtin(global_invocation_id) id: vec3<u32>) {
     dweight[written(id, p)] = select(vec4<u32>(), words, kept);
 }
 
-@compute @workgroup_size(8, WORKGROUP / 8u)
+@compute @workgroup_size(SPAN, WORKGROUP / SPAN)
 fn gather_columns(@builtin(global_invocation_id) id: vec3<u32>) {
     let p = params;
     if (id.x >= p.quads || id.y >= step.rows) {

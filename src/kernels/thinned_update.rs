@@ -1,8 +1,8 @@
 //! `shaders/thinned_update.wgsl`: the optimizer's step of all units from the gradient of the kept ones.
 
 use super::optimizer::{self, exact};
-use super::units::{Sides, UnitsParams};
-use super::{Constants, Kernel, Tolerance, WORKGROUP, kernel};
+use super::units::{self, Sides, UnitsParams};
+use super::{Constants, Kernel, Tolerance, kernel};
 use crate::memory::Memory;
 use crate::plan::Update;
 use crate::step::{DROPPED, Section, Step};
@@ -18,7 +18,8 @@ const SOURCE: &str = concat!(
 const ROWS: u32 = 4; // of thinned_update.wgsl
 
 fn variants() -> Vec<Constants> {
-    (1..4).map(|optimizer| vec![("OPTIMIZER", optimizer)]).collect()
+    let of = |optimizer| units::spans().into_iter().map(move |span| [span, vec![("OPTIMIZER", optimizer)]].concat());
+    (1..4).flat_map(of).collect()
 }
 
 kernel! {
@@ -65,11 +66,11 @@ impl Kernel for ThinnedUpdate {
     }
 
     fn constants(&self) -> Constants {
-        vec![("OPTIMIZER", super::dense::optimizer_constant(self.update))]
+        [self.params.constants(), vec![("OPTIMIZER", super::dense::optimizer_constant(self.update))]].concat()
     }
 
     fn grid(&self) -> [u32; 2] {
-        [self.params.quads.div_ceil(8), self.params.rows.div_ceil(ROWS * (WORKGROUP / 8))]
+        self.params.grid(self.params.rows, ROWS)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -1,6 +1,6 @@
 //! `shaders/units.wgsl`: thinned networks of per-batch unit dropout, between whole matrices and those of the kept units alone.
 
-use super::{Kernel, WORKGROUP, kernel, params};
+use super::{Constants, Kernel, WORKGROUP, kernel, params};
 use crate::memory::Memory;
 use crate::step::{DROPPED, Section, Step, list_words};
 
@@ -13,6 +13,11 @@ params! {
         rows_thinned: u32, columns_thinned: u32, row_list_stride: u32, column_list_stride: u32,
         read_stride: u32, write_stride: u32, pad0: u32, pad1: u32,
     }
+}
+
+/// For matrices and for single rows.
+pub(super) fn spans() -> Vec<Constants> {
+    [8, WORKGROUP].map(|span| vec![("SPAN", span)]).into()
 }
 
 /// Which site of the plan thins the rows of a matrix, and which its columns; `None` where all are kept. Of a weight
@@ -43,9 +48,21 @@ impl UnitsParams {
         }
     }
 
-    /// A grid over `rows` rows.
-    fn grid(&self, rows: u32) -> [u32; 2] {
-        [self.quads.div_ceil(8).max(1), rows.div_ceil(WORKGROUP / 8).max(1)]
+    /// Quads that a workgroup is wide: a bias, a matrix of one row, would leave seven of eight rows of invocations idle.
+    fn span(&self) -> u32 {
+        if self.rows == 1 { WORKGROUP } else { 8 }
+    }
+
+    /// What a kernel is specialised by.
+    pub(super) fn constants(&self) -> Constants {
+        vec![("SPAN", self.span())]
+    }
+
+    /// A grid over `rows` rows, of which a workgroup of a matrix has `tall` for each row of invocations.
+    pub(super) fn grid(&self, rows: u32, tall: u32) -> [u32; 2] {
+        let span = self.span();
+        let tall = if self.rows == 1 { 1 } else { tall };
+        [self.quads.div_ceil(span).max(1), rows.div_ceil(tall * (WORKGROUP / span)).max(1)]
     }
 
     /// Words of a row that is written, and of one that is read.
@@ -58,21 +75,21 @@ kernel! {
     /// `compact[a, b] = weight[kept_rows[a], kept_columns[b]]`, with all rows or columns where [`Sides`] says so.
     GatherWeight = "gather_weight" in "units.wgsl", SOURCE;
     params UnitsParams; sections [kept_rows, kept_columns]; sides sides: Sides;
-    read [weight: 3]; write [compact: 4]
+    read [weight: 3]; write [compact: 4]; variants spans
 }
 
 kernel! {
     /// `dweight[o, i] = compact_gradient[position_rows[o], position_columns[i]]`, 0 where o or i is dropped.
     ScatterGradient = "scatter_gradient" in "units.wgsl", SOURCE;
     params UnitsParams; sections [position_rows, position_columns]; sides sides: Sides;
-    read [compact_gradient: 3]; write [dweight: 4]
+    read [compact_gradient: 3]; write [dweight: 4]; variants spans
 }
 
 kernel! {
     /// `compact[r, b] = x[r, kept_columns[b]]` of the valid rows of the batch.
     GatherColumns = "gather_columns" in "units.wgsl", SOURCE;
     params UnitsParams; sections [step, kept_columns]; site site;
-    read [x: 3]; write [compact: 4]
+    read [x: 3]; write [compact: 4]; variants spans
 }
 
 /// The units of a matrix's side that are kept, of `all` where no site thins it.
@@ -90,8 +107,12 @@ impl Kernel for GatherWeight {
         sections(self.sides, Section::Kept)
     }
 
+    fn constants(&self) -> Constants {
+        self.params.constants()
+    }
+
     fn grid(&self) -> [u32; 2] {
-        self.params.grid(self.params.rows)
+        self.params.grid(self.params.rows, 1)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -114,8 +135,12 @@ impl Kernel for ScatterGradient {
         sections(self.sides, Section::Positions)
     }
 
+    fn constants(&self) -> Constants {
+        self.params.constants()
+    }
+
     fn grid(&self) -> [u32; 2] {
-        self.params.grid(self.params.rows)
+        self.params.grid(self.params.rows, 1)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -137,8 +162,12 @@ impl Kernel for GatherColumns {
         vec![Section::Step, Section::Kept(self.site)]
     }
 
+    fn constants(&self) -> Constants {
+        self.params.constants()
+    }
+
     fn grid(&self) -> [u32; 2] {
-        self.params.grid(self.compact.len / (4 * self.params.quads).max(1))
+        self.params.grid(self.compact.len / (4 * self.params.quads).max(1), 1)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
