@@ -22,10 +22,12 @@ use crate::{Device, Error, Result, rng};
 
 mod control;
 mod options;
+mod progress;
 mod schedule;
 
 pub use control::{Best, EarlyStopping};
 pub use options::TrainOptions;
+pub use progress::{Epoch, Progress};
 use schedule::{Evaluation, Next, Schedule, What};
 
 /// The data of a training: `&train`, or `(&train, &valid)`.
@@ -47,32 +49,6 @@ impl<'a> From<(&'a Dataset, &'a Dataset)> for Data<'a> {
     fn from((train, valid): (&'a Dataset, &'a Dataset)) -> Self {
         Self { train, valid: Some(valid) }
     }
-}
-
-/// One epoch of a training.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Epoch {
-    /// Its number, from 0.
-    pub epoch: u32,
-    /// Loss and accuracy while training: with dropout on, and over weights that change from batch to batch.
-    pub running: Metrics,
-    /// The training data judged in evaluation mode, if [`TrainOptions::evaluate_train`].
-    pub train: Option<Metrics>,
-    /// The validation data judged in evaluation mode, if there are any.
-    pub valid: Option<Metrics>,
-    /// Seconds since training began, evaluation included.
-    pub seconds: f64,
-}
-
-/// Where a training stands; passed to the observer after each submission.
-#[derive(Debug)]
-pub struct Progress<'a> {
-    /// Steps done in this call.
-    pub steps: u64,
-    /// Steps of this call.
-    pub total_steps: u64,
-    /// The epochs completed since training began.
-    pub history: &'a [Epoch],
 }
 
 /// Trains one network on one device.

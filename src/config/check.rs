@@ -6,7 +6,7 @@ use super::input::{elements, of_sequences};
 use super::{Config, NetworkOptions, TrainTable};
 use crate::Error;
 use crate::data::file::DataOptions;
-use crate::network::{Layer, Network, Place, Recurrent, Shape};
+use crate::network::{Layer, Network, Shape};
 use crate::optimizer::Optimizer;
 
 /// What is wrong with the value of one key.
@@ -90,9 +90,6 @@ fn network(network: &NetworkOptions, data: &DataOptions) -> Checked {
         if matches!(layer, Layer::Dense(dense) if dense.units == 0) {
             return refuse(&path, 0, "a layer needs at least 1 unit");
         }
-        if let Layer::Recurrent(recurrent) = layer {
-            untied(recurrent, &path)?;
-        }
         // Rows of data are one axis, and no layer makes maps of that.
         // Sequences have the shape of their data, and dropout may share a mask over their steps.
         let known_later = of_sequences(&network.layers) && matches!(layer, Layer::Dropout(_));
@@ -119,23 +116,6 @@ fn of_data(network: &NetworkOptions, error: &Error) -> Result<bool, Problem> {
     }
     let other = network.assumed(2).map_err(|error| of_layer(error, ""))?;
     Ok(other.shapes().err().is_none_or(|other| other.to_string() != error.to_string()))
-}
-
-/// Refuses masks for each gate where there are none, or one gate; `path` is that of the layer.
-fn untied(recurrent: &Recurrent, path: &str) -> Checked {
-    let layer = path.rsplit_once('.').map_or(path, |(layer, _)| layer);
-    let refused = |text: &str| refuse(&format!("{layer}.untied"), true, text);
-    let dropped = |layer: &Layer| matches!(layer, Layer::Dropout(dropout) if !dropout.is_none());
-    match recurrent.untied {
-        true if recurrent.cell.gates() == 1 => {
-            refused("gives each gate a mask of its own, and an rnn has one gate; leave it out, or take a gru or an lstm")
-        }
-        true if !recurrent.sites_of(Place::Recurrent).any(dropped) => refused(
-            "gives each gate a recurrent mask of its own, but no recurrent input is dropped; add \
-             recurrent = { keep = 0.75, variational = true }, or leave it out",
-        ),
-        _ => Ok(()),
-    }
 }
 
 /// Whether a layer cannot take one axis of features.

@@ -218,8 +218,13 @@ impl Recurrent {
     }
 
     /// The dropout of one place in every direction of every layer.
-    pub(crate) fn sites_of(&self, place: Place) -> impl Iterator<Item = &Layer> {
+    pub(super) fn sites_of(&self, place: Place) -> impl Iterator<Item = &Layer> {
         self.sites.iter().skip(place as usize).step_by(3)
+    }
+
+    /// Whether any direction of any layer drops at a place.
+    pub(crate) fn drops(&self, place: Place) -> bool {
+        self.sites_of(place).any(|site| matches!(site, Layer::Dropout(dropout) if !dropout.is_none()))
     }
 
     /// The same with as many sites as there are layers and directions: those of the first for all.

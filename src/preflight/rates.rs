@@ -46,14 +46,24 @@ pub(super) fn keep_probs(network: &Network) -> Result<Check> {
     let (shapes, sites, addresses) = (network.shapes()?, all_sites(network), network.addresses());
     let (mut found, mut advice) = (Vec::new(), None);
     for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {
+        let at = &addresses[i];
+        if let Layer::Recurrent(recurrent) = layer
+            && recurrent.untied
+            && !recurrent.drops(Place::Recurrent)
+        {
+            found.push(format!("layer {at}: untied gates, but nothing recurrent is dropped"));
+        }
         let (Layer::Dropout(dropout), true) = (layer, sites.contains(&i)) else { continue };
-        let (at, keep, units) = (&addresses[i], dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
+        let (last, units) = (dropout.keep.get(), dropout.unit.mask_shape(shape).elements());
+        let first = dropout.at(0).keep.get();
+        let keep = first.min(last);
+        let rate = if first == last { last.to_string() } else { format!("{first} at first, {last} in the end,") };
         // A path is one unit of each sample, all of the samples have many.
         if dropout.unit == Unit::Path {
-            found.push(format!("layer {at}: {keep} of the paths"));
+            found.push(format!("layer {at}: {rate} of the paths"));
             continue;
         }
-        found.push(format!("layer {at}: {keep} of {units}"));
+        found.push(format!("layer {at}: {rate} of {units}"));
         let kept = keep * f64::from(units);
         if keep < 0.1 || keep < 0.5 && kept < 2.0 {
             let other = ((1.0 - keep) * 1e6).round() / 1e6;

@@ -40,6 +40,25 @@ fn healthy_networks_of_every_variant_pass() {
     assert!(found(&place, "keep rates").matches(" for 0.8").count() == 2, "{}", found(&place, "keep rates"));
 }
 
+/// A rate that moves is judged where it is lowest; masks for each gate need recurrent dropout.
+#[test]
+fn what_is_said_of_rates_covers_the_whole_training() {
+    let scheduled = |from: &str| {
+        with(&format!("{{ dense = 64 }}, {{ dropout = {{ keep = 0.5, schedule = {{ step = 100, from = {from} }} }} }},"))
+    };
+    let place = Place::with(&scheduled("0.9"));
+    assert_eq!(found(&place, "keep_prob"), "layer 1: 0.9 at first, 0.5 in the end, of 64");
+    assert!(!failures(&checks(&place)).contains(&"keep_prob"));
+    let low = checks(&Place::with(&scheduled("0.02")));
+    assert!(failures(&low).contains(&"keep_prob"), "{low:#?}");
+    let untied = |keep: &str| {
+        let layers = format!("{{ lstm = 8, untied = true, recurrent = {{ keep = {keep}, variational = true }} }},");
+        Place::with(&with(&layers).replace("[network]", "[network]\ninput = [8, 8]"))
+    };
+    assert_eq!(found(&untied("1.0"), "keep_prob"), "layer 0: untied gates, but nothing recurrent is dropped");
+    assert_eq!(found(&untied("0.8"), "keep_prob"), "layer 0.recurrent: 0.8 of 8");
+}
+
 /// Two words of a sentence of four say its class.
 #[test]
 fn a_healthy_network_of_words_passes() {
