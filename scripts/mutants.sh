@@ -100,7 +100,8 @@ mutant tile-without-a-barrier killed 'shaders:: kernels::' shaders/dense_tile.wg
     workgroupBarrier();' 'left[local / QUADS][local % QUADS] = units;
     }'
 mutant dropped-units-learn killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'if (from_row != DROPPED && kept.x) {' 'if (from_row != DROPPED) {'
-mutant thinned-rows-in-file-order killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'from_row = position_rows[member * p.row_list_stride + row];' 'from_row = row;'
+mutant thinned-rows-in-file-order killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'select(row, listed_rows[r], p.rows_thinned == 1u)' 'row'
+mutant thinned-rows-of-the-first-block killed 'kernels:: gradients::' shaders/thinned_update.wgsl '(p.row_list_stride / 4u) + id.y]' '(p.row_list_stride / 4u)]'
 mutant large-products-in-small-tiles survived 'kernels::' src/kernels/matmul.rs 'groups(8) >= 32' 'groups(8) >= 32000'
 mutant thinned-gradient-not-scattered killed 'gradients::' src/plan/backward.rs 'if thinned { self.scatter(target) } else { Ok(()) }' 'Ok(())'
 
