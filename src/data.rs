@@ -38,6 +38,8 @@ pub struct Inputs {
     values: Arc<Values>,
     samples: Vec<u32>,
     lengths: Option<Lengths>,
+    /// What the source calls each row.
+    names: Option<Vec<String>>,
 }
 
 /// The values of [`Inputs`], row-major: row `r`, column `c` is at `r * columns + c`.
@@ -72,7 +74,13 @@ impl Inputs {
         if !(255.0 * scale).is_finite() {
             return Err(Error::Data(format!("scale {scale}: 255 * scale must be finite; 1/255 maps bytes to 0..1")));
         }
-        Ok(Self { columns, values: Arc::new(Values::U8 { bytes, scale }), samples: (0..rows).collect(), lengths: None })
+        Ok(Self {
+            columns,
+            values: Arc::new(Values::U8 { bytes, scale }),
+            samples: (0..rows).collect(),
+            lengths: None,
+            names: None,
+        })
     }
 
     /// Rows of `columns` values.
@@ -86,7 +94,7 @@ impl Inputs {
             let problem = "inputs must be finite; remove the row or fill in the value";
             return Err(Error::Data(format!("row {row}, column {column} is {}: {problem}", values[at])));
         }
-        Ok(Self { columns, values: Arc::new(Values::F32(values)), samples: (0..rows).collect(), lengths: None })
+        Ok(Self { columns, values: Arc::new(Values::F32(values)), samples: (0..rows).collect(), lengths: None, names: None })
     }
 
     /// How many rows there are, at least 1.
@@ -129,7 +137,25 @@ impl Inputs {
         Ok(self)
     }
 
-    /// Some of the rows, in the order given, with the sample numbers they have here.
+    /// The same rows with what the source calls each, for people: nothing is computed from a name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is not one name for each row.
+    pub fn with_names(mut self, names: Vec<String>) -> Result<Self> {
+        if names.len() != self.samples.len() {
+            let (given, rows) = (names.len(), self.samples.len());
+            return Err(Error::Data(format!("{given} names for {rows} rows; give one for each row")));
+        }
+        self.names = Some(names);
+        Ok(self)
+    }
+
+    /// What the source calls each row, if it does: the sequences of a table are called what its column of sequences says.
+    pub fn names(&self) -> Option<&[String]> {
+        self.names.as_deref()
+    }
+
+    /// Some of the rows, in the order given, with the sample numbers and names they have here.
     ///
     /// # Errors
     /// [`Error::Data`] if `rows` is empty, a row does not exist, or a row is selected twice: its copies would share their masks.
@@ -153,7 +179,8 @@ impl Inputs {
         };
         let picked = |lengths: &Lengths| Lengths { of_rows: pick(&lengths.of_rows, 1, rows), ..*lengths };
         let (samples, lengths) = (pick(&self.samples, 1, rows), self.lengths.as_ref().map(picked));
-        Ok(Self { columns: self.columns, values: Arc::new(values), samples, lengths })
+        let names = self.names.as_ref().map(|names| rows.iter().map(|&row| names[row as usize].clone()).collect());
+        Ok(Self { columns: self.columns, values: Arc::new(values), samples, lengths, names })
     }
 
     /// The rows of a range, with the sample numbers they have here.

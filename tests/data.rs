@@ -105,6 +105,16 @@ fn rows_that_would_share_masks_are_refused() {
 }
 
 #[test]
+fn names_go_with_their_rows() {
+    let inputs = five_rows().inputs().clone();
+    assert_eq!(inputs.names(), None);
+    let named = inputs.clone().with_names(["a", "b", "c", "d", "e"].map(String::from).into()).unwrap();
+    assert_eq!(named.select(&[4, 1]).unwrap().names().unwrap(), ["e", "b"]);
+    assert_eq!(named.slice(1..3).unwrap().names().unwrap(), ["b", "c"]);
+    assert!(data_error(inputs.with_names(vec!["a".into()])).contains("1 names for 5 rows"));
+}
+
+#[test]
 #[expect(clippy::reversed_empty_ranges, reason = "a reversed range is what is refused")]
 fn rows_that_do_not_exist_are_refused() {
     let set = five_rows();

@@ -18,7 +18,8 @@ use table::{Form, Table};
 /// Answer for every row of some data.
 ///
 /// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units; with
-/// the loss gaussian_nll the mean of each target, then the standard deviation of each.
+/// the loss gaussian_nll the mean of each target, then the standard deviation of each. `row` is the number of a row in its file, from
+/// 0; a sequence of a table also has its name, which the column of sequences gives it.
 ///
 /// With --draws N the network runs N times with dropout on. For classes the probabilities are means over the draws; then come the
 /// standard deviation of the label's probability (of every probability with --all-std) and, in nats, the predictive entropy, the
@@ -69,8 +70,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             args.rank.check_loss(&model)?;
             let drawn = draws::run(&args.draws, &options, &model, &cli.device()?, &inputs)?;
             match args.rank.rank {
-                Some(measure) => rank::table(measure, args.rank.top, &model, &drawn, inputs.samples()),
-                None => args.draws.table(&model, &drawn, inputs.samples(), form)?,
+                Some(measure) => rank::table(measure, args.rank.top, &model, &drawn, &inputs),
+                None => args.draws.table(&model, &drawn, &inputs, form)?,
             }
         }
     };
@@ -116,7 +117,7 @@ fn single_pass(logits: bool, model: &Model, device: &Device, inputs: &Inputs) ->
     };
     let columns = outputs.row(0).len();
     let names = table::names(model, columns, logits);
-    let mut table = Table::new(inputs.samples(), table::labels(model, &outputs, logits));
+    let mut table = Table::new(inputs, table::labels(model, &outputs, logits));
     table.outputs("outputs", names, outputs.values());
     Ok(table)
 }

@@ -29,7 +29,12 @@ pub fn digits() -> Dataset {
     }
     // The file is part of the crate and tests/data.rs checks it, so the fields are set without the checks of `Dataset::new`.
     let samples = (0..labels.len() as u32).collect();
-    let inputs =
-        Inputs { columns: COLUMNS as u32, values: Values::U8 { bytes, scale: 1.0 / 16.0 }.into(), samples, lengths: None };
+    let inputs = Inputs {
+        columns: COLUMNS as u32,
+        values: Values::U8 { bytes, scale: 1.0 / 16.0 }.into(),
+        samples,
+        lengths: None,
+        names: None,
+    };
     Dataset { inputs, targets: Targets::Classes { labels, classes: 10 } }
 }

@@ -116,7 +116,7 @@ impl Inputs {
             Values::F32(values) => Values::F32(resized(values, self.columns, columns)),
         };
         let lengths = Some(Lengths { steps, of_rows: lengths.of_rows.clone() });
-        Ok(Self { columns, values: Arc::new(values), samples: self.samples, lengths })
+        Ok(Self { columns, values: Arc::new(values), samples: self.samples, lengths, names: self.names })
     }
 
     /// How long the rows are, if they are sequences of lengths of their own.

@@ -135,9 +135,26 @@ fn table(rows: u32, longest: u32, column: &str, labelled: bool) -> String {
     format!("{column},a,b{target}\n{}", lines.collect::<String>())
 }
 
+/// A column of a prediction.
+fn column<'a>(answers: &'a str, name: &str) -> Vec<&'a str> {
+    let header = answers.lines().next().unwrap();
+    let at = header.split(',').position(|column| column == name).unwrap_or_else(|| panic!("no {name} in {header}"));
+    cells(answers).iter().map(|row| row[at]).collect()
+}
+
 /// The class of each row of a prediction.
 fn labels(answers: &str) -> Vec<&str> {
-    cells(answers).iter().map(|row| row[1]).collect()
+    column(answers, "label")
+}
+
+/// A prediction of the sequences of [`table`], without what the table calls them.
+fn nameless(answers: &str) -> String {
+    let line = |line: &str| {
+        let cells: Vec<&str> = line.splitn(3, ',').collect();
+        assert_eq!(cells[1], if cells[0] == "row" { "sequence".into() } else { format!("s{}", cells[0]) }, "{answers}");
+        format!("{},{}\n", cells[0], cells[2])
+    };
+    answers.lines().map(line).collect()
 }
 
 const SIX: [&str; 6] = ["up", "down", "up", "down", "up", "down"];
@@ -158,9 +175,19 @@ fn a_model_of_a_ts_file_answers_for_tables() {
     let says = "line 1 has 3 columns of inputs, but the model takes sequences of at most 5 steps of 2 features; name the column";
     let text = place.fails("predict runs/ts --data six.csv", 2);
     assert!(text.contains(says) && text.contains("--sequence"), "{text}");
-    assert_eq!(place.prints("predict runs/ts --data six.csv --sequence series"), own);
-    assert_eq!(place.prints("predict runs/ts --data six.csv --sequence series --draws 10 --seed 3"), drawn);
-    assert_eq!(place.prints("predict runs/ts/model.safetensors --data six.csv --sequence series"), own);
+    let same = |command: &str, answers: &str| assert_eq!(nameless(&place.prints(command)), answers, "{command}");
+    same("predict runs/ts --data six.csv --sequence series", &own);
+    same("predict runs/ts --data six.csv --sequence series --draws 10 --seed 3", &drawn);
+    same("predict runs/ts/model.safetensors --data six.csv --sequence series", &own);
+    // A row is called what the table calls it, wherever it stands.
+    let some = place.prints("predict runs/ts --data six.csv --sequence series --rows 2..5");
+    assert_eq!((column(&some, "row"), column(&some, "sequence")), (vec!["2", "3", "4"], vec!["s2", "s3", "s4"]));
+    let ranked = place.prints("predict runs/ts --data six.csv --sequence series --rank entropy --draws 10 --seed 3");
+    let names: Vec<String> = column(&ranked, "row").iter().map(|row| format!("s{row}")).collect();
+    assert_eq!(column(&ranked, "sequence"), names);
+    assert_ne!(column(&ranked, "row"), ["0", "1", "2", "3", "4", "5"], "the order is another one");
+    let first = place.prints("--json predict runs/ts --data six.csv --sequence series --rows 3..4");
+    assert!(first.contains("\"row\":3,\"sequence\":\"s3\""), "{first}");
     let text = place.fails("predict runs/ts --data six.csv --sequence serie", 2);
     assert!(text.contains("no column `serie` (did you mean `series`?)"), "{text}");
     // The commands that judge read it alike.
@@ -196,7 +223,7 @@ fn a_model_of_a_table_knows_its_column_of_sequences() {
     assert_eq!(place.prints("predict runs/steps --data other.csv --sequence series"), own);
     // Files of other kinds need none.
     place.write("six.ts", ts(6, 4));
-    assert_eq!(place.prints("predict runs/steps --data six.ts"), own);
+    assert_eq!(place.prints("predict runs/steps --data six.ts"), nameless(&own));
     // A network of rows has no steps.
     place.write("rows.csv", "a,b,label\n1,2,x\n3,4,y\n");
     let net = "[data]\npath = \"rows.csv\"\n[network]\nlayers = [{ dense = 2 }]\n[train]\nepochs = 1\n";

@@ -161,18 +161,18 @@ impl Args {
     }
 
     /// The columns of all answers, or of a regression in its own units.
-    pub(super) fn table(&self, model: &Model, drawn: &Predictive, rows: &[u32], form: Form) -> Result<Table, Failure> {
+    pub(super) fn table(&self, model: &Model, drawn: &Predictive, inputs: &Inputs, form: Form) -> Result<Table, Failure> {
         match drawn.is_probability() {
-            true => Ok(self.classes(model, drawn, rows, form)),
-            false => self.values(model, drawn, rows),
+            true => Ok(self.classes(model, drawn, inputs, form)),
+            false => self.values(model, drawn, inputs),
         }
     }
 
-    fn classes(&self, model: &Model, drawn: &Predictive, rows: &[u32], form: Form) -> Table {
+    fn classes(&self, model: &Model, drawn: &Predictive, inputs: &Inputs, form: Form) -> Table {
         let (mean, std) = (drawn.mean(), drawn.std());
         let (names, classes) = (table::names(model, drawn.outputs(), false), table::classes(model, &mean, false));
         let spreads = names.iter().map(|name| format!("{name}_std")).collect();
-        let mut table = Table::new(rows, table::labels(model, &mean, false));
+        let mut table = Table::new(inputs, table::labels(model, &mean, false));
         table.outputs("outputs", names, mean.values());
         match classes {
             // The probabilities of two classes of one output have one deviation.
@@ -189,11 +189,11 @@ impl Args {
         table
     }
 
-    fn values(&self, model: &Model, drawn: &Predictive, rows: &[u32]) -> Result<Table, Failure> {
+    fn values(&self, model: &Model, drawn: &Predictive, inputs: &Inputs) -> Result<Table, Failure> {
         let targets = drawn.outputs();
         let names: Vec<String> = (0..targets).map(|target| table::target_name(model, target, targets)).collect();
         let of = |what: &str| names.iter().map(|name| format!("{name}_{what}")).collect();
-        let mut table = Table::new(rows, None);
+        let mut table = Table::new(inputs, None);
         table.outputs("outputs", names.clone(), drawn.mean().values());
         table.outputs("std", of("std"), drawn.std().values());
         table.outputs("total_std", of("total_std"), drawn.total_std().values());

@@ -1,7 +1,7 @@
 //! The rows whose labels would teach the network most, for active learning.
 
-use thinnet::Model;
 use thinnet::monte_carlo::Predictive;
+use thinnet::{Inputs, Model};
 
 use super::super::{Failure, number};
 use super::table::{self, Table};
@@ -49,19 +49,18 @@ impl Args {
 }
 
 /// The rows from the most doubtful on.
-pub(super) fn table(measure: Measure, top: Option<u32>, model: &Model, drawn: &Predictive, rows: &[u32]) -> Table {
+pub(super) fn table(measure: Measure, top: Option<u32>, model: &Model, drawn: &Predictive, inputs: &Inputs) -> Table {
     let (key, scores) = match measure {
         Measure::Bald => ("mutual_information", drawn.mutual_information()),
         Measure::Entropy => ("predictive_entropy", drawn.predictive_entropy()),
         Measure::VariationRatio => ("variation_ratio", drawn.variation_ratio()),
     };
+    let rows = inputs.samples();
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(rows[a].cmp(&rows[b])));
     order.truncate(top.map_or(rows.len(), |top| top as usize));
     let labels = table::labels(model, &drawn.mean(), false);
-    let labels = labels.map(|labels| order.iter().map(|&i| labels[i].clone()).collect());
-    let ranked: Vec<u32> = order.iter().map(|&i| rows[i]).collect();
-    let mut table = Table::new(&ranked, labels);
+    let mut table = Table::new(inputs, labels).select(&order);
     table.column(key, order.iter().map(|&i| scores[i]));
     table
 }

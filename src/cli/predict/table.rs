@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
-use thinnet::{Loss, Model, Outputs};
+use thinnet::{Inputs, Loss, Model, Outputs};
 
 use super::super::output::field;
 
@@ -19,6 +19,8 @@ pub(super) enum Form {
 pub(super) struct Table {
     /// Numbers of the rows in their file, from 0.
     rows: Vec<u32>,
+    /// What the file calls them, if it does.
+    names: Option<Vec<String>>,
     labels: Option<Vec<String>>,
     groups: Vec<Group>,
 }
@@ -34,8 +36,16 @@ struct Group {
 }
 
 impl Table {
-    pub(super) fn new(rows: &[u32], labels: Option<Vec<String>>) -> Self {
-        Self { rows: rows.into(), labels, groups: Vec::new() }
+    pub(super) fn new(inputs: &Inputs, labels: Option<Vec<String>>) -> Self {
+        Self { rows: inputs.samples().into(), names: inputs.names().map(Into::into), labels, groups: Vec::new() }
+    }
+
+    /// Some of the rows, in this order; before any number is added.
+    pub(super) fn select(self, order: &[usize]) -> Self {
+        debug_assert!(self.groups.is_empty(), "numbers stay where they are");
+        let picked = |texts: Vec<String>| order.iter().map(|&i| texts[i].clone()).collect();
+        let rows = order.iter().map(|&i| self.rows[i]).collect();
+        Self { rows, names: self.names.map(picked), labels: self.labels.map(picked), groups: self.groups }
     }
 
     /// Adds numbers of each output, `[rows, columns]`, whose columns have these names.
@@ -66,17 +76,19 @@ impl Table {
         self.groups.iter().flat_map(move |group| group.row(i).iter().copied())
     }
 
-    /// `row,label,...`; each number is the shortest that is exactly this one.
+    /// `row,sequence,label,...`, without what is not there; each number is the shortest that is exactly this one.
     fn csv(&self) -> String {
-        let mut text = String::from(if self.labels.is_some() { "row,label" } else { "row" });
+        let mut text = String::from("row");
+        text += if self.names.is_some() { ",sequence" } else { "" };
+        text += if self.labels.is_some() { ",label" } else { "" };
         for name in self.groups.iter().flat_map(|group| &group.columns) {
             text += &format!(",{}", field(name));
         }
         text.push('\n');
         for (i, row) in self.rows.iter().enumerate() {
             write!(text, "{row}").expect("a String takes everything");
-            if let Some(labels) = &self.labels {
-                text += &format!(",{}", field(&labels[i]));
+            for texts in [&self.names, &self.labels].into_iter().flatten() {
+                text += &format!(",{}", field(&texts[i]));
             }
             self.row(i).for_each(|value| write!(text, ",{value}").expect("a String takes everything"));
             text.push('\n');
@@ -88,6 +100,9 @@ impl Table {
         let line = |(i, row): (usize, &u32)| {
             let mut object = Map::new();
             object.insert("row".into(), Value::from(*row));
+            if let Some(names) = &self.names {
+                object.insert("sequence".into(), names[i].clone().into());
+            }
             object.insert("label".into(), self.labels.as_ref().map(|labels| labels[i].clone()).into());
             for group in &self.groups {
                 let values = group.row(i);

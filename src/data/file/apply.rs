@@ -116,6 +116,9 @@ pub(super) fn keep_rows(data: &mut Dataset, rows: &[u32]) {
     if let Some(Lengths { of_rows, .. }) = &mut data.inputs.lengths {
         keep(of_rows, 1, rows);
     }
+    if let Some(names) = &mut data.inputs.names {
+        *names = rows.iter().map(|&row| std::mem::take(&mut names[row as usize])).collect();
+    }
     match &mut data.targets {
         Targets::Classes { labels, .. } => keep(labels, 1, rows),
         Targets::Values { columns, values } => keep(values, *columns, rows),

@@ -127,10 +127,12 @@ impl Table<'_> {
         let Self { layout, inputs, column, numbers, .. } = self;
         let width = layout.inputs.len() as u32;
         let inputs = match self.groups {
-            Some(groups) => Inputs::from_sequences(width, inputs, groups.lengths).map_err(|error| match error {
-                Error::Data(problem) => bad(path, problem),
-                other => other,
-            })?,
+            Some(Groups { lengths, names, .. }) => Inputs::from_sequences(width, inputs, lengths)
+                .and_then(|inputs| inputs.with_names(names))
+                .map_err(|error| match error {
+                    Error::Data(problem) => bad(path, problem),
+                    other => other,
+                })?,
             None => Inputs::from_f32(width, inputs)?,
         };
         let target = (!layout.targets.is_empty()).then(|| Target::from(layout.targets.clone()));

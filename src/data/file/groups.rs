@@ -11,8 +11,8 @@ pub(super) struct Groups {
     pub(super) lengths: Vec<u32>,
     /// The byte at which each line begins.
     places: Vec<u64>,
-    /// What the column says of the last sequence.
-    last: String,
+    /// What the column says of each.
+    pub(super) names: Vec<String>,
     seen: HashSet<String>,
 }
 
@@ -30,10 +30,10 @@ impl Groups {
         }
         self.places.push(place);
         match self.lengths.last_mut() {
-            Some(length) if self.last == cell => *length += 1,
+            Some(length) if self.names.last().is_some_and(|last| last == cell) => *length += 1,
             _ if self.seen.insert(cell.into()) => {
                 self.lengths.push(1);
-                self.last = cell.into();
+                self.names.push(cell.into());
             }
             _ => {
                 return Err(format!(

@@ -238,7 +238,7 @@ impl<'a> Array<'a> {
             _ => {
                 let (header, values) = self.floats(&shape)?;
                 let samples = (0..header.rows()).collect();
-                Inputs { columns: header.columns, values: Values::F32(values).into(), samples, lengths: None }
+                Inputs { columns: header.columns, values: Values::F32(values).into(), samples, lengths: None, names: None }
             }
         };
         match shape.lengths {
