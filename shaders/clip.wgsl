@@ -27,7 +27,8 @@ fn clip_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
         total += partials[group.z * (p.sum_stride / 4u) + i];
     }
     let norm = sqrt((total.x + total.y) + (total.z + total.w)) + 1e-6;
-    let nan = (bitcast<u32>(norm) & 0x7fffffffu) > 0x7f800000u;
+    // A norm past the largest f32 is none either: factor 0 would end the training without a word.
+    let nan = (bitcast<u32>(norm) & 0x7fffffffu) >= 0x7f800000u;
     if (limit < norm || nan) {
         let factor = select(limit / norm, norm, nan);
         let base = group.z * (p.dw_stride / 4u);

@@ -72,34 +72,47 @@ fn draw_outputs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     if (KIND == 1u) {
         var best = 0u;
         var largest = y[z];
-        for (var c = 1u; c < p.outputs; c++) {
-            let value = y[z + c];
-            if (value > largest) {
-                best = c;
-                largest = value;
+        for (var c = 0u; c < p.outputs; c += 4u) {
+            //# for j in 0..4
+            if (c + {j}u < p.outputs && y[z + c + {j}u] > largest) {
+                best = c + {j}u;
+                largest = y[z + best];
             }
+            //# end
         }
         var sum = 0.0;
-        for (var c = 0u; c < p.outputs; c++) {
-            sum += exp(y[z + c] - largest);
+        for (var c = 0u; c < p.outputs; c += 4u) {
+            //# for j in 0..4
+            if (c + {j}u < p.outputs) {
+                sum += exp(y[z + c + {j}u] - largest);
+            }
+            //# end
         }
         var below = 0.0;
-        for (var c = 0u; c < p.outputs; c++) {
-            let shifted = y[z + c] - largest;
-            let probability = keep_nan_of(shifted, exp(shifted) / sum);
-            values[at + c] = probability;
-            below -= probability * shifted;
+        for (var c = 0u; c < p.outputs; c += 4u) {
+            //# for j in 0..4
+            if (c + {j}u < p.outputs) {
+                let shifted = y[z + c + {j}u] - largest;
+                let probability = keep_nan_of(shifted, exp(shifted) / sum);
+                values[at + c + {j}u] = probability;
+                below -= probability * shifted;
+            }
+            //# end
         }
         values[at + p.outputs] = log(sum) + below;  // - sum of p log p, as log p = z - max z - log sum
         values[at + p.outputs + 1u] = f32(best);
     } else if (KIND == 2u) {
         var entropy = 0.0;
-        for (var c = 0u; c < p.outputs; c++) {
-            let value = y[z + c];
-            let power = exp(-abs(value));
-            let smaller = power / (1.0 + power);
-            values[at + c] = keep_nan_of(value, select(smaller, 1.0 / (1.0 + power), value >= 0.0));
-            entropy += log(1.0 + power) + abs(value) * smaller;
+        for (var c = 0u; c < p.outputs; c += 4u) {
+            //# for j in 0..4
+            if (c + {j}u < p.outputs) {
+                let value = y[z + c + {j}u];
+                let power = exp(-abs(value));
+                let smaller = power / (1.0 + power);
+                values[at + c + {j}u] = keep_nan_of(value, select(smaller, 1.0 / (1.0 + power), value >= 0.0));
+                entropy += log(1.0 + power) + abs(value) * smaller;
+            }
+            //# end
         }
         values[at + p.outputs] = entropy;
     } else if (KIND == 3u) {
@@ -109,8 +122,12 @@ fn draw_outputs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
             values[at + p.outputs / 2u + c] = keep_nan_of(log_variance, exp(max(log_variance, LEAST_LOG_VARIANCE)));
         }
     } else {
-        for (var c = 0u; c < p.outputs; c++) {
-            values[at + c] = y[z + c];
+        for (var c = 0u; c < p.outputs; c += 4u) {
+            //# for j in 0..4
+            if (c + {j}u < p.outputs) {
+                values[at + c + {j}u] = y[z + c + {j}u];
+            }
+            //# end
         }
     }
 }

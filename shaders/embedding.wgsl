@@ -119,18 +119,18 @@ fn embedding_lists(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
         for (var quad = 0u; 4u * quad < length; quad++) {
             let found = words_of(ids[line + quad], p) == vec4<u32>(word);
             if (any(found) && keeps_word(word, sample, member, p, site, key)) {
-                for (var lane = 0u; lane < min(4u, length - 4u * quad); lane++) {
-                    if (found[lane]) {
-                        let row = sample * p.by_steps.divisor + 4u * quad + lane;
-                        if (begun) {
-                            links[base + last] = row;
-                        } else {
-                            heads[head] = row;
-                        }
-                        begun = true;
-                        last = row;
+                //# for lane in 0..4
+                if (found[{lane}] && 4u * quad + {lane}u < length) {
+                    let row = sample * p.by_steps.divisor + 4u * quad + {lane}u;
+                    if (begun) {
+                        links[base + last] = row;
+                    } else {
+                        heads[head] = row;
                     }
+                    begun = true;
+                    last = row;
                 }
+                //# end
             }
         }
     }
@@ -156,8 +156,14 @@ fn embedding_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_work
     let base = member * (p.y_stride / 4u) + quad;
     var sum = vec4<f32>();
     // No row is past all rows.
-    for (var row = first_rows[member * p.heads_stride + word]; row < rows; row = next_rows[member * p.links_stride + row]) {
-        sum += dy[base + row * p.y_row];
+    var row = first_rows[member * p.heads_stride + word];
+    while (row < rows) {
+        //# for j in 0..4
+        if (row < rows) {
+            sum += dy[base + row * p.y_row];
+            row = next_rows[member * p.links_stride + row];
+        }
+        //# end
     }
     if (DROPOUT != 0u) {
         sum *= scale;

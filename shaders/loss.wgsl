@@ -59,16 +59,21 @@ fn row_loss(row: u32, p: Params, member: u32) -> Softmax {
     let wanted = labels_of(row, p, member);
     var best = 0u;
     var largest = logits[z];
-    for (var c = 1u; c < p.classes; c++) {
-        let value = logits[z + c];
-        if (value > largest) {
-            best = c;
-            largest = value;
+    for (var c = 0u; c < p.classes; c += 4u) {
+        //# for j in 0..4
+        if (c + {j}u < p.classes && logits[z + c + {j}u] > largest) {
+            best = c + {j}u;
+            largest = logits[z + best];
         }
+        //# end
     }
     var sum = 0.0;
-    for (var c = 0u; c < p.classes; c++) {
-        sum += exp(logits[z + c] - largest);
+    for (var c = 0u; c < p.classes; c += 4u) {
+        //# for j in 0..4
+        if (c + {j}u < p.classes) {
+            sum += exp(logits[z + c + {j}u] - largest);
+        }
+        //# end
     }
     var margin = largest - logits[z + wanted.first];
     if (MIXUP == 1u) {
@@ -91,13 +96,18 @@ fn cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let softmax = row_loss(row, p, group.z);
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
-    for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
-        let probability = exp(logits[z + c] - softmax.largest) / softmax.sum;
-        var wanted = select(0.0, softmax.labels.share, c == softmax.labels.first);
-        if (MIXUP == 1u) {
-            wanted += select(0.0, 1.0 - softmax.labels.share, c == softmax.labels.second);
+    for (var quad = 0u; quad < (p.classes + 3u) / 4u; quad++) {
+        //# for j in 0..4
+        {
+            let c = 4u * quad + {j}u;
+            let probability = exp(logits[z + c] - softmax.largest) / softmax.sum;
+            var wanted = select(0.0, softmax.labels.share, c == softmax.labels.first);
+            if (MIXUP == 1u) {
+                wanted += select(0.0, 1.0 - softmax.labels.share, c == softmax.labels.second);
+            }
+            dlogits[dz + c] = select(0.0, (probability - wanted) / batch, c < p.classes);
         }
-        dlogits[dz + c] = select(0.0, (probability - wanted) / batch, c < p.classes);
+        //# end
     }
 }
 

@@ -87,10 +87,15 @@ fn binary_row_loss(row: u32, p: Params, member: u32) {
     let goal = goal_of(row, p, member);
     var sum = 0.0;
     var right = true;
-    for (var c = 0u; c < p.classes; c++) {
-        let logit = logits[z + c];
-        sum += max(logit, 0.0) - logit * wanted(goal, c) + log_one_plus(exp(-abs(logit)));
-        right = right && (logit > 0.0) == (targets[goal.first + c] > 0.5);
+    for (var quad = 0u; 4u * quad < p.classes; quad++) {
+        //# for j in 0..4
+        if (4u * quad + {j}u < p.classes) {
+            let c = 4u * quad + {j}u;
+            let logit = logits[z + c];
+            sum += max(logit, 0.0) - logit * wanted(goal, c) + log_one_plus(exp(-abs(logit)));
+            right = right && (logit > 0.0) == (targets[goal.first + c] > 0.5);
+        }
+        //# end
     }
     loss[member * p.loss_stride + row] = sum / f32(p.classes);
     correct[member * p.correct_stride + row] = select(0u, 1u, right);
@@ -100,8 +105,12 @@ fn squared_row_loss(row: u32, p: Params, member: u32) {
     let z = member * p.logits_stride + row * p.row_stride;
     let goal = goal_of(row, p, member);
     var sum = 0.0;
-    for (var c = 0u; c < p.classes; c++) {
-        sum += squares(logits[z + c], goal, c);
+    for (var quad = 0u; 4u * quad < p.classes; quad++) {
+        //# for j in 0..4
+        if (4u * quad + {j}u < p.classes) {
+            sum += squares(logits[z + 4u * quad + {j}u], goal, 4u * quad + {j}u);
+        }
+        //# end
     }
     loss[member * p.loss_stride + row] = sum / f32(p.classes);
     correct[member * p.correct_stride + row] = 0u;
@@ -119,8 +128,13 @@ fn binary_cross_entropy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_wo
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
     let goal = goal_of(row, p, group.z);
-    for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
-        dlogits[dz + c] = select(0.0, (sigmoid(logits[z + c]) - wanted(goal, c)) / count, c < p.classes);
+    for (var quad = 0u; 4u * quad < p.classes; quad++) {
+        //# for j in 0..4
+        {
+            let c = 4u * quad + {j}u;
+            dlogits[dz + c] = select(0.0, (sigmoid(logits[z + c]) - wanted(goal, c)) / count, c < p.classes);
+        }
+        //# end
     }
 }
 
@@ -146,8 +160,13 @@ fn squared_error(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let z = group.z * p.logits_stride + row * p.row_stride;
     let dz = group.z * p.dlogits_stride + row * p.row_stride;
     let goal = goal_of(row, p, group.z);
-    for (var c = 0u; c < (p.classes + 3u) / 4u * 4u; c++) {
-        dlogits[dz + c] = select(0.0, 2.0 * (logits[z + c] - wanted(goal, c)) / count, c < p.classes);
+    for (var quad = 0u; 4u * quad < p.classes; quad++) {
+        //# for j in 0..4
+        {
+            let c = 4u * quad + {j}u;
+            dlogits[dz + c] = select(0.0, 2.0 * (logits[z + c] - wanted(goal, c)) / count, c < p.classes);
+        }
+        //# end
     }
 }
 

@@ -109,6 +109,7 @@ impl Gpu {
         {
             gpu.caps.matmul = Matmul::Plain;
         }
+        gpu.caps.max_iterations = probe::iterations(&gpu)?;
         Ok(gpu)
     }
 

@@ -280,6 +280,12 @@ pub trait Kernel: Declared + std::fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Iterations of all loops of an invocation together at most, where their bounds are no small constants. An adapter may end
+    /// loops after so many, without a word; see [`Caps::max_iterations`](crate::plan::Caps::max_iterations).
+    fn iterations(&self) -> u64 {
+        0
+    }
+
     /// Workgroups in x and y; z is the member.
     fn grid(&self) -> [u32; 2];
 

@@ -62,11 +62,14 @@ pub fn draw(device: &Device, site: &Site, samples: Range<u32>, units: Range<u32>
     Ok(words.chunks(width as usize).map(|row| row[skip..].iter().map(|&word| word == 1).collect()).collect())
 }
 
-/// Four Philox4x32-10 words for each counter, computed by the device.
+/// Four Philox4x32-10 words for each counter, computed by the device; none of none.
 ///
 /// # Errors
 /// A lost device.
 pub fn philox_words(device: &Device, counters: &[[u32; 4]], key: [u32; 2]) -> Result<Vec<[u32; 4]>> {
+    if counters.is_empty() {
+        return Ok(Vec::new());
+    }
     let n = counters.len() as u32;
     let member = MemberStep { key, optimizer: OptimizerStep::default(), sites: Vec::new() };
     let words = run(device, n, member, Vec::new(), |plans| {

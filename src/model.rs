@@ -69,6 +69,9 @@ impl Outputs {
     }
 
     /// One row: an entry per class.
+    ///
+    /// # Panics
+    /// If `row` is not below [`rows`](Self::rows).
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.columns..][..self.columns]
     }

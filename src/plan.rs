@@ -67,6 +67,8 @@ pub struct Caps {
     pub int64: bool,
     /// Largest extent of a two-dimensional texture.
     pub max_texture: u32,
+    /// Iterations after which the adapter ends the loops of an invocation, all of them together, without an error: 65,535 on lavapipe.
+    pub max_iterations: u32,
     /// How matrices are multiplied, where shapes allow it.
     pub matmul: Matmul,
 }
@@ -87,6 +89,7 @@ impl Caps {
             subgroups: (0, 0),
             int64: false,
             max_texture: 8192,
+            max_iterations: u32::MAX,
             matmul: Matmul::Plain,
         }
     }

@@ -41,6 +41,20 @@ fn divergence_in_the_last_update_is_seen_in_the_validation() {
     assert!(trainer.history()[0].running.loss.is_finite() && !trainer.history()[0].valid.unwrap().loss.is_finite());
 }
 
+/// A factor of 0 would leave the weights where they are, and nobody would know.
+#[test]
+fn a_gradient_too_long_for_its_norm_ends_the_training() {
+    let network = Network { loss: Loss::MeanSquaredError, ..Network::new(1).dense(Dense::new(1)) };
+    let targets = Targets::Values { columns: 1, values: vec![1e12; 4] };
+    let fit = |input: f32| {
+        let data = Dataset::with_targets(Inputs::from_f32(1, vec![input; 4]).unwrap(), targets.clone()).unwrap();
+        let options = TrainOptions { optimizer: Optimizer::sgd(0.1), clip_norm: Some(1.0), ..TrainOptions::default() };
+        Trainer::new(device(), &network, &data, options).unwrap().fit(2).map(|_| ())
+    };
+    assert!(fit(1.0).is_ok());
+    assert!(matches!(fit(1e12), Err(Error::Diverged { .. })));
+}
+
 #[test]
 fn a_trainer_goes_on_after_its_observer_panicked() {
     let data = digits().slice(0..300).unwrap();

@@ -99,6 +99,9 @@ mod profile;
 /// What training refuses, and what it says.
 mod refusals;
 
+/// Loops that an adapter would end early.
+mod long_loops;
+
 // What a user touches.
 
 /// Figures of certainty: against sums by hand, brute force and grids.

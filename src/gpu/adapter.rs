@@ -89,6 +89,7 @@ pub(super) fn caps(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wg
         subgroups,
         int64: features.contains(wgpu::Features::SHADER_INT64),
         max_texture: limits.max_texture_dimension_2d,
+        max_iterations: u32::MAX, // found out by a dispatch
         matmul: Matmul::of(software, subgroups),
     }
 }

@@ -189,6 +189,10 @@ impl Kernel for Augment {
         [self.params.quads.div_ceil(16 * STEPS), rows.div_ceil(WORKGROUP / 16)]
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.quads.div_ceil(16 * self.grid()[0])) + 2
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let mut y = memory.f32_mut(self.y, member);
         self.elements((memory, step, member), |at, [value, _]| y[at] = value as f32);

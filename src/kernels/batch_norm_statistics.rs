@@ -1,7 +1,7 @@
 //! `shaders/batch_norm_statistics.wgsl`: mean and variance of the columns of a batch, and the running ones.
 
 use super::columns::{Block, Number, Parts, UNIT, bounds, gamma_unit, inverse_deviation, store, untouched};
-use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
+use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, WORKGROUP, kernel, linear_grid, params};
 use crate::memory::Memory;
 use crate::step::{Section, Step};
 
@@ -128,6 +128,10 @@ impl Kernel for BatchNormStatistics {
         [Block::new(self.params.columns).groups(), self.params.parts]
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from((self.params.part_rows << self.params.width_shift) / WORKGROUP + 3 * WORKGROUP)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let results = self.results(memory, step, member);
         store(memory, self.partials, member, &results);
@@ -208,6 +212,10 @@ fn followed(old: f32, (new, error): (f64, f64), momentum: f32) -> (f64, f64) {
 impl Kernel for BatchNormFinish {
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.params.quads, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        2 * u64::from(self.params.parts + 1)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -3,7 +3,7 @@
 use super::concrete::{LOGIT_LIMIT, Rate};
 use super::gradients::PARTIALS;
 use super::sums::{Number, Sum, bounds, store};
-use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
+use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, WORKGROUP, kernel, linear_grid, params};
 use crate::memory::Memory;
 use crate::step::Step;
 
@@ -111,6 +111,10 @@ impl ConcreteFinish {
 impl Kernel for ConcreteFinish {
     fn grid(&self) -> [u32; 2] {
         [1, 1]
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from((self.params.partials + self.params.squares) / WORKGROUP + WORKGROUP) + 4
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -17,6 +17,7 @@ mod twin;
 pub use entries::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseUpdate};
 
 const TILE_ROWS: u32 = 8; // of dense.wgsl
+const TILE_TERMS: u32 = 16; // of a slice of dense_tile.wgsl
 
 params! {
     /// `params` of the kernels of the dense layer.
@@ -102,6 +103,25 @@ fn constants(matmul: Matmul, product: Product, epilogue: Constants) -> Constants
     [shape, epilogue].concat()
 }
 
+/// Iterations of the loop over the terms of a sum, so many quads of them, and of those over the rows of a mask.
+fn terms(matmul: Matmul, quads: u32) -> u64 {
+    let over_masks = 128;
+    over_masks
+        + match matmul {
+            Matmul::Plain | Matmul::Shuffle { .. } => u64::from(quads),
+            Matmul::Tile => u64::from(quads.div_ceil(TILE_TERMS / 4)),
+        }
+}
+
+/// The same of a sum over so many rows of a batch.
+fn rows_summed(matmul: Matmul, rows: u32) -> u64 {
+    match matmul {
+        Matmul::Plain => u64::from(rows) + 1,
+        Matmul::Shuffle { .. } => u64::from(rows.div_ceil(4)) + 1,
+        Matmul::Tile => u64::from(rows.div_ceil(TILE_TERMS)) + 1,
+    }
+}
+
 /// Words of the rows of each texture operand, given in quads.
 fn texture_rows(matmul: Matmul, quads: &[u32]) -> Vec<u32> {
     match matmul {
@@ -131,6 +151,10 @@ impl Kernel for DenseForward {
 
     fn grid(&self) -> [u32; 2] {
         grid(self.matmul, self.product())
+    }
+
+    fn iterations(&self) -> u64 {
+        terms(self.matmul, self.params.input_quads)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -165,6 +189,10 @@ impl Kernel for DenseBackwardInput {
         grid(self.matmul, self.product())
     }
 
+    fn iterations(&self) -> u64 {
+        terms(self.matmul, self.params.output_quads)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         twin::store(memory, self.dx, member, &self.results(memory, step, member));
     }
@@ -191,6 +219,10 @@ impl Kernel for DenseBackwardWeight {
 
     fn grid(&self) -> [u32; 2] {
         grid(self.matmul, self.product())
+    }
+
+    fn iterations(&self) -> u64 {
+        rows_summed(self.matmul, self.params.split_rows)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -223,6 +255,10 @@ impl Kernel for DenseUpdate {
 
     fn grid(&self) -> [u32; 2] {
         grid(self.matmul, self.product())
+    }
+
+    fn iterations(&self) -> u64 {
+        rows_summed(self.matmul, self.params.split_rows)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

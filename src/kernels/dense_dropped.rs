@@ -109,6 +109,10 @@ impl Kernel for DenseOfDropped {
         [1, (self.y.len / (4 * self.params.output_row)).div_ceil(ROWS)]
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.input_quads + 1)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         sums::store(memory, self.y, member, &self.results(memory, step, member));
     }

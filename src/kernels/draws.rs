@@ -223,6 +223,10 @@ impl Kernel for DrawOutputs {
         linear_grid(self.values.len / self.params.width, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        3 * u64::from(self.params.outputs / 4 + 2)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let numbers = self.numbers(memory, step, member);
         let mut values = memory.f32_mut(self.values, member);
@@ -290,6 +294,10 @@ impl Kernel for MergeDraws {
 
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.state.len / FIELDS as u32, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.drawn.len / (self.params.width * self.params.inputs).max(1)) + 2
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

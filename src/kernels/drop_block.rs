@@ -117,6 +117,10 @@ impl Kernel for DropBlockRows {
         linear_grid(self.seeded_words.len, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        6 * u64::from(self.params.size / 4 + 10)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let (p, SiteMask { index, rule }) = (&self.params, self.site);
         let (samples, mut seeded) = (memory.u32(self.samples, member), memory.u32_mut(self.seeded_words, member));
@@ -143,6 +147,10 @@ impl Kernel for DropBlockColumns {
 
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.covered.len / 4, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.size + 1)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -170,6 +170,10 @@ drop_connect_kernel! {
         self.params.grid_of_rows(self.y)
     }
 
+    fn iterations(&self) -> u64 {
+        8 * u64::from(self.params.quads + 1)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let numbers = self.results(memory, step, member);
         store(memory, self.y, member, &numbers);
@@ -216,6 +220,10 @@ drop_connect_kernel! {
     DropConnectGaussian:
     fn grid(&self) -> [u32; 2] {
         self.params.grid_of_rows(self.y)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.quads + 1)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -163,6 +163,11 @@ impl Kernel for EmbeddingLists {
         linear_grid(self.params.words, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        let steps = u64::from(self.params.by_steps.divisor);
+        u64::from(self.links.len).div_ceil(steps) * (2 + steps.div_ceil(4)) + 2
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let mut lists = vec![Vec::new(); self.params.words as usize];
         let tensors = (self.site, self.samples, self.ids, self.lengths);
@@ -215,6 +220,10 @@ impl Kernel for EmbeddingBackward {
 
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.params.words * self.params.by_quads.divisor, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.next_rows.len / 4) + 2
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

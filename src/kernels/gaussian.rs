@@ -108,6 +108,10 @@ impl Kernel for GaussianNll {
         linear_grid(self.loss.len, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.classes + 8)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let (mut loss, mut correct) = (memory.f32_mut(self.loss, member), memory.u32_mut(self.correct, member));
         let mut dlogits = memory.f32_mut(self.dlogits, member);
@@ -136,6 +140,10 @@ impl Kernel for GaussianNll {
 impl Kernel for GaussianNllForward {
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.loss.len, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.classes / 2 + 2)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

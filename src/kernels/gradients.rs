@@ -1,6 +1,6 @@
 //! `shaders/gradients.wgsl` and `shaders/clip.wgsl`: gradients accumulated over the parts of a batch, and their norm clipped.
 
-use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, gamma, kernel, linear_grid, params};
+use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, WORKGROUP, gamma, kernel, linear_grid, params};
 use crate::memory::Memory;
 use crate::step::{Section, Step};
 
@@ -50,7 +50,7 @@ kernel! {
 
 /// What numbers are multiplied by so that their norm becomes `limit`, if it is larger.
 pub(super) struct Shrink {
-    /// 1 where they stay, NaN where their norm is none.
+    /// 1 where they stay, NaN or infinite where their norm is.
     pub(super) factor: f64,
     /// How far the factor of the device may be from it; `None` where the device has to leave them alone as well.
     error: Option<f64>,
@@ -68,8 +68,8 @@ impl Shrink {
         let norm = |sum: f64, relative: f64| (sum.max(0.0).sqrt() + added) * (1.0 + relative);
         let (exact, off) = (norm(sum, 0.0), gamma(2 * terms + 2) * sum + 2.0 * terms as f64 * FLUSH);
         let (low, high) = (norm(sum - off, -13.0 * EPS), norm(sum + off, 13.0 * EPS));
-        if sum.is_nan() {
-            return Self { factor: f64::NAN, error: Some(f64::NAN) };
+        if !sum.is_finite() {
+            return Self { factor: sum, error: Some(sum) };
         }
         let factor = |norm: f64| if norm > limit { limit / norm } else { 1.0 };
         let spread = (factor(low) - factor(exact)).max(factor(exact) - factor(high));
@@ -136,6 +136,10 @@ impl Kernel for GradientNorm {
         [PARTIALS, 1]
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.quads.div_ceil(PARTIALS) / WORKGROUP + WORKGROUP) + 2
+    }
+
     fn twin(&self, memory: &Memory, _: &Step, member: usize) {
         let sums = self.sums(memory, member);
         let mut partials = memory.f32_mut(self.partials, member);
@@ -154,7 +158,9 @@ impl Kernel for GradientNorm {
 impl ClipGradient {
     fn shrink(&self, memory: &Memory, step: &Step, member: usize) -> Shrink {
         let partials = memory.f32(self.partials, member);
-        let sum = partials[..self.params.partials as usize].iter().map(|&p| f64::from(p)).sum();
+        let sum: f64 = partials[..self.params.partials as usize].iter().map(|&p| f64::from(p)).sum();
+        // The device adds in f32, where such a sum is none.
+        let sum = if sum > f64::from(f32::MAX) { f64::INFINITY } else { sum };
         Shrink::new(step.members[member].optimizer.clip_norm, sum, self.params.partials as usize, 1e-6)
     }
 }
@@ -166,6 +172,11 @@ impl Kernel for ClipGradient {
 
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.params.quads.div_ceil(CLIPPED_QUADS), MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        let [x, y] = self.grid();
+        u64::from(self.params.partials / 4 + self.params.quads / (x * y * WORKGROUP)) + 4
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -5,7 +5,7 @@
 
 use super::division::Division;
 use super::sums::{Number, Sum, bounds, store};
-use super::{Constants, EPS, Kernel, MAX_GROUPS, Tolerance, activation, kernel, linear_grid, params};
+use super::{Constants, EPS, Kernel, MAX_GROUPS, Tolerance, WORKGROUP, activation, kernel, linear_grid, params};
 use crate::memory::{Memory, Tensor};
 use crate::network::{Activation, Conv2d};
 use crate::step::Step;
@@ -84,6 +84,12 @@ impl GroupedParams {
     /// Words of a row of W in use.
     fn weights(&self) -> u32 {
         self.kernel[0] * self.kernel[1] * self.group_inputs
+    }
+
+    /// Iterations of the loops over a window of so many channels, for each of the four that an invocation makes.
+    fn iterations(&self, channels: u32) -> u64 {
+        let [height, width] = self.kernel.map(u64::from);
+        4 * height * (width * (u64::from(channels) + 2) + 2) + 8
     }
 
     /// A grid over the samples that a tensor has room for, of so many pixels or blocks of them.
@@ -234,6 +240,10 @@ impl Kernel for GroupedForward {
         p.grid(self.y, p.y_row, [p.by_out, p.by_out_blocks, p.by_output_quads])
     }
 
+    fn iterations(&self) -> u64 {
+        self.params.iterations(self.params.group_inputs)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let numbers = self.results(memory, step, member);
         store(memory, self.y, member, &numbers);
@@ -252,6 +262,10 @@ impl Kernel for GroupedBackwardInput {
     fn grid(&self) -> [u32; 2] {
         let p = &self.params;
         p.grid(self.dx, p.x_row, [p.by_map, p.by_map_blocks, p.by_input_quads])
+    }
+
+    fn iterations(&self) -> u64 {
+        self.params.iterations(self.params.group_outputs)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -273,6 +287,10 @@ impl Kernel for GroupedBackwardWeight {
     fn grid(&self) -> [u32; 2] {
         let p = &self.params;
         [p.weights().div_ceil(4) + 1, if p.depthwise() { p.by_output_quads.divisor } else { p.outputs }]
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.dy.len / (4 * self.params.y_row) / WORKGROUP) + u64::from(WORKGROUP) + 2
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -128,6 +128,10 @@ impl Kernel for LayerNormForward {
         self.params.grid(self.y.len, self.params.y_row)
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(3 * (self.params.quads / WORKGROUP) + 4 * WORKGROUP) + 8
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let [y, moments] = self.results(memory, step, member);
         store(memory, self.y, member, &y);
@@ -175,6 +179,10 @@ impl LayerNormBackward {
 impl Kernel for LayerNormBackward {
     fn grid(&self) -> [u32; 2] {
         self.params.grid(self.dx.len, self.params.dx_row)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(2 * (self.params.quads / WORKGROUP) + 4 * WORKGROUP) + 8
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

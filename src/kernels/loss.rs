@@ -120,6 +120,10 @@ impl Kernel for CrossEntropy {
         linear_grid(self.loss.len, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        3 * u64::from(self.params.classes / 4 + 2)
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let (mut loss, mut correct) = (memory.f32_mut(self.loss, member), memory.u32_mut(self.correct, member));
         let mut dlogits = memory.f32_mut(self.dlogits, member);
@@ -155,6 +159,10 @@ impl Kernel for CrossEntropyForward {
 
     fn grid(&self) -> [u32; 2] {
         linear_grid(self.loss.len, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        2 * u64::from(self.params.classes / 4 + 2)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -74,8 +74,16 @@ impl Matmul {
     }
 
     /// The family for a dense layer of `[outputs, inputs]` over a batch: the plain one where matrices that should be textures do
-    /// not fit into them.
+    /// not fit into them, and the tile one, whose loops are shorter, where the device would end those of the plain one.
     pub fn for_layer(self, caps: &Caps, [batch, inputs, outputs, members]: [u32; 4]) -> Self {
+        let longest = batch.max(inputs.div_ceil(4)).max(outputs.div_ceil(4));
+        match self.with_textures(caps, [batch, inputs, outputs, members]) {
+            Self::Plain if longest > caps.max_iterations / 2 => Self::Tile,
+            family => family,
+        }
+    }
+
+    fn with_textures(self, caps: &Caps, [batch, inputs, outputs, members]: [u32; 4]) -> Self {
         let Self::Shuffle { .. } = self else { return self };
         let width = |columns: u32, rows: u32| {
             let panels = u64::from(rows.div_ceil(PANEL_ROWS)) * u64::from(members);

@@ -1,7 +1,7 @@
 //! `shaders/max_norm.wgsl`: max-norm regularisation, row by row of a weight.
 
 use super::gradients::Shrink;
-use super::{Kernel, MAX_GROUPS, Tolerance, kernel, params};
+use super::{Kernel, MAX_GROUPS, Tolerance, WORKGROUP, kernel, params};
 use crate::memory::Memory;
 use crate::step::{Section, Step};
 
@@ -38,6 +38,10 @@ impl Kernel for MaxNorm {
     fn grid(&self) -> [u32; 2] {
         let y = self.params.rows.div_ceil(MAX_GROUPS).max(1);
         [self.params.rows.div_ceil(y), y]
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(2 * (self.params.quads / WORKGROUP) + WORKGROUP) + 4
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -1,6 +1,6 @@
 //! `shaders/metrics.wgsl`: adds a batch to the running sums of its epoch.
 
-use super::{FLUSH, Kernel, Tolerance, gamma, kernel, params};
+use super::{FLUSH, Kernel, Tolerance, WORKGROUP, gamma, kernel, params};
 use crate::memory::Memory;
 use crate::step::Step;
 
@@ -30,6 +30,10 @@ impl Metrics {
 impl Kernel for Metrics {
     fn grid(&self) -> [u32; 2] {
         [1, 1]
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.loss.len / WORKGROUP + WORKGROUP) + 4
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

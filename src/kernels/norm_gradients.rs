@@ -1,7 +1,7 @@
 //! `shaders/norm_gradients.wgsl`: the gradients of weight and bias of batch and layer normalisation.
 
 use super::columns::{Block, Number, Parts, bounds, gamma_unit, store, untouched};
-use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
+use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, WORKGROUP, kernel, linear_grid, params};
 use crate::memory::{Memory, Tensor};
 use crate::step::{Section, Step};
 
@@ -124,6 +124,10 @@ macro_rules! sums_kernel {
                 self.params.grid()
             }
 
+            fn iterations(&self) -> u64 {
+                u64::from((self.params.part_rows << self.params.width_shift) / WORKGROUP + 2 * WORKGROUP)
+            }
+
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {
                 let results = self.results(memory, step, member);
                 store(memory, self.partials, member, &results);
@@ -162,6 +166,10 @@ impl Kernel for NormGradientsFinish {
 
     fn grid(&self) -> [u32; 2] {
         linear_grid(2 * self.params.quads, MAX_GROUPS)
+    }
+
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.parts + 1)
     }
 
     fn twin(&self, memory: &Memory, _: &Step, member: usize) {

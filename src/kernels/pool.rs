@@ -84,6 +84,12 @@ impl PoolParams {
         vec![("TOUCHING", self.touching().into()), ("SQUARE", square)]
     }
 
+    /// A window, or what it is of the map with the rest behind the last one.
+    fn iterations(&self) -> u64 {
+        let [height, width] = [0, 1].map(|axis| u64::from(self.kernel[axis] + self.map[axis] % self.kernel[axis]));
+        height * (width + 2) + 2
+    }
+
     /// A grid over the samples that x or y, whose rows lie `row` quads apart, has room for.
     fn grid(&self, tensor: Tensor, [map_pixels, row]: [u32; 2], [pixels, quads]: [u32; 2]) -> [u32; 2] {
         let samples = tensor.len / (4 * row * map_pixels);
@@ -191,6 +197,10 @@ impl Kernel for MaxPoolForward {
         self.params.forward_grid(self.y)
     }
 
+    fn iterations(&self) -> u64 {
+        self.params.iterations()
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let ([x_row, y_row, columns], x) = (self.params.widths(), memory.f32(self.x, member));
         let (mut y, mut places) = (memory.f32_mut(self.y, member), memory.u32_mut(self.places, member));
@@ -261,6 +271,10 @@ macro_rules! sum_kernel {
 
             fn grid(&self) -> [u32; 2] {
                 self.params.$grid(self.$out)
+            }
+
+            fn iterations(&self) -> u64 {
+                self.params.iterations()
             }
 
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {

@@ -237,6 +237,10 @@ macro_rules! recurrent_kernel {
                 grid(&self.params, self.shape, self.gates)
             }
 
+            fn iterations(&self) -> u64 {
+                4 * u64::from(self.params.hidden_quads + 1) + u64::from(self.shape.rows)
+            }
+
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {
                 let [gates, sequence] = self.results(memory, step, member);
                 twin::store(memory, self.gates, member, &gates);

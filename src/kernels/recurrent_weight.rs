@@ -73,6 +73,10 @@ impl Kernel for RecurrentWeight {
         linear_grid(self.params.gates * self.params.hidden_quads * self.params.hidden_quads, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(self.dy.len / (4 * self.params.dy_row)) + 8
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         let numbers = self.results(memory, step, member);
         store(memory, self.gradient, member, &numbers);

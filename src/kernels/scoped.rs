@@ -54,6 +54,10 @@ impl Kernel for Scoped {
         self.kernel.grid()
     }
 
+    fn iterations(&self) -> u64 {
+        self.kernel.iterations()
+    }
+
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
         self.kernel.twin(memory, &self.step(step), member);
     }

@@ -39,6 +39,10 @@ impl Kernel for SumSplits {
         linear_grid(self.params.quads, MAX_GROUPS)
     }
 
+    fn iterations(&self) -> u64 {
+        u64::from(self.params.splits)
+    }
+
     fn twin(&self, memory: &Memory, _: &Step, member: usize) {
         let results = self.results(memory, member);
         memory.f32_mut(self.gradient, member).iter_mut().zip(results).for_each(|(out, (sum, _))| *out = sum as f32);

@@ -267,6 +267,10 @@ macro_rules! fold_kernel {
                 linear_grid(self.dx.len / 4 / self.params.row * self.params.quads, MAX_GROUPS)
             }
 
+            fn iterations(&self) -> u64 {
+                u64::from(self.params.kernel_height) * u64::from(self.params.kernel_width + 2) + 2
+            }
+
             fn twin(&self, memory: &Memory, step: &Step, member: usize) {
                 fold(&self.params, (self.$du, self.dx), memory, step, member);
             }

@@ -23,7 +23,7 @@ pub(crate) fn check_inputs(network: &Network, inputs: &Inputs) -> Result<()> {
     let expected = network.input.0.iter().product::<u32>();
     if inputs.columns() != expected {
         return Err(Error::Data(format!(
-            "a row has {} columns, but the network takes {expected}; build it with Network::new({})",
+            "a row has {} columns, but the network takes {expected}; give it rows as it takes them, or build it with Network::new({})",
             inputs.columns(),
             inputs.columns()
         )));

@@ -6,6 +6,9 @@ use crate::memory::{BufferId, Tensor};
 use crate::network::Network;
 use crate::{Error, Result};
 
+/// Iterations that loops with constant bounds may take besides those of [`Kernel::iterations`](crate::kernels::Kernel::iterations).
+const CONSTANT_LOOPS: u64 = 256;
+
 /// Plans over one table of buffers.
 #[derive(Debug)]
 pub struct Plans {
@@ -93,6 +96,13 @@ impl Plans {
                     let what = format!("{} of {}", self.buffers[tensor.buffer.0].name, kernel.entry().name);
                     return Err(self.too_large(&what, "bytes", bytes, self.caps.max_binding));
                 }
+            }
+            let needed = kernel.iterations() + CONSTANT_LOOPS;
+            if needed > u64::from(self.caps.max_iterations) {
+                let what = format!("the loops of {} on {} (iterations)", kernel.entry().name, self.caps.adapter);
+                let remedy = "the adapter ends longer loops without a word, and results would be wrong; use fewer units, pixels, steps or \
+                              rows in a batch, or another adapter (`cpu` has no such limit)";
+                return Err(Error::Limit { what, needed, available: self.caps.max_iterations.into(), remedy });
             }
             if let Some(groups) = kernel.grid().into_iter().find(|&groups| groups > self.caps.max_groups) {
                 return Err(self.too_large(

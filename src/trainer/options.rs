@@ -22,7 +22,8 @@ pub struct TrainOptions {
     /// L2 term, coupled: added to the gradient of every parameter as in `torch.optim`, g = dw + weight_decay w. AdamW's is decoupled.
     pub weight_decay: f64,
     /// The largest norm of the whole gradient: a longer one is shortened to it (Pascanu et al., ICML 2013;
-    /// `torch.nn.utils.clip_grad_norm_`), before weight decay.
+    /// `torch.nn.utils.clip_grad_norm_`), before weight decay. A norm past 1.8e19, whose square no f32 holds, ends the training as
+    /// diverged.
     pub clip_norm: Option<f64>,
     /// The largest norm of the incoming weights of a unit: after every update, longer rows of the weights are shortened to it
     /// (Srivastava et al., JMLR 2014, section 5.1, who use 3 to 4). Biases are free.
@@ -78,7 +79,7 @@ impl TrainOptions {
         let bad = |option, value: String, problem: &str| Err(Error::Option { option, value, problem: problem.into() });
         for (option, value) in [("weight_decay", self.weight_decay), ("warmup", self.warmup)] {
             if !(value >= 0.0 && (value as f32).is_finite()) {
-                return bad(option, value.to_string(), "must be a number from 0 up");
+                return bad(option, format!("{value:e}"), "must be a number from 0 to 3.4e38, the largest of an f32");
             }
         }
         if self.batch == 0 {
@@ -111,7 +112,8 @@ impl TrainOptions {
             if let Some(norm) = norm
                 && !(f32::MIN_POSITIVE..=f32::MAX).contains(&(norm as f32))
             {
-                return bad(option, norm.to_string(), "must be a positive number; leave it out for no limit");
+                let problem = "must be a positive number that an f32 can hold, from 1.2e-38 to 3.4e38; leave it out for no limit";
+                return bad(option, format!("{norm:e}"), problem);
             }
         }
         Ok(())

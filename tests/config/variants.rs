@@ -170,8 +170,9 @@ fn what_makes_no_sense_is_refused_with_its_place_and_a_remedy() {
 
 #[test]
 fn recurrent_layers_and_embeddings_say_what_they_take() {
-    let layers: [(&str, &[&str]); 15] = [
+    let layers: [(&str, &[&str]); 16] = [
         ("{ lstm = 0 }", &["network.layers[0]", "hidden = 0", "at least 1"]),
+        ("{ lstm = 2147483648 }", &["network.layers[0]", "hidden = 2147483648", "fewer than 2^30"]),
         ("{ gru = 4, layers = 0 }", &["network.layers[0]", "layers = 0", "1 to 64"]),
         ("{ rnn = 4, truncate = 0 }", &["network.layers[0]", "truncate = 0", "leave it out"]),
         ("{ rnn = 4, activation = \"gelu\" }", &["tanh or relu"]),
