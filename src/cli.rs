@@ -97,6 +97,10 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure @ Failure::Interrupted(_)) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.code())
@@ -114,7 +118,12 @@ enum Failure {
     Other(String),
     /// Standard output could not be written; nobody listens any more if the pipe is broken.
     Output(std::io::Error),
+    /// Ctrl-C, and what has become of the work.
+    Interrupted(String),
 }
+
+/// The exit code after Ctrl-C, as shells have it: 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;
 
 impl Failure {
     fn code(&self) -> u8 {
@@ -130,6 +139,7 @@ impl Failure {
             ) => 2,
             Self::Usage(_) => 2,
             Self::Thinnet(_) | Self::Other(_) | Self::Output(_) => 1,
+            Self::Interrupted(_) => INTERRUPTED,
         }
     }
 }
@@ -138,7 +148,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Thinnet(error) => error.fmt(f),
-            Self::Usage(message) | Self::Other(message) => f.write_str(message),
+            Self::Usage(message) | Self::Other(message) | Self::Interrupted(message) => f.write_str(message),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }
     }

@@ -4,6 +4,8 @@
 //! done. How many steps share a submission is chosen by time and changes no result.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::data::Dataset;
@@ -81,6 +83,8 @@ pub struct Trainer {
     in_flight: VecDeque<Flight>,
     history: Vec<Epoch>,
     seconds: f64,
+    /// Whether somebody wants the training to end.
+    stop: Arc<AtomicBool>,
 }
 
 impl Trainer {
@@ -168,7 +172,8 @@ impl Trainer {
         // The host has to know the samples of a step only where a branch is computed for some of them.
         let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.path.is_some());
         let ids = if lists { data.train.inputs().samples().to_vec() } else { Vec::new() };
-        Ok(Self { executor, streams, network, ids, options, schedule, pacer, in_flight, history, seconds: 0.0 })
+        let stop = Arc::default();
+        Ok(Self { executor, streams, network, ids, options, schedule, pacer, in_flight, history, seconds: 0.0, stop })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
@@ -216,7 +221,8 @@ impl Trainer {
         // Submit while there is room, otherwise wait for the oldest submission and note what it completed. After an error what
         // is under way is still waited for and noted, so that the history has no gap and training can go on.
         loop {
-            if failure.is_none() && self.in_flight.len() < self.pacer.room() && self.schedule.epoch < last_epoch {
+            let wanted = self.schedule.epoch < last_epoch && !self.stopped();
+            if failure.is_none() && self.in_flight.len() < self.pacer.room() && wanted {
                 failure = self.submit(last_epoch).err();
                 continue;
             }
@@ -232,6 +238,28 @@ impl Trainer {
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// A flag for another thread, such as one that hears of Ctrl-C: once it is true no step is submitted, and what trains returns after
+    /// those that are under way, some tenths of a second later, in the middle of an epoch. The history has the epochs before it,
+    /// [`Trainer::model`] the weights of the moment; set to false, training goes on from there.
+    ///
+    /// ```
+    /// # use std::sync::atomic::Ordering;
+    /// # use thinnet::{Dense, Device, Network, TrainOptions, Trainer, data};
+    /// # let (digits, network) = (data::digits(), Network::new(64).dense(Dense::new(10)));
+    /// let mut trainer = Trainer::new(&Device::open()?, &network, &digits, TrainOptions::default())?;
+    /// let flag = trainer.stop_flag();
+    /// trainer.fit_with(1_000_000, |progress| flag.store(progress.history.len() > 2, Ordering::Relaxed))?;
+    /// assert!(trainer.history().len() < 1_000_000);
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// The epochs so far.

@@ -1,9 +1,10 @@
 //! Training that stops and goes on: after an error, after an observer that panicked, from the weights of a model.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 
 use thinnet::data::{Dataset, digits};
-use thinnet::{Activation, Dense, Dropout, Error, Network, Optimizer, TrainOptions, Trainer};
+use thinnet::{Activation, Dense, Dropout, EarlyStopping, Error, Inputs, Loss, Network, Optimizer, TrainOptions, Trainer};
 
 use crate::common::device;
 
@@ -45,9 +46,8 @@ fn divergence_in_the_last_update_is_seen_in_the_validation() {
 #[test]
 fn a_gradient_too_long_for_its_norm_ends_the_training() {
     let network = Network { loss: Loss::MeanSquaredError, ..Network::new(1).dense(Dense::new(1)) };
-    let targets = Targets::Values { columns: 1, values: vec![1e12; 4] };
     let fit = |input: f32| {
-        let data = Dataset::with_targets(Inputs::from_f32(1, vec![input; 4]).unwrap(), targets.clone()).unwrap();
+        let data = Dataset::with_values(Inputs::from_f32(1, vec![input; 4]).unwrap(), 1, vec![1e12; 4]).unwrap();
         let options = TrainOptions { optimizer: Optimizer::sgd(0.1), clip_norm: Some(1.0), ..TrainOptions::default() };
         Trainer::new(device(), &network, &data, options).unwrap().fit(2).map(|_| ())
     };
@@ -105,4 +105,42 @@ fn numbers_that_an_f32_cannot_hold_are_refused_by_name() {
         let error = Trainer::new(device(), &network(), &data, options).unwrap_err().to_string();
         assert!(error.contains(option), "{option}: {error}");
     }
+}
+
+/// Stopped anywhere, in any number of pieces, a training gets to where it would be without.
+#[test]
+fn a_training_stops_at_the_flag_and_goes_on_from_there() {
+    let data = digits().slice(0..300).unwrap();
+    let mut stopped = trainer(&data, Optimizer::adam(0.01));
+    let flag = stopped.stop_flag();
+    for _ in 0..3 {
+        let before = stopped.history().len();
+        flag.store(false, Relaxed);
+        stopped.fit_with(1_000_000, |progress| flag.store(progress.history.len() > before, Relaxed)).unwrap();
+        assert!(stopped.history().len() > before && stopped.history().len() < 1_000_000);
+    }
+    // Where it is set, nothing is trained.
+    let weights = stopped.model().unwrap();
+    stopped.fit(1).unwrap();
+    assert!(stopped.model().unwrap() == weights);
+    // fit counts from the epoch it is in, of which it may have done some.
+    flag.store(false, Relaxed);
+    stopped.fit(1).unwrap();
+    let epochs = epochs(&stopped);
+    assert!(epochs.iter().copied().eq(0..epochs.len() as u32), "{epochs:?}");
+    let mut straight = trainer(&data, Optimizer::adam(0.01));
+    straight.fit(epochs.len() as u32).unwrap();
+    assert!(straight.model().unwrap() == stopped.model().unwrap());
+}
+
+#[test]
+fn early_stopping_gives_the_best_of_what_was_trained_before_the_flag() {
+    let data = digits().slice(0..300).unwrap();
+    let options = TrainOptions { seed: 3, ..TrainOptions::default() };
+    let mut trainer = Trainer::new(device(), &network(), (&data, &data), options).unwrap();
+    let flag = trainer.stop_flag();
+    let stopping = EarlyStopping { patience: 1_000_000, min_delta: 0.0 };
+    let best = trainer.fit_best(1_000_000, stopping, |progress| flag.store(progress.history.len() > 2, Relaxed)).unwrap();
+    let epochs = trainer.history().len() as u32;
+    assert!(best.epoch.epoch < epochs && (3..100).contains(&epochs), "{epochs}");
 }

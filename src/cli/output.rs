@@ -48,18 +48,12 @@ pub(super) fn refuse_existing(path: &Path, option: &str, force: bool) -> Result<
     }
 }
 
+/// The weights of a run.
+pub(super) const MODEL: &str = "model.safetensors";
+
 /// What a training or a sweep writes into its folder, with [`CALIBRATION`] in a folder of its own.
-const RUN: &[&str] = &[
-    "config.toml",
-    "curves.svg",
-    "history.csv",
-    "model.safetensors",
-    "profile.json",
-    "rates.csv",
-    "rates.svg",
-    "sweep.csv",
-    "timing.csv",
-];
+const RUN: &[&str] =
+    &["config.toml", "curves.svg", "history.csv", MODEL, "profile.json", "rates.csv", "rates.svg", "sweep.csv", "timing.csv"];
 
 /// What `calibrate` writes into its folder.
 pub(super) const CALIBRATION: &[&str] = &[
@@ -211,8 +205,13 @@ impl Folder {
 }
 
 impl Drop for Folder {
+    /// Removes what is not complete, but for weights, which may have taken long.
     fn drop(&mut self) {
-        self.remove();
+        if self.file(MODEL).exists() {
+            eprintln!("The weights are kept in {}.", self.beside.display());
+        } else {
+            self.remove();
+        }
     }
 }
 

@@ -3,20 +3,24 @@
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thinnet::config::Config;
 use thinnet::data::Sets;
 use thinnet::profile::profile;
 use thinnet::{Device, EarlyStopping, Epoch, Error, LearnedRate, Metrics, Model, Network, TrainOptions, Trainer};
 
-use super::output::{Bar, Folder, Listener};
+use super::output::{Bar, Folder, Listener, MODEL};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
-use super::{Cli, Failure};
+use super::{Cli, Failure, INTERRUPTED};
 
 /// Train the network of a file and write the run: weights, history, curves.
 ///
 /// Trains the network of a TOML file and writes a run: config.toml, history.csv, timing.csv, model.safetensors, curves.svg; with
 /// --profile also profile.json.
+///
+/// Ctrl-C ends the training where it is and keeps what there is by now, with exit code 130; a second one ends at once and keeps nothing.
 ///
 /// `thinnet init` writes such a file. Training figures are means over an epoch with dropout on, over weights that change from
 /// batch to batch; validation figures are without dropout, after the epoch.
@@ -135,22 +139,12 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         }
     }
     out.flush()?;
-    let bar = Bar::new("training");
-    let (model, best) = match config.train.patience {
-        Some(patience) => {
-            let stopping = EarlyStopping { patience, min_delta: config.train.min_delta };
-            let best = trainer.fit_best(config.train.epochs, stopping, |progress| bar.show(progress))?;
-            (best.model, Some(best.epoch.epoch))
-        }
-        None => {
-            trainer.fit_with(config.train.epochs, |progress| bar.show(progress))?;
-            (trainer.model()?, None)
-        }
-    };
-    bar.finish();
+    let interrupted = interruptible(trainer.stop_flag())?;
+    let (model, best) = trained(&mut trainer, &config, &interrupted)?;
     let model = model.with_preprocessing(sets.preprocessing.clone())?;
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
     // What else the bits of the weights depend on. It is not in their file: equal weights make equal files.
+    let epochs = config.train.epochs;
     let config = format!("# Trained with matrix products: {} (see --matmul).\n{}", device.caps().matmul, config.to_toml());
     write_run(&folder, &Experiment::name(&args.file), &config, trainer.history(), &model)?;
     if let Some(profile) = &profile {
@@ -160,10 +154,50 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     folder.complete()?;
     let rates = model.learned_rates()?;
     if cli.json {
-        return report_json(&mut out, trainer.history(), &rates, test);
+        report_json(&mut out, trainer.history(), &rates, test)?;
+    } else {
+        learned(&mut out, &rates)?;
+        report(&mut out, trainer.history(), best, test, &place, profile.is_some())?;
     }
-    learned(&mut out, &rates)?;
-    report(&mut out, trainer.history(), best, test, &place, profile.is_some())
+    match trainer.history().len() as u32 {
+        whole if whole < epochs && interrupted.load(Ordering::Relaxed) => Err(Failure::Interrupted(format!(
+            "Interrupted in epoch {} of {epochs}; {} has what there was by then.",
+            whole + 1,
+            place.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the user wants the training to end: Ctrl-C or a request to terminate sets the trainer's flag, a second one ends the program.
+fn interruptible(flag: Arc<AtomicBool>) -> Result<Arc<AtomicBool>, Failure> {
+    let seen = flag.clone();
+    let handler = move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::Other(format!("Ctrl-C cannot be heard: {error}")))?;
+    Ok(flag)
+}
+
+/// The weights after the training, and the best epoch where there is early stopping.
+fn trained(trainer: &mut Trainer, config: &Config, interrupted: &AtomicBool) -> Result<(Model, Option<u32>), Failure> {
+    let bar = Bar::new("training");
+    let epochs = config.train.epochs;
+    let ended = match config.train.patience {
+        Some(patience) => {
+            let stopping = EarlyStopping { patience, min_delta: config.train.min_delta };
+            trainer.fit_best(epochs, stopping, |progress| bar.show(progress)).map(|best| (best.model, Some(best.epoch.epoch)))
+        }
+        None => trainer.fit_with(epochs, |progress| bar.show(progress)).map(|_| ()).and_then(|()| Ok((trainer.model()?, None))),
+    };
+    bar.finish();
+    if interrupted.load(Ordering::Relaxed) && trainer.history().is_empty() {
+        let message = "Interrupted in the first epoch, before there was anything to keep: nothing was written.";
+        return Err(Failure::Interrupted(message.into()));
+    }
+    Ok(ended?)
 }
 
 /// What concrete dropout has learned, and whether a rate has run to an end.
@@ -212,12 +246,13 @@ fn introduce(out: &mut impl Write, config: &Config, network: &Network, sets: &Se
 
 fn write_run(folder: &Folder, name: &str, config: &str, history: &[Epoch], model: &Model) -> Result<(), Failure> {
     folder.begin()?;
+    // First, so that they are kept whatever happens to the rest.
+    model.save(folder.file(MODEL)).map_err(|e| Failure::Other(e.to_string()))?;
     folder.write("config.toml", config)?;
     folder.write("history.csv", &history_csv(history))?;
     let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
     folder.write("timing.csv", &format!("epoch,seconds\n{seconds}"))?;
-    folder.write("curves.svg", &curves(name, history)?)?;
-    model.save(folder.file("model.safetensors")).map_err(|e| Failure::Other(e.to_string()))
+    folder.write("curves.svg", &curves(name, history)?)
 }
 
 /// One line an epoch, counted from 1; a figure that does not exist is empty.

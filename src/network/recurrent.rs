@@ -259,7 +259,8 @@ impl Recurrent {
                  let the recurrent layer in front give its whole sequence, with sequence = true"
             ));
         };
-        let weights = u64::from(self.cell.gates()) * u64::from(self.hidden) * u64::from(features).max(2 * u64::from(self.hidden));
+        let widest = u64::from(features).max(2 * u64::from(self.hidden));
+        let weights = (u64::from(self.cell.gates()) * u64::from(self.hidden)).saturating_mul(widest);
         if self.hidden == 0 || weights > u64::from(u32::MAX / 4) {
             return Err(format!("hidden = {} must be at least 1, and its weights fewer than 2^30", self.hidden));
         }

@@ -55,6 +55,9 @@ impl Trainer {
         for epoch in first..last {
             let before = u64::from(epoch - first) * u64::from(self.schedule.steps_per_epoch());
             self.advance(epoch + 1, (before, total_steps), &mut observe)?;
+            if self.schedule.epoch <= epoch {
+                break; // in the middle of an epoch, see Trainer::stop_flag
+            }
             let ended = *self.history.last().expect("an epoch was just trained");
             if decide(self, &ended)?.is_break() {
                 break;
@@ -98,7 +101,7 @@ impl Trainer {
         best.ok_or_else(|| Error::Option {
             option: "epochs",
             value: "0".into(),
-            problem: "no epoch can be the best of none".into(),
+            problem: "no epoch can be the best of none, and none was completed".into(),
         })
     }
 
