@@ -77,6 +77,12 @@ const STATISTICS: u32 = 128;
 /// Updates before rows unseen are judged.
 const LEARNING: u32 = 200;
 
+/// How many times so many, where nothing has been learned before.
+const ROUNDS: u32 = 5;
+
+/// The share of a guess's loss above which the rows that are trained on are not learned.
+const SLOW: f64 = 0.7;
+
 /// Makes all checks for a training that is planned like this, and calls `observe` after each. Nothing of it is kept: the training
 /// itself starts from its own initial weights.
 ///
@@ -282,59 +288,87 @@ fn rows_unseen(
         TrainOptions { evaluate_train: false, ..options.clone() },
     )?;
     let updates = learned.rows().div_ceil(options.batch.saturating_mul(options.accumulate)).max(1);
-    let epochs = LEARNING.div_ceil(updates);
-    match trainer.fit(epochs) {
-        Err(Error::Diverged { .. }) => {
-            let advice = "the loss stops being a number after a while: use a smaller learning rate".to_owned();
-            return Ok(Check::new(NAME, format!("diverged within {epochs} epochs"), true, advice));
+    let (epochs, mut rounds) = (LEARNING.div_ceil(updates), 1);
+    let judgement = loop {
+        match trainer.fit(epochs) {
+            Err(Error::Diverged { .. }) => {
+                let advice = "the loss stops being a number after a while: use a smaller learning rate".to_owned();
+                return Ok(Check::new(NAME, format!("diverged within {} epochs", rounds * epochs), true, advice));
+            }
+            other => other?,
+        };
+        let judgement = judge(device, (network, &trainer), &judged, rounds * epochs * updates)?;
+        // A small network or rate may need longer to learn anything at all.
+        if !judgement.wrong || !judgement.slow || rounds == ROUNDS {
+            break judgement;
         }
-        other => other?,
+        rounds += 1;
     };
-    let valid = trainer.history().last().and_then(|epoch| epoch.valid).expect("there are validation data and an epoch");
+    let advice = match judgement.slow {
+        true => {
+            "the rows that are trained on are hardly answered better than by guessing, either: the learning rate may be too small or \
+             the network too small, or the inputs say nothing about the targets (do labels belong to their rows?)"
+        }
+        false => {
+            "the batch is learned by heart, but nothing that holds for other rows: look whether labels belong to their rows (shuffled, \
+             or shifted by one?) and whether the inputs say anything about them; with few rows it may be overfitting, which dropout, \
+             L2 and more rows help"
+        }
+    };
+    Ok(Check::new(NAME, judgement.found, judgement.wrong, advice))
+}
+
+/// What rows that were not trained on say.
+struct Judgement {
+    found: String,
+    /// They are answered no better than by guessing.
+    wrong: bool,
+    /// Neither are those that were trained on, or little better.
+    slow: bool,
+}
+
+/// Judges a training after its last epoch.
+fn judge(device: &Device, (network, trainer): (&Network, &Trainer), judged: &Dataset, updates: u32) -> Result<Judgement> {
+    let last = trainer.history().last().expect("an epoch was trained");
+    let valid = last.valid.expect("there are validation data");
     let n = f64::from(judged.rows());
-    let (found, wrong) = match (valid.accuracy, judged.targets()) {
-        (Some(accuracy), Targets::Classes { labels, .. }) => {
-            let shares: Vec<f64> =
-                (0..judged.classes()).map(|class| labels.iter().filter(|&&label| label == class).count() as f64 / n).collect();
-            let guess = shares.iter().copied().fold(0.0, f64::max);
-            let entropy = -shares.iter().filter(|&&share| share > 0.0).map(|share| share * libm::log(*share)).sum::<f64>();
-            // Three standard deviations of guessing: a false alarm needs a network that has learned next to nothing. Where one
-            // class is nearly all, few rows are left to be better at; there the loss tells.
-            let more_right = accuracy > guess + 3.0 * libm::sqrt(guess * (1.0 - guess) / n);
-            let one_answer = network.loss == Loss::SoftmaxCrossEntropy || network.outputs()? == 1;
-            let surer = one_answer && valid.loss < 0.8 * entropy;
-            (
-                format!(
-                    "{:.1} % of {n} right, loss {:.3}, after {} updates; guessing: {:.1} %, loss {entropy:.3}",
-                    100.0 * accuracy,
-                    valid.loss,
-                    epochs * updates,
-                    100.0 * guess
-                ),
-                !more_right && !surer,
-            )
-        }
-        (_, targets) => {
-            let guess = guess_loss(targets, network.loss);
-            // A likelihood punishes a variance that is too small more than it rewards a mean that is near: the means tell. They
-            // stay near that of all targets where there is nothing to learn, and by chance correlate with n targets by two
-            // standard deviations of 1 / sqrt(n), which explains 4 / n of their variance.
-            let (what, found, share) = match network.loss {
-                Loss::GaussianNll => {
-                    ("squared error of the means", mean_squared_error(device, &trainer.model()?, &judged)?, 1.0 - 4.0 / n)
-                }
-                _ => ("loss", valid.loss, 1.0),
-            };
-            (
-                format!("{what} {found:.4} on {n} rows after {} updates; the mean of the targets: {guess:.4}", epochs * updates),
-                // A NaN is not better.
-                found.is_nan() || found >= share * guess,
-            )
-        }
+    let (Some(accuracy), Targets::Classes { labels, .. }) = (valid.accuracy, judged.targets()) else {
+        let guess = guess_loss(judged.targets(), network.loss);
+        // A likelihood punishes a variance that is too small more than it rewards a mean that is near: the means tell. They
+        // stay near that of all targets where there is nothing to learn, and by chance correlate with n targets by two
+        // standard deviations of 1 / sqrt(n), which explains 4 / n of their variance.
+        let (what, found, share) = match network.loss {
+            Loss::GaussianNll => {
+                ("squared error of the means", mean_squared_error(device, &trainer.model()?, judged)?, 1.0 - 4.0 / n)
+            }
+            _ => ("loss", valid.loss, 1.0),
+        };
+        return Ok(Judgement {
+            found: format!("{what} {found:.4} on {n} rows after {updates} updates; the mean of the targets: {guess:.4}"),
+            // A NaN is not better.
+            wrong: found.is_nan() || found >= share * guess,
+            slow: network.loss != Loss::GaussianNll && last.running.loss > SLOW * guess,
+        });
     };
-    let advice = "the batch is learned by heart, but nothing that holds for other rows: look whether labels belong to their rows \
-                  (shuffled, or shifted by one?) and whether the inputs say anything about them; with few rows it may be overfitting, which dropout, L2 and more rows help";
-    Ok(Check::new(NAME, found, wrong, advice))
+    let shares: Vec<f64> =
+        (0..judged.classes()).map(|class| labels.iter().filter(|&&label| label == class).count() as f64 / n).collect();
+    let guess = shares.iter().copied().fold(0.0, f64::max);
+    let entropy = -shares.iter().filter(|&&share| share > 0.0).map(|share| share * libm::log(*share)).sum::<f64>();
+    // Three standard deviations of guessing: a false alarm needs a network that has learned next to nothing. Where one
+    // class is nearly all, few rows are left to be better at; there the loss tells.
+    let more_right = accuracy > guess + 3.0 * libm::sqrt(guess * (1.0 - guess) / n);
+    let one_answer = network.loss == Loss::SoftmaxCrossEntropy || network.outputs()? == 1;
+    let surer = one_answer && valid.loss < 0.8 * entropy;
+    Ok(Judgement {
+        found: format!(
+            "{:.1} % of {n} right, loss {:.3}, after {updates} updates; guessing: {:.1} %, loss {entropy:.3}",
+            100.0 * accuracy,
+            valid.loss,
+            100.0 * guess
+        ),
+        wrong: !more_right && !surer,
+        slow: one_answer && last.running.loss > SLOW * entropy,
+    })
 }
 
 /// The mean over rows and targets of (mu - t)^2, where the first outputs are means.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::data::Dataset;
@@ -238,28 +238,6 @@ impl Trainer {
             }
         }
         failure.map_or(Ok(()), Err)
-    }
-
-    /// A flag for another thread, such as one that hears of Ctrl-C: once it is true no step is submitted, and what trains returns after
-    /// those that are under way, some tenths of a second later, in the middle of an epoch. The history has the epochs before it,
-    /// [`Trainer::model`] the weights of the moment; set to false, training goes on from there.
-    ///
-    /// ```
-    /// # use std::sync::atomic::Ordering;
-    /// # use thinnet::{Dense, Device, Network, TrainOptions, Trainer, data};
-    /// # let (digits, network) = (data::digits(), Network::new(64).dense(Dense::new(10)));
-    /// let mut trainer = Trainer::new(&Device::open()?, &network, &digits, TrainOptions::default())?;
-    /// let flag = trainer.stop_flag();
-    /// trainer.fit_with(1_000_000, |progress| flag.store(progress.history.len() > 2, Ordering::Relaxed))?;
-    /// assert!(trainer.history().len() < 1_000_000);
-    /// # Ok::<(), thinnet::Error>(())
-    /// ```
-    pub fn stop_flag(&self) -> Arc<AtomicBool> {
-        self.stop.clone()
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 
     /// The epochs so far.

@@ -145,6 +145,28 @@ fn inputs_that_are_not_scaled_are_caught() {
     healthy(&place);
 }
 
+/// 200 updates are too few for it, but it learns: that is no fault of the labels.
+#[test]
+fn a_small_network_that_learns_slowly_passes() {
+    let regression = HEALTHY
+        .replace("\"digits\"", "\"slow.csv\"")
+        .replace("train = \"0..1000\"\n", "")
+        .replace("valid = \"1000..1400\"\n", "");
+    let (before, rest) = regression.split_once("layers = [").unwrap();
+    let (_, after) = rest.split_once("]\n").unwrap();
+    let layers = "layers = [{ dense = 8, activation = \"relu\" }, { dense = 1 }]\nloss = \"mean_squared_error\"\n";
+    let place = Place::with(&format!("{before}{layers}{after}").replace("batch = 128\n", ""));
+    let numbers = |i: u32| [7, 11, 13].map(|step| f64::from(i * step % 37) / 18.0 - 1.0);
+    let line = |i: u32| {
+        let [a, b, c] = numbers(i);
+        format!("{a},{b},{c},{}\n", 0.5 * a - b * c)
+    };
+    place.write("slow.csv", "a,b,c,y\n".to_owned() + &(0..300).map(line).collect::<String>());
+    healthy(&place);
+    let found = checks(&place).iter().find(|check| check["check"] == "rows unseen").unwrap()["found"].to_string();
+    assert!(!found.contains("after 200 updates"), "{found}");
+}
+
 #[test]
 fn dropout_of_the_output_is_caught() {
     let last = "  { dense = 10 },\n";

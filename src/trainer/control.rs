@@ -1,6 +1,8 @@
 //! Training under control: something is decided after each epoch, such as whether the validation loss still falls.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Epoch, Progress, Trainer};
 use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Noise};
@@ -103,6 +105,28 @@ impl Trainer {
             value: "0".into(),
             problem: "no epoch can be the best of none, and none was completed".into(),
         })
+    }
+
+    /// A flag for another thread, such as one that hears of Ctrl-C: once it is true no step is submitted, and what trains returns after
+    /// those that are under way, some tenths of a second later, in the middle of an epoch. The history has the epochs before it,
+    /// [`Trainer::model`] the weights of the moment; set to false, training goes on from there.
+    ///
+    /// ```
+    /// # use std::sync::atomic::Ordering;
+    /// # use thinnet::{Dense, Device, Network, TrainOptions, Trainer, data};
+    /// # let (digits, network) = (data::digits(), Network::new(64).dense(Dense::new(10)));
+    /// let mut trainer = Trainer::new(&Device::open()?, &network, &digits, TrainOptions::default())?;
+    /// let flag = trainer.stop_flag();
+    /// trainer.fit_with(1_000_000, |progress| flag.store(progress.history.len() > 2, Ordering::Relaxed))?;
+    /// assert!(trainer.history().len() < 1_000_000);
+    /// # Ok::<(), thinnet::Error>(())
+    /// ```
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Changes the learning rate from the next step that is submitted on; schedules multiply the new one.
