@@ -61,6 +61,9 @@ const RUN: &[&str] = &[
     "timing.csv",
 ];
 
+/// What `demo` writes into its folder.
+pub(super) const DEMO: &[&str] = &["curves.svg", "history.csv", "with-dropout.safetensors", "without-dropout.safetensors"];
+
 /// What `calibrate` writes into its folder.
 pub(super) const CALIBRATION: &[&str] = &[
     "figures.csv",
