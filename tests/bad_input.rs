@@ -63,7 +63,7 @@ fn arguments_are_checked() {
     place.write("dense.toml", SMALL.replace("{ dropout = { keep = 0.5 } },", ""));
     place.write("blind.toml", SMALL.replace("valid = \"200..300\"", ""));
     place.write("file", "kept");
-    let cases: [Case<'_>; 32] = [
+    let cases: [Case<'_>; 33] = [
         ("train missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
         ("train .", &[".: cannot be read"]),
         ("train net.toml --out run", &["run exists already", "--out", "--force"]),
@@ -97,7 +97,8 @@ fn arguments_are_checked() {
         ("sweep dense.toml", &["dense.toml", "no dropout layer", "add { dropout"]),
         ("sweep blind.toml", &["blind.toml", "validation data", "valid_fraction"]),
         ("preflight missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
-        ("init --out file", &["file exists already", "--force"]),
+        ("init --out file", &["--out file", "must end in .toml"]),
+        ("init --out net.toml", &["net.toml exists already", "--force"]),
         ("init --data digits --regression", &["digits", "classes", "csv, npz or npy"]),
     ];
     refuses(&place, &cases);

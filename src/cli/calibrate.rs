@@ -7,7 +7,8 @@ use thinnet::calibration::Reliability;
 use thinnet::{Loss, MonteCarlo};
 
 use super::data::{Apart, Source};
-use super::output::{CALIBRATION, Folder, IN_RUN, Listener};
+use super::output::{CALIBRATION, Folder, IN_RUN, Listener, refuse_folder_of, refuse_read};
+use super::reads::Reads;
 use super::{Cli, Failure};
 
 mod classes;
@@ -25,6 +26,8 @@ mod values;
 /// and .csv.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    reads: Reads,
     #[command(flatten)]
     source: Source,
     /// Data that the network was not made for, of the same width: its test part, if it has one. Labels are not needed.
@@ -70,7 +73,10 @@ fn precision(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
-    place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
+    if let Some(place) = &place {
+        refuse_read(place, "--out", &args.reads.all())?;
+        refuse_folder_of(place, args.force, CALIBRATION)?;
+    }
     let Apart { model, rows, valid } = args.source.judged_apart(args.ood.as_deref())?;
     if args.gaussian_weights && args.draws == 0 {
         let message = "--gaussian-weights is about Monte-Carlo draws, and --draws 0 asks for none; leave one of them out";

@@ -48,6 +48,20 @@ pub(super) fn refuse_existing(path: &Path, option: &str, force: bool) -> Result<
     }
 }
 
+/// Refuses to write over what is read, whatever its name here and whatever links lead to it: --force is for answers that can be had
+/// again, and data cannot. A folder is replaced with every file in it.
+pub(super) fn refuse_read(path: &Path, option: &str, read: &[PathBuf]) -> Result<(), Failure> {
+    let Ok(place) = path.canonicalize() else { return Ok(()) }; // nothing is there
+    match read.iter().find(|read| read.canonicalize().is_ok_and(|read| read.starts_with(&place))) {
+        Some(read) => Err(Failure::Usage(format!(
+            "{} would be written over {}, which this command reads; choose another place with {option}",
+            path.display(),
+            read.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What a training or a sweep writes into its folder, with [`CALIBRATION`] in a folder of its own.
 const RUN: &[&str] = &[
     "config.toml",

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use thinnet::{Device, Inputs, Model};
 
 use super::data::{Asked, Source};
-use super::output::{refuse_existing, write_whole};
+use super::output::{refuse_existing, refuse_read, write_whole};
+use super::reads::Reads;
 use super::{Cli, Failure};
 
 mod draws;
@@ -29,6 +30,8 @@ use table::{Form, Table};
 /// With --rank only the rows that are most worth labelling are listed, the first one first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    reads: Reads,
     #[command(flatten)]
     source: Source,
     /// File to write, .csv or .npy (f32 [rows, outputs]; with --draws also the other columns, each standard deviation among them);
@@ -58,10 +61,10 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         _ => Form::Csv,
     };
     let options = args.options()?;
-    args.out.as_deref().map_or(Ok(()), |out| refuse_existing(out, "--out", args.force))?;
     if args.rank.rank.is_some() && form == Form::Npy {
         return Err(Failure::Usage("--rank writes row numbers and labels, which .npy cannot hold; write a .csv".into()));
     }
+    args.refuse_outputs()?;
     let (model, Asked { rows: inputs, .. }) = args.source.asked()?;
     let table = match options {
         None => single_pass(args.logits, &model, &cli.device()?, &inputs)?,
@@ -91,21 +94,30 @@ impl Args {
                            a regression is in its own units; leave out --logits or the draws";
             return Err(Failure::Usage(message.into()));
         }
-        if let Some(keep) = &self.draws.keep_draws {
-            let place = |path: &Path| {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                (folder.canonicalize().ok(), path.file_name().map(ToOwned::to_owned))
-            };
-            if place(keep).0.is_none() {
-                return Err(Failure::Usage(format!("--keep-draws {}: its folder does not exist; make it first", keep.display())));
-            }
-            if self.out.as_deref().map(place) == Some(place(keep)) {
-                let name = keep.display();
-                return Err(Failure::Usage(format!("{name} cannot hold both --out and --keep-draws; name another file for one")));
-            }
-            refuse_existing(keep, "--keep-draws", self.force)?;
-        }
         Ok(options)
+    }
+
+    /// Refuses files that cannot be written as they were asked for.
+    fn refuse_outputs(&self) -> Result<(), Failure> {
+        let read = self.reads.all();
+        if let Some(out) = &self.out {
+            refuse_read(out, "--out", &read)?;
+            refuse_existing(out, "--out", self.force)?;
+        }
+        let Some(keep) = &self.draws.keep_draws else { return Ok(()) };
+        let place = |path: &Path| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (folder.canonicalize().ok(), path.file_name().map(ToOwned::to_owned))
+        };
+        if place(keep).0.is_none() {
+            return Err(Failure::Usage(format!("--keep-draws {}: its folder does not exist; make it first", keep.display())));
+        }
+        if self.out.as_deref().map(place) == Some(place(keep)) {
+            let name = keep.display();
+            return Err(Failure::Usage(format!("{name} cannot hold both --out and --keep-draws; name another file for one")));
+        }
+        refuse_read(keep, "--keep-draws", &read)?;
+        refuse_existing(keep, "--keep-draws", self.force)
     }
 }
 

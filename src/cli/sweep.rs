@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thinnet::sweep::{Run, hidden_sites, sites_at, sweep, with_keep};
 use thinnet::{Epoch, Error, KeepProb};
 
-use super::output::{Bar, Folder, Listener};
+use super::output::{Bar, Folder, Listener, refuse_read};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
@@ -59,6 +59,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
     keeps.dedup();
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
+    refuse_read(&place, "--out", std::slice::from_ref(&config.data.path))?;
     let Some(valid) = &sets.valid else {
         let problem = "a sweep compares rates by validation data; give `valid` or `valid_fraction` in [data]".into();
         return Err(Error::File { path: args.file.clone(), problem }.into());
