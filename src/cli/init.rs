@@ -7,7 +7,7 @@ use thinnet::config::{Outputs, sequence_template, template};
 use thinnet::data::{DataOptions, Task};
 use thinnet::{Error, Targets};
 
-use super::output::{refuse_existing, refuse_read, write_whole};
+use super::output::{plan_file, write_whole};
 use super::reads::is_toml;
 use super::{Cli, Failure};
 
@@ -41,8 +41,7 @@ pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
         if !is_toml(out) {
             return Err(Failure::Usage(format!("--out {}: the file must end in .toml", out.display())));
         }
-        refuse_read(out, "--out", std::slice::from_ref(&args.data))?;
-        refuse_existing(out, "--out", args.force)?;
+        plan_file(out, "--out", args.force, std::slice::from_ref(&args.data))?;
     }
     let text = text(args)?;
     match &args.out {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thinnet::{Device, Inputs, Model};
 
 use super::data::{Asked, Source};
-use super::output::{refuse_existing, refuse_read, write_whole};
+use super::output::{plan_file, write_whole};
 use super::reads::Reads;
 use super::{Cli, Failure};
 
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     if args.rank.rank.is_some() && form == Form::Npy {
         return Err(Failure::Usage("--rank writes row numbers and labels, which .npy cannot hold; write a .csv".into()));
     }
-    args.refuse_outputs()?;
+    args.plan_outputs()?;
     let (model, Asked { rows: inputs, .. }) = args.source.asked()?;
     let table = match options {
         None => single_pass(args.logits, &model, &cli.device()?, &inputs)?,
@@ -98,26 +98,23 @@ impl Args {
     }
 
     /// Refuses files that cannot be written as they were asked for.
-    fn refuse_outputs(&self) -> Result<(), Failure> {
+    fn plan_outputs(&self) -> Result<(), Failure> {
         let read = self.reads.all();
         if let Some(out) = &self.out {
-            refuse_read(out, "--out", &read)?;
-            refuse_existing(out, "--out", self.force)?;
+            plan_file(out, "--out", self.force, &read)?;
         }
         let Some(keep) = &self.draws.keep_draws else { return Ok(()) };
+        plan_file(keep, "--keep-draws", self.force, &read)?;
+        // Both folders exist: what was planned was tried.
         let place = |path: &Path| {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (folder.canonicalize().ok(), path.file_name().map(ToOwned::to_owned))
         };
-        if place(keep).0.is_none() {
-            return Err(Failure::Usage(format!("--keep-draws {}: its folder does not exist; make it first", keep.display())));
-        }
         if self.out.as_deref().map(place) == Some(place(keep)) {
             let name = keep.display();
             return Err(Failure::Usage(format!("{name} cannot hold both --out and --keep-draws; name another file for one")));
         }
-        refuse_read(keep, "--keep-draws", &read)?;
-        refuse_existing(keep, "--keep-draws", self.force)
+        Ok(())
     }
 }
 

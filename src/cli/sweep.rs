@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         }
     };
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
-    let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;
+    let device = cli.device()?;
     // Rates ascend: the first drops most.
     let most = with_keep(&network, &layers, keeps[0]).map_err(|e| in_file(&args.file, e))?;
     super::train::note_shift(&most);

@@ -46,3 +46,28 @@ fn force_replaces_no_file_that_is_read() {
     place.prints("predict run --data new.csv --out answers.csv");
     place.prints("predict run --data new.csv --out answers.csv --force");
 }
+
+/// Where there is no such adapter, opening the device ends with 3: whatever ends with another code was found out before.
+#[test]
+fn a_place_that_cannot_be_written_to_is_found_out_before_the_device_is_opened() {
+    let place = Place::with(SMALL);
+    place.prints("train net.toml --out run");
+    place.write("file", "kept");
+    let before = place.everything();
+    for (arguments, code, says) in [
+        ("predict run --out nowhere/x.csv", 2, "nowhere/x.csv: its folder does not exist"),
+        ("predict run --draws 4 --out nowhere/x.csv", 2, "nowhere/x.csv: its folder does not exist"),
+        ("predict run --draws 4 --keep-draws nowhere/x.npy", 2, "nowhere/x.npy: its folder does not exist"),
+        ("predict run --out file/x.csv", 1, "file/x.csv: cannot be written"),
+        ("init --out nowhere/net.toml", 2, "nowhere/net.toml: its folder does not exist"),
+        ("calibrate run --out file/c", 1, "file/c: cannot be created"),
+        ("sweep net.toml --out file/s", 1, "file/s: cannot be created"),
+        ("demo --out file/d", 1, "file/d: cannot be created"),
+        ("predict run --out x.csv", 3, "no-such-adapter"),
+        ("calibrate run --out new/c", 3, "no-such-adapter"),
+    ] {
+        let text = place.fails(&format!("{arguments} --adapter no-such-adapter"), code);
+        assert!(text.contains(says), "{arguments}: {text}");
+        assert!(place.everything() == before, "{arguments} leaves something behind");
+    }
+}
