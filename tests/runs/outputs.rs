@@ -1,4 +1,5 @@
-//! Places to write to: what is read is never replaced, and a place that cannot be written to is found out before the work.
+//! Places to write to: what is read is never replaced, and a place that cannot be written to is found out before the work. Names of
+//! columns: each of them once.
 
 use super::{Place, SMALL, line_csv};
 
@@ -70,4 +71,40 @@ fn a_place_that_cannot_be_written_to_is_found_out_before_the_device_is_opened() 
         assert!(text.contains(says), "{arguments}: {text}");
         assert!(place.everything() == before, "{arguments} leaves something behind");
     }
+}
+
+/// The columns of an answer, no two of which have one name.
+#[track_caller]
+fn columns(place: &Place, arguments: &str) -> Vec<String> {
+    let text = place.prints(arguments);
+    let columns: Vec<String> = text.lines().next().unwrap().split(',').map(Into::into).collect();
+    let once: std::collections::BTreeSet<&String> = columns.iter().collect();
+    assert_eq!(once.len(), columns.len(), "{columns:?}");
+    columns
+}
+
+#[test]
+fn every_column_of_a_prediction_has_a_name_of_its_own() {
+    let classes = ["label", "row", "row_std", "sequence", "variation_ratio"];
+    let network = "[data]\npath = \"t.csv\"\ntest = \"40..60\"\n[network]\nlayers = [{ dense = 8 }, { dropout = { keep = 0.5 } }, \
+                   { dense = 5 }]\n[train]\nepochs = 1\n";
+    let place = Place::with(network);
+    let row = |i: usize| format!("{},{},{}\n", i % 5, i % 7, classes[i % 5]);
+    place.write("t.csv", "a,b,label\n".to_owned() + &(0..60).map(row).collect::<String>());
+    place.prints("train net.toml --out run");
+    let answers = ["row", "label", "outputs_label", "outputs_row", "row_std", "sequence"];
+    assert_eq!(columns(&place, "predict run"), [&answers[..], &["variation_ratio"]].concat());
+    let drawn = columns(&place, "predict run --draws 4 --all-std");
+    assert_eq!(drawn[..7], [&answers[..], &["outputs_variation_ratio"]].concat());
+    assert_eq!(drawn[7..9], ["label_std", "std_row_std"]);
+    assert_eq!(drawn.last().unwrap(), "variation_ratio");
+    // The labels are the classes' own names.
+    assert!(place.json("predict run").iter().all(|row| classes.contains(&row["label"].as_str().unwrap())));
+
+    place.write("line.csv", line_csv(40).replacen("price", "row", 1));
+    place.write("net.toml", LINE.replace("price", "row"));
+    place.prints("train net.toml --out line");
+    assert_eq!(columns(&place, "predict line"), ["row", "outputs_row"]);
+    let drawn = columns(&place, "predict line --draws 4 --interval 0.9 --interval 0.5 --interval 0.90");
+    assert_eq!(drawn[2..], ["row_std", "row_total_std", "row_low_90", "row_high_90", "row_low_50", "row_high_50"]);
 }
