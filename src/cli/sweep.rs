@@ -54,12 +54,10 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let name = Experiment::name(&args.file);
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
-    super::output::refuse_folder(&place, args.force)?;
     let mut keeps = args.keep.iter().map(|&keep| KeepProb::new(keep)).collect::<thinnet::Result<Vec<_>>>()?;
     keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
     keeps.dedup();
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
-    refuse_read(&place, "--out", std::slice::from_ref(&config.data.path))?;
     let Some(valid) = &sets.valid else {
         let problem = "a sweep compares rates by validation data; give `valid` or `valid_fraction` in [data]".into();
         return Err(Error::File { path: args.file.clone(), problem }.into());
@@ -71,11 +69,13 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             each.map_err(|e| in_file(&args.file, e))?.concat()
         }
     };
-    let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
-    let folder = Folder::plan(&place, args.force)?;
-    let device = cli.device()?;
     // Rates ascend: the first drops most.
     let most = with_keep(&network, &layers, keeps[0]).map_err(|e| in_file(&args.file, e))?;
+    // What was asked for is right; now where to put it, before the work.
+    refuse_read(&place, "--out", std::slice::from_ref(&config.data.path))?;
+    let folder = Folder::plan(&place, args.force)?;
+    let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
+    let device = cli.device()?;
     super::train::note_shift(&most);
     let bar = Bar::new("sweep");
     let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
