@@ -36,8 +36,8 @@ fn taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Plans a file: refuses one that is read or that is there already, unless it may be replaced, and tries whether a file can be made
-/// there at all, for better found out before the work than after. `option` names the place.
+/// Plans a file: refuses one that is read or that is there already, unless it may be replaced, and tries whether a file can be
+/// made there at all, for better found out before the work than after. `option` names the place.
 pub(super) fn plan_file(path: &Path, option: &str, force: bool, read: &[PathBuf]) -> Result<(), Failure> {
     refuse_read(path, option, read)?;
     let name = path.display();
@@ -57,8 +57,8 @@ pub(super) fn plan_file(path: &Path, option: &str, force: bool, read: &[PathBuf]
     tried.map_err(|e| failed(path, format!("cannot be written: {e}; choose another place with {option}")))
 }
 
-/// Refuses to write over what is read, whatever its name here and whatever links lead to it: --force is for answers that can be had
-/// again, and data cannot. A folder is replaced with every file in it.
+/// Refuses to write over what is read, whatever its name here and whatever links lead to it: --force is for answers that can be
+/// had again, and data cannot. A folder is replaced with every file in it.
 pub(super) fn refuse_read(path: &Path, option: &str, read: &[PathBuf]) -> Result<(), Failure> {
     let Ok(place) = path.canonicalize() else { return Ok(()) }; // nothing is there
     match read.iter().find(|read| read.canonicalize().is_ok_and(|read| read.starts_with(&place))) {

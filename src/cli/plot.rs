@@ -48,8 +48,8 @@ pub(super) fn svg(picture: &Picture<'_>) -> Result<String, Failure> {
 }
 
 /// The picture of a training; where its curves show accuracies, the losses of the same epochs are below them, for a network that
-/// learns its rows by heart is first seen there. The curves are those of training with dropout on, of training with dropout off and
-/// of validation, as far as there are such figures.
+/// learns its rows by heart is first seen there. The curves are those of training with dropout on, of training with dropout off
+/// and of validation, as far as there are such figures.
 pub(super) fn training(picture: Picture<'_>, history: &[Epoch]) -> Result<String, Failure> {
     if history.iter().any(|epoch| epoch.running.accuracy.is_none()) {
         return svg(&picture);

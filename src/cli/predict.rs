@@ -20,8 +20,8 @@ use table::{Form, Table};
 ///
 /// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units; with
 /// the loss gaussian_nll the mean of each target, then the standard deviation of each. `row` is the number of a row in its file, from
-/// 0; a sequence of a table also has its name, which the column of sequences gives it. In CSV a class or a target that is called as
-/// another column is, such as row or label, has outputs_ before its name.
+/// 0; a sequence of a table also has its name, which the column of sequences gives it. In CSV a class or a target that is called
+/// as another column is, such as row or label, has outputs_ before its name.
 ///
 /// With --draws N the network runs N times with dropout on. For classes the probabilities are means over the draws; then come the
 /// standard deviation of the label's probability (of every probability with --all-std) and, in nats, the predictive entropy, the

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Command, FromArgMatches};
 use thinnet::config::Config;
 
-/// The paths that a command line names to be read. It has no option of its own, but looks at those of the others; so it stands before
-/// them in a struct of arguments, for each takes what is its own out of the matches.
+/// The paths that a command line names to be read. It has no option of its own, but looks at those of the others; so it stands
+/// before them in a struct of arguments, for each takes what is its own out of the matches.
 #[derive(Debug)]
 pub(super) struct Reads(Vec<PathBuf>);
 

@@ -234,7 +234,8 @@ fn a_regression_is_judged_in_its_own_units() {
 #[test]
 fn a_regression_without_test_rows_has_no_intervals_and_says_nothing_of_their_width() {
     let network = "[data]\npath = \"line.csv\"\ntarget = \"price\"\nvalid = \"20..30\"\ntest = \"30..40\"\n[network]\n\
-                   loss = \"mean_squared_error\"\nlayers = [{ dense = 8 }, { dropout = { keep = 0.5 } }, { dense = 1 }]\n[train]\nepochs = 2\n";
+                   loss = \"mean_squared_error\"\nlayers = [{ dense = 8 }, { dropout = { keep = 0.5 } }, { dense = 1 }]\n\
+                   [train]\nepochs = 2\n";
     let place = Place::with(network);
     place.write("line.csv", line_csv(40));
     let (width, draws) = ("as wide for every row", "Its intervals are those of all draws");

@@ -1,5 +1,5 @@
-//! Places to write to: what is read is never replaced, and a place that cannot be written to is found out before the work. Names of
-//! columns: each of them once.
+//! Places to write to: what is read is never replaced, and a place that cannot be written to is found out before the work.
+//! Names of columns: each of them once.
 
 use super::{Place, SMALL, line_csv};
 

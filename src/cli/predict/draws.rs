@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// half of the variance of standardised targets has 2. Unless given, intervals are those of the mean alone.
     #[arg(long, value_name = "TAU")]
     precision: Option<f64>,
-    /// Share of an interval of a regression, such as 0.95; may be given several times, each counts once. 0.5 and 0.9 unless given.
+    /// Share of an interval of a regression, such as 0.95; may be given several times, each once. 0.5 and 0.9 unless given.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     interval: Vec<f64>,
     /// Keep what every single draw says: f32 [draws, rows, outputs]; probabilities, or the means of a regression in its own units.

@@ -77,8 +77,8 @@ impl Table {
         self.groups.iter().flat_map(move |group| group.row(i).iter().copied())
     }
 
-    /// The names of all columns, each of them once: that of an output which is taken gets the key of its group before it, as the class
-    /// `row` is `outputs_row`.
+    /// The names of all columns, each of them once: that of an output which is taken gets the key of its group before it, as the
+    /// class `row` is `outputs_row`.
     fn header(&self) -> Vec<String> {
         let mut header = vec!["row".to_owned()];
         header.extend(self.names.iter().map(|_| "sequence".into()));
