@@ -314,6 +314,14 @@ pub fn columns_of(path: impl AsRef<Path>, weight: &str) -> Result<Option<u32>> {
 /// Reads a file whole; what is wrong with its content is said with its path.
 fn read_file<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
     let failed = |problem: String| Error::File { path: path.into(), problem };
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
+        let run = Path::new("runs").join(path.file_stem().unwrap_or_default());
+        let problem = format!(
+            "is a network file, which has no weights; name the folder of its run, such as {}, or the model.safetensors in it",
+            run.display()
+        );
+        return Err(failed(problem));
+    }
     let bytes = std::fs::read(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
     parse(&bytes).map_err(|error| match error {
         Error::Data(problem) => failed(problem),

@@ -21,6 +21,7 @@ mod output;
 mod plot;
 mod predict;
 mod preflight;
+mod reads;
 mod sweep;
 mod train;
 mod wide;

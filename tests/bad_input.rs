@@ -63,7 +63,7 @@ fn arguments_are_checked() {
     place.write("dense.toml", SMALL.replace("{ dropout = { keep = 0.5 } },", ""));
     place.write("blind.toml", SMALL.replace("valid = \"200..300\"", ""));
     place.write("file", "kept");
-    let cases: [Case<'_>; 32] = [
+    let cases: [Case<'_>; 37] = [
         ("train missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
         ("train .", &[".: cannot be read"]),
         ("train net.toml --out run", &["run exists already", "--out", "--force"]),
@@ -87,6 +87,11 @@ fn arguments_are_checked() {
             "predict run/model.safetensors --network missing.toml --data digits",
             &["missing.toml: there is no such file", "thinnet init --out missing.toml"],
         ),
+        ("predict net.toml", &["net.toml: is a network file", "such as runs/net", "model.safetensors"]),
+        ("eval net.toml --data digits", &["net.toml: is a network file", "such as runs/net"]),
+        // What was asked for is wrong wherever it would be written.
+        ("sweep net.toml --layer 7 --out run", &["layer 7", "no dropout layer"]),
+        ("sweep missing.toml --out run", &["missing.toml: there is no such file"]),
         ("sweep net.toml --keep 0.5,1.5", &["keep_prob 1.5", "from 0 to 1"]),
         ("sweep net.toml --keep -0.5", &["keep_prob -0.5", "from 0 to 1"]),
         ("sweep net.toml --keep half", &["half", "--keep"]),
@@ -97,7 +102,8 @@ fn arguments_are_checked() {
         ("sweep dense.toml", &["dense.toml", "no dropout layer", "add { dropout"]),
         ("sweep blind.toml", &["blind.toml", "validation data", "valid_fraction"]),
         ("preflight missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
-        ("init --out file", &["file exists already", "--force"]),
+        ("init --out file", &["--out file", "must end in .toml"]),
+        ("init --out net.toml", &["net.toml exists already", "--force"]),
         ("init --data digits --regression", &["digits", "classes", "csv, npz or npy"]),
     ];
     refuses(&place, &cases);

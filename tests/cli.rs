@@ -208,6 +208,31 @@ fn the_demo_writes_curves_history_and_weights() {
 }
 
 #[test]
+fn the_demo_replaces_nothing_but_a_demo_and_only_when_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let [run, demo] = ["run", "demo"].map(|name| folder.path().join(name));
+    let to = |place: &std::path::Path, option: &str| {
+        let mut arguments = vec!["demo", "--epochs", "1", "--out", place.to_str().unwrap()];
+        arguments.extend(option.split_whitespace());
+        let output = thinnet(&arguments);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    // A run has a history and curves of its own.
+    std::fs::create_dir(&run).unwrap();
+    let files = ["config.toml", "history.csv", "curves.svg"].map(|name| run.join(name));
+    files.iter().for_each(|file| std::fs::write(file, "kept").unwrap());
+    for (option, says) in [("", "--force"), ("--force", "config.toml in it")] {
+        let (code, text) = to(&run, option);
+        assert!(code == Some(2) && text.contains("run") && text.contains(says), "{code:?}: {text}");
+    }
+    assert!(files.iter().all(|file| std::fs::read(file).unwrap() == b"kept"));
+    assert_eq!((to(&demo, "").0, to(&demo, "").0), (Some(0), Some(2)));
+    std::fs::write(demo.join("history.csv"), "old").unwrap();
+    assert_eq!(to(&demo, "--force").0, Some(0));
+    assert_ne!(std::fs::read(demo.join("history.csv")).unwrap(), b"old");
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -220,9 +245,10 @@ fn a_folder_that_cannot_be_made_is_named() {
 #[test]
 fn the_demo_trains_on_when_nobody_reads_its_output() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["demo", "--epochs", "1", "--out", folder.path().to_str().unwrap()];
+    let out = folder.path().join("demo");
+    let arguments = ["demo", "--epochs", "1", "--out", out.to_str().unwrap()];
     let mut child = Command::new(env!("CARGO_BIN_EXE_thinnet")).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
-    assert!(folder.path().join("curves.svg").exists());
+    assert!(out.join("curves.svg").exists());
 }

@@ -7,7 +7,8 @@ use thinnet::calibration::Reliability;
 use thinnet::{Loss, MonteCarlo};
 
 use super::data::{Apart, Source};
-use super::output::{CALIBRATION, Folder, IN_RUN, Listener};
+use super::output::{CALIBRATION, Folder, IN_RUN, Listener, refuse_read};
+use super::reads::Reads;
 use super::{Cli, Failure};
 
 mod classes;
@@ -25,6 +26,8 @@ mod values;
 /// and .csv.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    reads: Reads,
     #[command(flatten)]
     source: Source,
     /// Data that the network was not made for, of the same width: its test part, if it has one. Labels are not needed.
@@ -70,7 +73,12 @@ fn precision(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().or_else(|| Some(args.source.run_folder()?.join(IN_RUN)));
-    place.as_deref().map_or(Ok(()), |place| super::output::refuse_folder_of(place, args.force, CALIBRATION))?;
+    // Tried before anything is read, let alone drawn.
+    let folder = place.as_deref().map(|place| {
+        let folder = Folder::plan_of(place, args.force, CALIBRATION)?;
+        refuse_read(place, "--out", &args.reads.all()).map(|()| folder)
+    });
+    let folder = folder.transpose()?;
     let Apart { model, rows, valid } = args.source.judged_apart(args.ood.as_deref())?;
     if args.gaussian_weights && args.draws == 0 {
         let message = "--gaussian-weights is about Monte-Carlo draws, and --draws 0 asks for none; leave one of them out";
@@ -104,13 +112,12 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         true => report.json.iter().try_for_each(|row| writeln!(out, "{row}"))?,
         false => write!(out, "{}", report.text)?,
     }
-    let Some(place) = place else {
+    let (Some(place), Some(folder)) = (place, folder) else {
         if !cli.json {
             writeln!(out, "\nNothing is written: these are weights without a run; name a folder with --out.")?;
         }
         return Ok(());
     };
-    let folder = Folder::plan_of(&place, args.force, CALIBRATION)?;
     folder.begin()?;
     report.files.iter().try_for_each(|(name, content)| folder.write(name, content))?;
     folder.complete()?;

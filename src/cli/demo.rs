@@ -1,12 +1,12 @@
 //! `thinnet demo`: the same network without and with dropout on real handwritten digits.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thinnet::rng::{Coordinates, Stream, key};
 use thinnet::{Activation, Dataset, Dense, Device, Dropout, Epoch, Model, Network, Optimizer, TrainOptions, Trainer, data};
 
-use super::output::{Bar, Listener, write_whole};
+use super::output::{Bar, DEMO, Folder, Listener};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::{Cli, Failure, number};
 
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Folder for history.csv, the weights and curves.svg.
     #[arg(long, default_value = "runs/demo")]
     out: PathBuf,
+    /// Replace what this command wrote there before.
+    #[arg(long)]
+    force: bool,
 }
 
 const TRAIN_ROWS: usize = 500;
@@ -47,10 +50,8 @@ impl Outcome {
 }
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
+    let folder = Folder::plan_of(&args.out, args.force, DEMO)?;
     let device = cli.device()?;
-    std::fs::create_dir_all(&args.out).map_err(|e| {
-        Failure::Other(format!("{}: cannot be created: {e}; choose another folder with --out", args.out.display()))
-    })?;
     let (train, test) = split(args.seed)?;
     let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;
     let mut out = Listener(std::io::stdout().lock());
@@ -84,7 +85,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         train_one(&device, "without", 1.0, &network.without_dropout(), sets, args)?,
         train_one(&device, "with", KEEP, &network, sets, args)?,
     ];
-    write_files(&args.out, &outcomes)?;
+    write_files(&folder, &outcomes)?;
+    folder.complete()?;
     report(&mut out, &outcomes, &device, args, cli.json)
 }
 
@@ -126,7 +128,8 @@ fn percent(metrics: Option<thinnet::Metrics>) -> f64 {
     100.0 * metrics.and_then(|m| m.accuracy).unwrap_or(f64::NAN)
 }
 
-fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
+fn write_files(folder: &Folder, outcomes: &[Outcome]) -> Result<(), Failure> {
+    folder.begin()?;
     let mut csv =
         String::from("dropout,keep_prob,epoch,running_loss,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n");
     let mut lines = Vec::new();
@@ -143,14 +146,12 @@ fn write_files(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
             let points = plot::by_epoch(history.iter().map(|e| percent(if dashed { e.train } else { e.valid })));
             lines.push(Curve { name: format!("{what}, {name} dropout"), color, dashed, points, band: Vec::new() });
         }
-        model.save(folder.join(format!("{name}-dropout.safetensors"))).map_err(|e| Failure::Other(e.to_string()))?;
+        model.save(folder.file(&format!("{name}-dropout.safetensors"))).map_err(|e| Failure::Other(e.to_string()))?;
     }
     let title = "Accuracy on 500 digits with noisy labels, and on 1,297 others";
     let svg = plot::svg(&Picture { title, x: "epoch", y: "accuracy, %", curves: lines })?;
-    for (name, text) in [("history.csv", csv), ("curves.svg", svg)] {
-        write_whole(&folder.join(name), text.as_bytes())?;
-    }
-    Ok(())
+    folder.write("history.csv", &csv)?;
+    folder.write("curves.svg", &svg)
 }
 
 fn report(out: &mut impl Write, outcomes: &[Outcome], device: &Device, args: &Args, json: bool) -> Result<(), Failure> {

@@ -7,6 +7,8 @@ use thinnet::config::{Outputs, sequence_template, template};
 use thinnet::data::{DataOptions, Task};
 use thinnet::{Error, Targets};
 
+use super::output::{plan_file, write_whole};
+use super::reads::is_toml;
 use super::{Cli, Failure};
 
 /// Write a commented network file for some data.
@@ -36,13 +38,16 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, _cli: &Cli) -> Result<(), Failure> {
     if let Some(out) = &args.out {
-        super::output::refuse_existing(out, "--out", args.force)?;
+        if !is_toml(out) {
+            return Err(Failure::Usage(format!("--out {}: the file must end in .toml", out.display())));
+        }
+        plan_file(out, "--out", args.force, std::slice::from_ref(&args.data))?;
     }
     let text = text(args)?;
     match &args.out {
         None => Ok(std::io::stdout().lock().write_all(text.as_bytes())?),
         Some(out) => {
-            super::output::write_whole(out, text.as_bytes())?;
+            write_whole(out, text.as_bytes())?;
             let next = out.display();
             Ok(writeln!(std::io::stdout(), "Written to {next}. Next: thinnet preflight {next}, thinnet train {next}")?)
         }

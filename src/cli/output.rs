@@ -36,15 +36,38 @@ fn taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Refuses a file that is there already, unless it may be replaced; `option` names the place.
-pub(super) fn refuse_existing(path: &Path, option: &str, force: bool) -> Result<(), Failure> {
+/// Plans a file: refuses one that is read or that is there already, unless it may be replaced, and tries whether a file can be
+/// made there at all, for better found out before the work than after. `option` names the place.
+pub(super) fn plan_file(path: &Path, option: &str, force: bool, read: &[PathBuf]) -> Result<(), Failure> {
+    refuse_read(path, option, read)?;
     let name = path.display();
-    match taken(path) {
-        true if path.is_dir() => Err(Failure::Usage(format!("{name} is a folder; name a file with {option}"))),
-        true if !force => {
-            Err(Failure::Usage(format!("{name} exists already; choose another place with {option}, or replace it with --force")))
-        }
-        _ => Ok(()),
+    if path.is_dir() {
+        return Err(Failure::Usage(format!("{name} is a folder; name a file with {option}")));
+    }
+    if taken(path) && !force {
+        let remedy = format!("choose another place with {option}, or replace it with --force");
+        return Err(Failure::Usage(format!("{name} exists already; {remedy}")));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.exists() {
+        return Err(Failure::Usage(format!("{option} {name}: its folder does not exist; make it first")));
+    }
+    let trial = folder.join(format!(".thinnet-{}", std::process::id()));
+    let tried = std::fs::File::create_new(&trial).and_then(|_| std::fs::remove_file(&trial));
+    tried.map_err(|e| failed(path, format!("cannot be written: {e}; choose another place with {option}")))
+}
+
+/// Refuses to write over what is read, whatever its name here and whatever links lead to it: --force is for answers that can be
+/// had again, and data cannot. A folder is replaced with every file in it.
+pub(super) fn refuse_read(path: &Path, option: &str, read: &[PathBuf]) -> Result<(), Failure> {
+    let Ok(place) = path.canonicalize() else { return Ok(()) }; // nothing is there
+    match read.iter().find(|read| read.canonicalize().is_ok_and(|read| read.starts_with(&place))) {
+        Some(read) => Err(Failure::Usage(format!(
+            "{} would be written over {}, which this command reads; choose another place with {option}",
+            path.display(),
+            read.display()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -54,6 +77,9 @@ pub(super) const MODEL: &str = "model.safetensors";
 /// What a training or a sweep writes into its folder, with [`CALIBRATION`] in a folder of its own.
 const RUN: &[&str] =
     &["config.toml", "curves.svg", "history.csv", MODEL, "profile.json", "rates.csv", "rates.svg", "sweep.csv", "timing.csv"];
+
+/// What `demo` writes into its folder.
+pub(super) const DEMO: &[&str] = &["curves.svg", "history.csv", "with-dropout.safetensors", "without-dropout.safetensors"];
 
 /// What `calibrate` writes into its folder.
 pub(super) const CALIBRATION: &[&str] = &[

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use thinnet::{Device, Inputs, Model};
 
 use super::data::{Asked, Source};
-use super::output::{refuse_existing, write_whole};
+use super::output::{plan_file, write_whole};
+use super::reads::Reads;
 use super::{Cli, Failure};
 
 mod draws;
@@ -19,7 +20,8 @@ use table::{Form, Table};
 ///
 /// Answers for every row: its class and the probability of each class, or the numbers of a regression in their own units; with
 /// the loss gaussian_nll the mean of each target, then the standard deviation of each. `row` is the number of a row in its file, from
-/// 0; a sequence of a table also has its name, which the column of sequences gives it.
+/// 0; a sequence of a table also has its name, which the column of sequences gives it. In CSV a class or a target that is called
+/// as another column is, such as row or label, has outputs_ before its name.
 ///
 /// With --draws N the network runs N times with dropout on. For classes the probabilities are means over the draws; then come the
 /// standard deviation of the label's probability (of every probability with --all-std) and, in nats, the predictive entropy, the
@@ -29,6 +31,8 @@ use table::{Form, Table};
 /// With --rank only the rows that are most worth labelling are listed, the first one first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    reads: Reads,
     #[command(flatten)]
     source: Source,
     /// File to write, .csv or .npy (f32 [rows, outputs]; with --draws also the other columns, each standard deviation among them);
@@ -58,10 +62,10 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         _ => Form::Csv,
     };
     let options = args.options()?;
-    args.out.as_deref().map_or(Ok(()), |out| refuse_existing(out, "--out", args.force))?;
     if args.rank.rank.is_some() && form == Form::Npy {
         return Err(Failure::Usage("--rank writes row numbers and labels, which .npy cannot hold; write a .csv".into()));
     }
+    args.plan_outputs()?;
     let (model, Asked { rows: inputs, .. }) = args.source.asked()?;
     let table = match options {
         None => single_pass(args.logits, &model, &cli.device()?, &inputs)?,
@@ -91,21 +95,27 @@ impl Args {
                            a regression is in its own units; leave out --logits or the draws";
             return Err(Failure::Usage(message.into()));
         }
-        if let Some(keep) = &self.draws.keep_draws {
-            let place = |path: &Path| {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                (folder.canonicalize().ok(), path.file_name().map(ToOwned::to_owned))
-            };
-            if place(keep).0.is_none() {
-                return Err(Failure::Usage(format!("--keep-draws {}: its folder does not exist; make it first", keep.display())));
-            }
-            if self.out.as_deref().map(place) == Some(place(keep)) {
-                let name = keep.display();
-                return Err(Failure::Usage(format!("{name} cannot hold both --out and --keep-draws; name another file for one")));
-            }
-            refuse_existing(keep, "--keep-draws", self.force)?;
-        }
         Ok(options)
+    }
+
+    /// Refuses files that cannot be written as they were asked for.
+    fn plan_outputs(&self) -> Result<(), Failure> {
+        let read = self.reads.all();
+        if let Some(out) = &self.out {
+            plan_file(out, "--out", self.force, &read)?;
+        }
+        let Some(keep) = &self.draws.keep_draws else { return Ok(()) };
+        plan_file(keep, "--keep-draws", self.force, &read)?;
+        // Both folders exist: what was planned was tried.
+        let place = |path: &Path| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (folder.canonicalize().ok(), path.file_name().map(ToOwned::to_owned))
+        };
+        if self.out.as_deref().map(place) == Some(place(keep)) {
+            let name = keep.display();
+            return Err(Failure::Usage(format!("{name} cannot hold both --out and --keep-draws; name another file for one")));
+        }
+        Ok(())
     }
 }
 

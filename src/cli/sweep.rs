@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thinnet::sweep::{Run, hidden_sites, sites_at, sweep, with_keep};
 use thinnet::{Epoch, Error, KeepProb};
 
-use super::output::{Bar, Folder, Listener};
+use super::output::{Bar, Folder, Listener, refuse_read};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::train::{Experiment, in_file};
 use super::{Cli, Failure};
@@ -54,7 +54,6 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let name = Experiment::name(&args.file);
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
-    super::output::refuse_folder(&place, args.force)?;
     let mut keeps = args.keep.iter().map(|&keep| KeepProb::new(keep)).collect::<thinnet::Result<Vec<_>>>()?;
     keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
     keeps.dedup();
@@ -70,11 +69,13 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             each.map_err(|e| in_file(&args.file, e))?.concat()
         }
     };
-    let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
-    let device = cli.device()?;
-    let folder = Folder::plan(&place, args.force)?;
     // Rates ascend: the first drops most.
     let most = with_keep(&network, &layers, keeps[0]).map_err(|e| in_file(&args.file, e))?;
+    // What was asked for is right; now where to put it, before the work.
+    refuse_read(&place, "--out", std::slice::from_ref(&config.data.path))?;
+    let folder = Folder::plan(&place, args.force)?;
+    let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
+    let device = cli.device()?;
     super::train::note_shift(&most);
     let bar = Bar::new("sweep");
     let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
@@ -137,10 +138,26 @@ impl Rate {
     }
 }
 
-/// The rate with the highest accuracy or the lowest loss; the first of several.
+/// The rates that reach the best mean, the highest accuracy or the lowest loss: several where it is a tie.
+fn best_means(rates: &[Rate], accuracy: bool) -> Vec<&Rate> {
+    let worth = |rate: &Rate| if accuracy { rate.mean } else { -rate.mean };
+    let finite = || rates.iter().filter(|rate| rate.mean.is_finite());
+    let most = finite().map(worth).fold(f64::NEG_INFINITY, f64::max);
+    finite().filter(|rate| equal(worth(rate), most, most)).collect()
+}
+
+/// Among those that reach the best mean the one whose mean is known best, then the one that drops least.
 fn best(rates: &[Rate], accuracy: bool) -> Option<&Rate> {
-    let better = |a: f64, b: f64| if accuracy { a > b } else { a < b };
-    rates.iter().filter(|rate| rate.mean.is_finite()).reduce(|a, b| if better(b.mean, a.mean) { b } else { a })
+    let tied = best_means(rates, accuracy);
+    let error = |rate: &Rate| if rate.error.is_finite() { rate.error } else { 0.0 }; // a single seed has none
+    let least = tied.iter().map(|rate| error(rate)).fold(f64::INFINITY, f64::min);
+    // Rates ascend.
+    tied.into_iter().rev().find(|rate| equal(error(rate), least, rate.mean))
+}
+
+/// Whether two figures are one but for what rounding adds to numbers of this scale.
+fn equal(a: f64, b: f64, scale: f64) -> bool {
+    (a - b).abs() <= 1e-9 * scale.abs()
 }
 
 /// What others are compared with: the largest rate that did not diverge, normally 1.
@@ -212,8 +229,9 @@ fn by_rate(rates: &[Rate], accuracy: bool) -> Result<String, Failure> {
         points: rates.iter().map(|rate| (rate.keep, rate.mean)).collect(),
         band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
     };
+    let tie = if best_means(rates, accuracy).len() > 1 { ", a tie" } else { "" };
     let mark = best(rates, accuracy).map(|rate| Curve {
-        name: format!("best: keep {}", rate.keep),
+        name: format!("best: keep {}{tie}", rate.keep),
         color: ORANGE,
         dashed: false,
         points: vec![(rate.keep, rate.mean)],
@@ -226,7 +244,8 @@ fn by_rate(rates: &[Rate], accuracy: bool) -> Result<String, Failure> {
 
 fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json: bool) -> Result<(), Failure> {
     let accuracy = is_accuracy(runs);
-    let best = best(rates, accuracy);
+    let (best, tied) = (best(rates, accuracy), best_means(rates, accuracy));
+    let ties = |rate: &Rate| tied.len() > 1 && tied.iter().any(|tied| tied.keep == rate.keep);
     // In pairs: each seed's figure against that of the largest rate, normally 1.
     let Some(dense) = densest(rates) else {
         let lr = "use a smaller learning rate, or look for very large values in the data: thinnet preflight";
@@ -239,6 +258,7 @@ fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json
             let row = serde_json::json!({
                 "keep": rate.keep, "mean": finite(rate.mean), "standard_error": finite(rate.error),
                 "difference": finite(difference), "difference_error": finite(error), "best": best.is_some_and(|b| b.keep == rate.keep),
+                "tie": ties(rate),
             });
             writeln!(out, "{row}")?;
         }
@@ -253,10 +273,19 @@ fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json
     };
     for rate in rates {
         let (difference, error) = pairs(rate);
-        let mark = if best.is_some_and(|b| b.keep == rate.keep) { "  best" } else { "" };
+        let mark = match (best.is_some_and(|b| b.keep == rate.keep), ties(rate)) {
+            (true, _) => "  best",
+            (false, true) => "  tie",
+            (false, false) => "",
+        };
         writeln!(out, "{:>6}  {:>22}  {:>30}{mark}", rate.keep, number(rate.mean, rate.error), number(difference, error))?;
     }
     writeln!(out, "\nMeans over the seeds in the last epoch, with standard errors; differences in pairs of equal seeds.")?;
+    if tied.len() > 1 {
+        let keeps: Vec<String> = tied.iter().map(|rate| rate.keep.to_string()).collect();
+        let rule = "best is the one with the smallest standard error and, among equal ones, that which drops least";
+        writeln!(out, "It is a tie: keep {} reach the same mean; {rule}.", keeps.join(", "))?;
+    }
     writeln!(out, "Written to {}: sweep.csv, rates.csv, curves.svg, rates.svg, config.toml", place.display())?;
     Ok(())
 }
@@ -264,4 +293,30 @@ fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json
 /// JSON has no NaN.
 fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rate, best, best_means};
+
+    /// The rate that is best, and those that tie, of these by keep_prob, mean and standard error.
+    fn judged(rates: &[(f64, f64, f64)], accuracy: bool) -> (Option<f64>, Vec<f64>) {
+        let rates: Vec<Rate> = rates.iter().map(|&(keep, mean, error)| Rate { keep, mean, error }).collect();
+        let tied = best_means(&rates, accuracy).iter().map(|rate| rate.keep).collect();
+        (best(&rates, accuracy).map(|rate| rate.keep), tied)
+    }
+
+    #[test]
+    fn equal_means_are_a_tie_that_goes_to_the_surer_then_to_the_less_dropped() {
+        let nan = f64::NAN;
+        assert_eq!(
+            judged(&[(0.1, 90.0, 1.9), (0.5, 90.0, 0.0), (0.9, 90.0 + 1e-12, 0.0)], true),
+            (Some(0.9), vec![0.1, 0.5, 0.9])
+        );
+        assert_eq!(judged(&[(0.1, 90.0, 0.2), (0.5, 90.0, 0.3), (1.0, 89.0, 0.0)], true), (Some(0.1), vec![0.1, 0.5]));
+        // One seed has no error; what diverged is no rate to choose.
+        assert_eq!(judged(&[(0.1, 90.0, nan), (0.5, 90.0, nan), (1.0, nan, nan)], true), (Some(0.5), vec![0.1, 0.5]));
+        assert_eq!(judged(&[(0.1, 0.3, 0.1), (0.5, 0.2, 0.1), (1.0, 0.4, 0.0)], false), (Some(0.5), vec![0.5]));
+        assert_eq!(judged(&[(0.5, nan, nan)], false), (None, vec![]));
+    }
 }

@@ -293,7 +293,7 @@ fn curves(name: &str, history: &[Epoch]) -> Result<String, Failure> {
         curves.push(line("validation", BLUE, history.iter().map(|e| figure(e.valid)).collect()));
     }
     let y = if accuracies { "accuracy, %" } else { "loss" };
-    plot::svg(&Picture { title: name, x: "epoch", y, curves })
+    plot::training(Picture { title: name, x: "epoch", y, curves }, history)
 }
 
 /// Training and validation figures of an epoch; NaN where there is no validation.

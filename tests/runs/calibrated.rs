@@ -230,3 +230,22 @@ fn a_regression_is_judged_in_its_own_units() {
     let text = place.prints("calibrate run/model.safetensors --data line.csv --target price --rows 300..400");
     assert!(text.contains("There are no intervals") && !text.contains("90 %"), "{text}");
 }
+
+#[test]
+fn a_regression_without_test_rows_has_no_intervals_and_says_nothing_of_their_width() {
+    let network = "[data]\npath = \"line.csv\"\ntarget = \"price\"\nvalid = \"20..30\"\ntest = \"30..40\"\n[network]\n\
+                   loss = \"mean_squared_error\"\nlayers = [{ dense = 8 }, { dropout = { keep = 0.5 } }, { dense = 1 }]\n\
+                   [train]\nepochs = 2\n";
+    let place = Place::with(network);
+    place.write("line.csv", line_csv(40));
+    let (width, draws) = ("as wide for every row", "Its intervals are those of all draws");
+    for (network, there) in [(network.to_owned(), true), (network.replace("test = \"30..40\"\n", ""), false)] {
+        place.write("net.toml", network);
+        place.prints("train net.toml --out run --force");
+        let text = place.prints("calibrate run --draws 4");
+        for (said, expected) in [(width, there), (draws, there), ("There are no intervals of single pass", !there)] {
+            assert_eq!(text.contains(said), expected, "{said}: {text}");
+        }
+        assert!(text.contains("no uncertainty of its own") && text.contains("Monte-Carlo: 4 draws"), "{text}");
+    }
+}

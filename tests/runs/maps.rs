@@ -90,7 +90,7 @@ fn goes_round(network: &str, dropouts: &[&str]) {
     // Layers of a sweep are named as in the file, and any other is refused with those there are.
     let last = dropouts.last().unwrap();
     let rates = place.json(&format!("sweep net.toml --keep 0.6,1 --seeds 1 --layer {last} --out sweep"));
-    assert_eq!(keys(&rates[0]), ["best", "difference", "difference_error", "keep", "mean", "standard_error"]);
+    assert_eq!(keys(&rates[0]), ["best", "difference", "difference_error", "keep", "mean", "standard_error", "tie"]);
     let among = dropouts.join(", ");
     let text = place.fails("sweep net.toml --layer 0 --out other", 2);
     assert!(text.contains("layer 0: is no dropout layer") && text.contains(&format!("choose among {among}")), "{text}");

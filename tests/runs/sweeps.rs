@@ -31,7 +31,7 @@ fn json_of_a_sweep_is_one_rate_a_line() {
     let rows = place.json("sweep net.toml --keep 0.8,0.5,0.8 --seeds 2 --out s");
     assert_eq!(rows.iter().map(|row| row["keep"].as_f64().unwrap()).collect::<Vec<_>>(), [0.5, 0.8]);
     for row in &rows {
-        assert_eq!(keys(row), ["best", "difference", "difference_error", "keep", "mean", "standard_error"]);
+        assert_eq!(keys(row), ["best", "difference", "difference_error", "keep", "mean", "standard_error", "tie"]);
     }
     assert_eq!(rows.iter().filter(|row| row["best"] == true).count(), 1);
     assert_eq!((rows[1]["difference"].as_f64(), rows[1]["difference_error"].as_f64()), (Some(0.0), Some(0.0)));
@@ -49,6 +49,20 @@ fn json_of_a_sweep_is_one_rate_a_line() {
     close(&rows[0]["difference_error"], (half[0] - most[0] - half[1] + most[1]).abs() / 2.0);
     let single = place.json("sweep net.toml --keep 0.5 --seeds 1 --out t");
     assert!(single.len() == 1 && single[0]["standard_error"].is_null() && single[0]["best"] == true);
+}
+
+/// Weights that hardly move answer the same at every rate.
+#[test]
+fn rates_of_one_mean_are_a_tie_and_the_one_that_drops_least_is_best() {
+    let place = Place::with(&SMALL.replace("0.01", "1e-12").replace("epochs = 3", "epochs = 1"));
+    let rows = place.json("sweep net.toml --keep 0.3,0.5,0.9,0.5 --seeds 2 --out s");
+    assert!(rows.len() == 3 && rows.iter().all(|row| row["mean"] == rows[0]["mean"] && row["tie"] == true), "{rows:?}");
+    assert_eq!(rows.iter().map(|row| row["best"] == true).collect::<Vec<_>>(), [false, false, true]);
+    let text = place.prints("sweep net.toml --keep 0.3,0.9 --seeds 2 --out t");
+    assert!(text.contains("It is a tie: keep 0.3, 0.9 reach the same mean"), "{text}");
+    assert!(place.text("t/rates.svg").contains("best: keep 0.9, a tie"));
+    place.write("net.toml", SMALL);
+    assert!(!place.prints("sweep net.toml --keep 0.01,1 --seeds 1 --out u").contains("tie"));
 }
 
 #[test]

@@ -16,7 +16,11 @@ fn a_run_is_five_files_in_the_folder_of_its_name() {
     assert!(lines.iter().all(|line| line.len() == 5 && line.iter().all(|cell| number(cell).is_finite())));
     let timing = place.text("runs/net/timing.csv");
     assert!(timing.starts_with("epoch,seconds\n") && cells(&timing).len() == 3, "{timing}");
-    assert!(place.text("runs/net/curves.svg").trim_end().ends_with("</svg>"));
+    let curves = place.text("runs/net/curves.svg");
+    assert!(curves.trim_end().ends_with("</svg>"));
+    for text in ["accuracy, %", "loss"] {
+        assert!(curves.lines().any(|line| line.trim() == text), "{text} is not in the picture");
+    }
 }
 
 #[test]

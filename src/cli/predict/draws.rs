@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// half of the variance of standardised targets has 2. Unless given, intervals are those of the mean alone.
     #[arg(long, value_name = "TAU")]
     precision: Option<f64>,
-    /// Share of an interval of a regression, such as 0.95; may be given several times. 0.5 and 0.9 unless given.
+    /// Share of an interval of a regression, such as 0.95; may be given several times, each once. 0.5 and 0.9 unless given.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     interval: Vec<f64>,
     /// Keep what every single draw says: f32 [draws, rows, outputs]; probabilities, or the means of a regression in its own units.
@@ -197,12 +197,16 @@ impl Args {
         table.outputs("outputs", names.clone(), drawn.mean().values());
         table.outputs("std", of("std"), drawn.std().values());
         table.outputs("total_std", of("total_std"), drawn.total_std().values());
-        for &share in if self.interval.is_empty() { &INTERVALS[..] } else { &self.interval } {
+        // 0.9 is 90, without what binary fractions add to it; asked for twice, it is there once.
+        let percent = |share: f64| (share * 1e8).round() / 1e6;
+        let asked = if self.interval.is_empty() { &INTERVALS[..] } else { &self.interval };
+        for (i, &share) in asked.iter().enumerate() {
+            if asked[..i].iter().any(|&before| percent(before) == percent(share)) {
+                continue;
+            }
             let ends = drawn.interval(share)?;
-            // 0.9 is 90, without what binary fractions add to it.
-            let percent = (share * 1e8).round() / 1e6;
             for (end, values) in ["low", "high"].into_iter().zip(ends) {
-                let key = format!("{end}_{percent}");
+                let key = format!("{end}_{}", percent(share));
                 table.outputs(key.clone(), of(&key), values.values());
             }
         }

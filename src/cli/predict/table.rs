@@ -1,5 +1,6 @@
 //! Answers row by row, as CSV, as lines of JSON or as npy.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -76,14 +77,29 @@ impl Table {
         self.groups.iter().flat_map(move |group| group.row(i).iter().copied())
     }
 
+    /// The names of all columns, each of them once: that of an output which is taken gets the key of its group before it, as the
+    /// class `row` is `outputs_row`.
+    fn header(&self) -> Vec<String> {
+        let mut header = vec!["row".to_owned()];
+        header.extend(self.names.iter().map(|_| "sequence".into()));
+        header.extend(self.labels.iter().map(|_| "label".into()));
+        let single = self.groups.iter().filter(|group| group.single).map(|group| group.key.clone());
+        let mut taken: HashSet<String> = header.iter().cloned().chain(single).collect();
+        for Group { key, columns, single, .. } in &self.groups {
+            for column in columns {
+                let mut name = column.clone();
+                while !single && !taken.insert(name.clone()) {
+                    name = format!("{key}_{name}");
+                }
+                header.push(name);
+            }
+        }
+        header
+    }
+
     /// `row,sequence,label,...`, without what is not there; each number is the shortest that is exactly this one.
     fn csv(&self) -> String {
-        let mut text = String::from("row");
-        text += if self.names.is_some() { ",sequence" } else { "" };
-        text += if self.labels.is_some() { ",label" } else { "" };
-        for name in self.groups.iter().flat_map(|group| &group.columns) {
-            text += &format!(",{}", field(name));
-        }
+        let mut text = self.header().iter().map(|name| field(name)).collect::<Vec<_>>().join(",");
         text.push('\n');
         for (i, row) in self.rows.iter().enumerate() {
             write!(text, "{row}").expect("a String takes everything");

@@ -68,18 +68,25 @@ impl Judgement {
         let table = Table { columns, rows: self.lines().into_iter().map(row).collect() };
         let rows = self.samples.len();
         let mut text = format!("Judged by {rows} {}, in the targets' own units.\n\n{}\n", self.what, table.text());
-        text += match self.knows_noise {
-            true => "A single pass has the deviation that the network says of each row.\n",
-            false => {
+        // What is said of intervals is said of those that there are.
+        let intervals = |draws: bool| self.columns.iter().any(|c| (c.way == draws::NAME) == draws && c.spread.is_ok());
+        text += match (self.knows_noise, intervals(false)) {
+            (true, _) => "A single pass has the deviation that the network says of each row.\n",
+            (false, true) => {
                 "A single pass has no uncertainty of its own: its intervals are as wide for every row, by the error on the validation \
                  rows.\n"
             }
+            (false, false) => "A single pass has no uncertainty of its own.\n",
         };
         text += &match &self.drawn {
             Ok(targets) => {
                 let (noise, exactness) = (self.noise_of_draws, targets[0]);
                 let of = if self.targets.len() == 1 { "a mean" } else { "a mean of the first target" };
-                format!("{}Its intervals are those of all draws, with {noise} around each.\n", exactness.text(of))
+                let intervals = match intervals(true) {
+                    true => format!("Its intervals are those of all draws, with {noise} around each.\n"),
+                    false => String::new(),
+                };
+                exactness.text(of) + &intervals
             }
             Err(Some(why)) => format!("No Monte-Carlo: {why}.\n"),
             Err(None) => String::new(),
