@@ -21,7 +21,6 @@ mod output;
 mod plot;
 mod predict;
 mod preflight;
-mod reads;
 mod sweep;
 mod train;
 mod wide;

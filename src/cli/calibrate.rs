@@ -8,7 +8,6 @@ use thinnet::{Loss, MonteCarlo};
 
 use super::data::{Apart, Source};
 use super::output::{CALIBRATION, Folder, IN_RUN, Listener, refuse_read};
-use super::reads::Reads;
 use super::{Cli, Failure};
 
 mod classes;
@@ -26,8 +25,6 @@ mod values;
 /// and .csv.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    reads: Reads,
     #[command(flatten)]
     source: Source,
     /// Data that the network was not made for, of the same width: its test part, if it has one. Labels are not needed.
@@ -76,7 +73,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     // Tried before anything is read, let alone drawn.
     let folder = place.as_deref().map(|place| {
         let folder = Folder::plan_of(place, args.force, CALIBRATION)?;
-        refuse_read(place, "--out", &args.reads.all()).map(|()| folder)
+        refuse_read(place, "--out", &args.source.reads().into_iter().chain(args.ood.clone()).collect::<Vec<_>>()).map(|()| folder)
     });
     let folder = folder.transpose()?;
     let Apart { model, rows, valid } = args.source.judged_apart(args.ood.as_deref())?;

@@ -8,6 +8,7 @@ use thinnet::config::Config;
 use thinnet::data::{Lengths, Portion, Preprocessing, Sequences, Sets, Target, Task, file};
 use thinnet::{Dataset, Error, Inputs, Layer, Model, Network};
 
+use super::output::is_toml;
 use super::train::{in_file, read_config};
 use super::{Failure, range};
 
@@ -49,6 +50,18 @@ pub(super) struct Apart {
 }
 
 impl Source {
+    /// All files and folders that are read: those that are named, and the data that the file of a run or of a network names.
+    pub(super) fn reads(&self) -> Vec<PathBuf> {
+        let named: Vec<&PathBuf> = [Some(&self.model), self.network.as_ref(), self.data.as_ref()].into_iter().flatten().collect();
+        let data = |path: &&PathBuf| {
+            let file = if path.is_dir() { path.join("config.toml") } else { path.to_path_buf() };
+            // What is no network file has no data of its own; what is wrong with one is said where it is read.
+            let config = is_toml(&file).then(|| Config::read(&file).ok()).flatten()?;
+            Some(config.data_path(&file))
+        };
+        named.iter().copied().cloned().chain(named.iter().filter_map(data)).collect()
+    }
+
     /// The weights, and the rows to judge them by.
     pub(super) fn judged(&self) -> Result<(Model, Asked<Dataset>), Failure> {
         self.sequence_has_a_table(None)?;

@@ -41,8 +41,12 @@ fn describe(caps: &Caps) -> String {
     };
     let lanes = wide::describe(&caps.adapter).map(|lanes| format!("  {lanes}\n")).unwrap_or_default();
     let mib = |bytes: u64| bytes >> 20;
+    let loops = match caps.max_iterations {
+        u32::MAX => String::new(),
+        most => format!("  ends the loops of an invocation after {most} iterations; what needs more is refused\n"),
+    };
     format!(
-        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n{lanes}  matrix products: {}\n",
+        "{}\n  {}, {kind}\n  largest buffer {} MiB, largest binding {} MiB (one tensor)\n  {} storage buffers a kernel, {} invocations a workgroup, {} KiB workgroup memory, subgroup size {subgroups}\n{loops}{lanes}  matrix products: {}\n",
         caps.adapter,
         caps.backend,
         mib(caps.max_buffer),

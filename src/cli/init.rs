@@ -7,8 +7,8 @@ use thinnet::config::{Outputs, sequence_template, template};
 use thinnet::data::{DataOptions, Task};
 use thinnet::{Error, Targets};
 
+use super::output::is_toml;
 use super::output::{plan_file, write_whole};
-use super::reads::is_toml;
 use super::{Cli, Failure};
 
 /// Write a commented network file for some data.

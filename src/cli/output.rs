@@ -57,6 +57,11 @@ pub(super) fn plan_file(path: &Path, option: &str, force: bool, read: &[PathBuf]
     tried.map_err(|e| failed(path, format!("cannot be written: {e}; choose another place with {option}")))
 }
 
+/// Whether a file is called one of TOML.
+pub(super) fn is_toml(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+}
+
 /// Refuses to write over what is read, whatever its name here and whatever links lead to it: --force is for answers that can be
 /// had again, and data cannot. A folder is replaced with every file in it.
 pub(super) fn refuse_read(path: &Path, option: &str, read: &[PathBuf]) -> Result<(), Failure> {

@@ -7,7 +7,6 @@ use thinnet::{Device, Inputs, Model};
 
 use super::data::{Asked, Source};
 use super::output::{plan_file, write_whole};
-use super::reads::Reads;
 use super::{Cli, Failure};
 
 mod draws;
@@ -31,8 +30,6 @@ use table::{Form, Table};
 /// With --rank only the rows that are most worth labelling are listed, the first one first.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    reads: Reads,
     #[command(flatten)]
     source: Source,
     /// File to write, .csv or .npy (f32 [rows, outputs]; with --draws also the other columns, each standard deviation among them);
@@ -100,7 +97,7 @@ impl Args {
 
     /// Refuses files that cannot be written as they were asked for.
     fn plan_outputs(&self) -> Result<(), Failure> {
-        let read = self.reads.all();
+        let read = self.source.reads();
         if let Some(out) = &self.out {
             plan_file(out, "--out", self.force, &read)?;
         }

@@ -11,7 +11,7 @@ use thinnet::data::Sets;
 use thinnet::profile::profile;
 use thinnet::{Device, EarlyStopping, Epoch, Error, LearnedRate, Metrics, Model, Network, TrainOptions, Trainer};
 
-use super::output::{Bar, Folder, Listener, MODEL};
+use super::output::{Bar, Folder, Listener, MODEL, refuse_read};
 use super::plot::{self, BLUE, Curve, ORANGE, Picture};
 use super::{Cli, Failure, INTERRUPTED};
 
@@ -116,6 +116,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
     super::output::refuse_folder(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
+    refuse_read(&place, "--out", &[args.file.clone(), config.data.path.clone()])?;
     let options = TrainOptions { data_budget: args.data_budget, ..options };
     let device = cli.device()?;
     let folder = Folder::plan(&place, args.force)?;
