@@ -22,6 +22,8 @@ mod judged;
 mod kept;
 /// Networks of feature maps, with blocks and paths, by every command.
 pub(crate) mod maps;
+/// The same pixels as bytes and as other numbers.
+mod pixels;
 /// The time of every kernel before a training.
 mod profiled;
 /// Sequences by every command.

@@ -60,6 +60,9 @@
 //! are standardised unless [`DataOptions::standardize`] is `false`; bytes only if it is `true`, and then become f32. Targets of
 //! [`Task::Values`] are standardised unless it is `false`, too. Means and deviations are those of the rows trained on.
 //!
+//! A model keeps what its inputs were multiplied by ([`Preprocessing::scale`]): numbers above 1 are refused where it learned from
+//! bytes, and bytes where it learned from numbers as they are.
+//!
 //! Memory: the result, and while rows are selected what is held out once more; arrays with columns first, and of integers and floats
 //! of more than 24 bits, twice more.
 
@@ -80,6 +83,7 @@ mod labels;
 mod load;
 mod npy;
 mod place;
+mod scale;
 mod source;
 mod split;
 mod steps;

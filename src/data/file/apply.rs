@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Task, source, steps};
+use super::{Task, scale, source, steps};
 use crate::Result;
 use crate::data::{Dataset, Inputs, Lengths, Preprocessing, Standardization, Targets, Values};
 
@@ -58,6 +58,7 @@ pub(super) fn apply(preprocessing: &Preprocessing, data: &mut Dataset, path: &Pa
 }
 
 pub(super) fn standardized(preprocessing: &Preprocessing, inputs: &mut Inputs, path: &Path) -> Result<()> {
+    scale::check(preprocessing, inputs, path)?;
     steps::expected(preprocessing, inputs, path)?;
     let Some(standardization) = &preprocessing.inputs else { return Ok(()) };
     let what = if inputs.lengths().is_some() { "features at a step" } else { "columns of inputs" };

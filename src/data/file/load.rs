@@ -5,7 +5,7 @@ use std::path::Path;
 use super::apply::{apply, check_widths, checked, keep_rows, standardized};
 use super::place::Place;
 use super::source::{self, Ask, Source};
-use super::{DataOptions, Portion, Sets, Target, Task, split, steps};
+use super::{DataOptions, Portion, Sets, Target, Task, scale, split, steps};
 use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets, Values};
 use crate::{Error, Result};
 
@@ -80,7 +80,8 @@ impl DataOptions {
             _ => None,
         };
         let sequences = train.inputs.lengths().map(|lengths| Sequences { steps: lengths.steps, column: self.sequence.clone() });
-        Ok(Preprocessing { inputs, targets, sequences, words: self.words, ..Default::default() })
+        let scale = Some(scale::of(&train.inputs));
+        Ok(Preprocessing { inputs, targets, sequences, words: self.words, scale, ..Default::default() })
     }
 }
 
