@@ -25,7 +25,7 @@
 //! # csv
 //!
 //! The target is the column `label`, `target`, `class` or `y`, the first that exists. All other columns are inputs and must be
-//! finite numbers. Spaces around cells are ignored, cells with commas are quoted.
+//! finite numbers. Spaces around cells are ignored, cells with commas are quoted. A cell is on one line.
 //!
 //! Classes ([`Task::Classes`]) are whole numbers that use all of 0, 1, 2 ... up to the largest, and stay those numbers; any
 //! other labels are names, classes in sorted order (numbers by size, -1 before 1), kept in [`Preprocessing::output_names`].
@@ -77,6 +77,7 @@ use crate::{Error, Result};
 
 mod apply;
 mod archive;
+mod columns;
 mod csv;
 mod groups;
 mod labels;

@@ -64,15 +64,32 @@ fn tables_that_are_no_data_are_refused_with_line_and_column() {
 }
 
 #[test]
-fn the_line_is_that_of_the_file_behind_blank_lines_and_quoted_breaks() {
-    for (text, line) in [
-        ("x,y\n\n\n1,0\n\n?,1\n", "line 6"),
-        ("x,y\r\n\r\n1,0\r\n?,1\r\n", "line 4"),
-        ("\"x\nx\",y\n1,0\n?,1\n", "line 4"),
-        ("x,y\r1,0\r?,1\r", "line"),
-    ] {
+fn the_line_is_that_of_the_file_behind_blank_lines() {
+    for (text, line) in
+        [("x,y\n\n\n1,0\n\n?,1\n", "line 6"), ("x,y\r\n\r\n1,0\r\n?,1\r\n", "line 4"), ("x,y\r1,0\r?,1\r", "line")]
+    {
         says(&message(csv(text).options("table.csv").load(Task::Classes, 0)), &[line, "is `?`"]);
     }
+}
+
+#[test]
+fn a_cell_over_several_lines_is_refused_where_it_begins() {
+    // The quote is never closed, by the quote of another cell, or where it should be; in the last column, the first and the header.
+    for (text, place) in [
+        ("x,y\n1,a\n\n2,\"b\n3,a\n4,b\n", "line 4, column 2 `y`"),
+        ("x,y\n1,\"a\n2,\"b\"\n3,\"a\"\n", "line 2, column 2 `y`"),
+        ("x,y\n1,a\n\"2,b\n3,a\n", "line 3, column 1 `x`"),
+        ("x,y\r\n1,a\r\n2,\"b\r\nc\"\r\n", "line 3, column 2 `y`"),
+        ("x,note,y\n1,\"2\n3\",a\n", "line 2, column 2 `note`"),
+        ("x,\"y\n1,a\n2,b\n", "line 1, column 2 goes"),
+    ] {
+        let text = message(csv(text).options("table.csv").load(Task::Classes, 0));
+        says(&text, &["table.csv", place, "goes over several lines", "a quote may not be closed"]);
+        assert!(!text.contains('\n'), "{text}");
+    }
+    // Quotes within a line are none of it, nor is one that the end of the file closes.
+    let sets = csv("x,y\n1,\"a, \"\"b\"\"\"\n2,\"b\n").load("table.csv", Task::Classes);
+    assert_eq!(sets.preprocessing.output_names, ["a, \"b\"", "b"]);
 }
 
 #[test]

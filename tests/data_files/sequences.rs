@@ -309,7 +309,11 @@ fn lines_of_a_table_are_the_steps_of_sequences() {
         let (folder, options) = steps(&text);
         let sets = options.load(Task::Classes, 0).unwrap();
         let same = ts(TRAIN).load("file.ts", Task::Classes);
-        assert_eq!((&sets.train, &sets.preprocessing.inputs), (&same.train, &same.preprocessing.inputs));
+        // But for what the column calls them, which a .ts does not.
+        assert_eq!(sets.train.inputs().names(), Some(&["one", "2"].map(String::from)[..]));
+        let named = same.train.inputs().clone().with_names(vec!["one".into(), "2".into()]).unwrap();
+        assert_eq!((sets.train.inputs(), sets.train.targets()), (&named, same.train.targets()));
+        assert_eq!(sets.preprocessing.inputs, same.preprocessing.inputs);
         assert_eq!(sets.preprocessing.input_names, ["u", "v"]);
         assert_eq!(sets.preprocessing.sequences, Some(Sequences { steps: 3, column: Some("id".into()) }));
         // A trained model knows the column.
