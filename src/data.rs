@@ -7,6 +7,8 @@ mod digits;
 #[cfg(feature = "files")]
 pub mod file;
 #[cfg(feature = "files")]
+mod fingerprint;
+#[cfg(feature = "files")]
 pub mod idx;
 mod preprocessing;
 mod sequences;

@@ -5,6 +5,7 @@ use std::path::Path;
 use thinnet::Error;
 use thinnet::data::{Portion, Preprocessing, Rows, Task};
 
+use super::sequences::npz;
 use super::{DataOptions, Folder, floats, idx, inputs_for, load_for, npy, raw};
 
 const PIXELS: [u8; 6] = [0, 51, 255, 102, 7, 204];
@@ -129,15 +130,11 @@ fn bytes_of_the_digits_are_told_from_those_of_other_pictures() {
 #[test]
 fn a_test_set_of_another_kind_than_the_training_set_is_refused() {
     let folder = pixels();
-    // As a table beside the training table cannot be bytes, an archive has to show it; its parts are a zip of arrays.
-    let archive = |train: &[u8], test: &[u8]| {
-        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    // As a table beside the training table cannot be bytes, an archive has to show it.
+    let archive = |train: &Vec<u8>, test: &Vec<u8>| {
         let labels = npy("|u1", "(3,)", &[0, 1, 0]);
-        for (name, bytes) in [("x_train", train), ("y_train", &labels), ("x_test", test), ("y_test", &labels)] {
-            zip.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
-            std::io::Write::write_all(&mut zip, bytes).unwrap();
-        }
-        zip.finish().unwrap().into_inner()
+        let arrays = [("x_train", train), ("y_train", &labels), ("x_test", test), ("y_test", &labels)];
+        npz(&arrays.map(|(name, bytes)| (name, bytes.clone())))
     };
     let [wide, scaled, bytes] = ["wide.npy", "scaled.npy", "bytes.npy"].map(|name| std::fs::read(folder.path(name)).unwrap());
     for (train, test, part) in [

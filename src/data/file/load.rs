@@ -6,7 +6,7 @@ use super::apply::{apply, check_widths, checked, keep_rows, standardized};
 use super::place::Place;
 use super::source::{self, Ask, Source};
 use super::{DataOptions, Portion, Sets, Target, Task, scale, split, steps};
-use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets, Values};
+use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets, Values, fingerprint};
 use crate::{Error, Result};
 
 impl DataOptions {
@@ -80,8 +80,8 @@ impl DataOptions {
             _ => None,
         };
         let sequences = train.inputs.lengths().map(|lengths| Sequences { steps: lengths.steps, column: self.sequence.clone() });
-        let scale = Some(scale::of(&train.inputs));
-        Ok(Preprocessing { inputs, targets, sequences, words: self.words, scale, ..Default::default() })
+        let (scale, fingerprint) = (Some(scale::of(&train.inputs)), Some(fingerprint::of(train)));
+        Ok(Preprocessing { inputs, targets, sequences, words: self.words, scale, fingerprint, ..Default::default() })
     }
 }
 
