@@ -20,7 +20,8 @@
 //! Rows count from 0: the first row under a header line is row 0, and keeps this number as its sample number wherever it goes.
 //! The rows of [`DataOptions::test`] are tested, otherwise the test set found with the path. The rows of
 //! [`DataOptions::valid`] validate, or a share [`DataOptions::valid_fraction`] of the rows that would be trained on. All
-//! others, or among them those of [`DataOptions::train`], are trained on.
+//! others, or among them those of [`DataOptions::train`], are trained on. Of classes they must be of two at least; those that are in
+//! other sets alone says [`Dataset::classes_without_rows`].
 //!
 //! # csv
 //!

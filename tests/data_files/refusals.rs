@@ -93,6 +93,28 @@ fn a_cell_over_several_lines_is_refused_where_it_begins() {
 }
 
 #[test]
+fn rows_to_learn_from_of_one_class_are_refused() {
+    let rows: String = (0..30).map(|row| format!("{row},{}\n", ["ant", "bee", "cat"][row / 10])).collect();
+    let folder = csv(&format!("x,label\n{rows}"));
+    let load = |train: std::ops::Range<u32>| {
+        DataOptions { train: Some(Rows(train)), ..folder.options("table.csv") }.load(Task::Classes, 0)
+    };
+    let text = message(load(10..20));
+    says(&text, &["table.csv", "all rows to learn from (10)", "class 1 (`bee`)", "`train`", "shuffle"]);
+    // A class of other rows alone is for the caller to speak of.
+    let sets = DataOptions { valid: Some(Rows(15..30)), ..folder.options("table.csv") }.load(Task::Classes, 0).unwrap();
+    assert_eq!(sets.train.classes_without_rows(), [2]);
+    assert_eq!(sets.valid.unwrap().classes_without_rows(), [0]);
+    assert!(load(9..21).unwrap().train.classes_without_rows().is_empty());
+    // Numbers are no classes, and so many rows of one number are well.
+    let folder = csv("x,y\n1,5\n2,5\n");
+    let sets = DataOptions { standardize: Some(false), ..folder.options("table.csv") }.load(Task::Values, 0).unwrap();
+    assert!(sets.train.classes_without_rows().is_empty());
+    let folder = Folder::new(&[("x.npy", &npy("<f4", "(2, 1)", &floats(&[1.0, 2.0]))), ("y.npy", &npy("|u1", "(2,)", &[0, 0]))]);
+    says(&message(folder.options("x.npy").load(Task::Either, 0)), &["x.npy", "(2) are of class 0,"]);
+}
+
+#[test]
 fn a_target_that_is_not_there_is_refused_with_the_nearest_name() {
     let folder = csv("width,species,height\n1,a,2\n2,b,3\n");
     let load = |target| message(DataOptions { target: Some(target), ..folder.options("table.csv") }.load(Task::Classes, 0));

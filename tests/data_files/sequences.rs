@@ -59,8 +59,10 @@ fn a_ts_file_becomes_rows_of_steps() {
         assert_eq!(sets.preprocessing.sequences, Some(Sequences { steps: 3, column: None }));
     }
     // Classes of the header count, also where no row has them, and numbers are classes as in a csv file.
-    for (header, label, classes, names) in [("1 2 10", "10", 3, "1 2 10"), ("0 1 2", "1", 3, ""), ("0.0 1.0", "1", 2, "")] {
-        let text = format!("@classLabel true {header}\n@data\n1,2:{label}\n3:{label}\n");
+    for (header, labels, classes, names) in
+        [("1 2 10", ["10", "1"], 3, "1 2 10"), ("0 1 2", ["1", "0"], 3, ""), ("0.0 1.0", ["1", "0"], 2, "")]
+    {
+        let text = format!("@classLabel true {header}\n@data\n1,2:{}\n3:{}\n", labels[0], labels[1]);
         let sets = Folder::new(&[("a.ts", text.as_bytes())]).load("a.ts", Task::Classes);
         assert_eq!((sets.train.classes(), sets.preprocessing.output_names.join(" ")), (classes, names.into()), "{header}");
     }
@@ -257,9 +259,9 @@ fn an_archive_with_lengths_holds_sequences() {
     let y = || npy("|u1", "(1,)", &[1]);
     let archive = |test_lengths: &str| {
         npz(&[
-            ("x_train", npy("<f4", "(1, 2, 1)", &floats(&[1.0, 2.0]))),
-            ("y_train", y()),
-            ("lengths_train", npy("|u1", "(1,)", &[2])),
+            ("x_train", npy("<f4", "(2, 2, 1)", &floats(&[1.0, 2.0, 3.0, 4.0]))),
+            ("y_train", npy("|u1", "(2,)", &[1, 0])),
+            ("lengths_train", npy("|u1", "(2,)", &[2, 1])),
             ("x_test", npy("<f4", "(1, 3)", &floats(&[1.0, 2.0, 3.0]))),
             ("y_test", y()),
             (test_lengths, npy("|u1", "(1,)", &[3])),
@@ -267,7 +269,7 @@ fn an_archive_with_lengths_holds_sequences() {
     };
     let folder = Folder::new(&[("a.npz", &archive("lengths_test")), ("b.npz", &archive("other"))]);
     let sets = folder.load("a.npz", Task::Classes);
-    assert_eq!((lengths(&sets.train), lengths(sets.test.as_ref().unwrap())), ((3, &[2][..]), (3, &[3][..])));
+    assert_eq!((lengths(&sets.train), lengths(sets.test.as_ref().unwrap())), ((3, &[2, 1][..]), (3, &[3][..])));
     refused(folder.options("b.npz").load(Task::Classes, 0), &["b.npz", "columns"]);
 }
 

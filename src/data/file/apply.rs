@@ -21,6 +21,18 @@ pub(super) fn checked(targets: Option<Targets>, task: Task, path: &Path) -> Resu
     Ok(targets)
 }
 
+/// Refuses rows to learn from that are all of one class: a network would learn to answer nothing else.
+pub(super) fn learnable(train: &Dataset, names: &[String], path: &Path) -> Result<()> {
+    let Some((&class, rest)) = train.labels().split_first() else { return Ok(()) };
+    if rest.iter().any(|&other| other != class) {
+        return Ok(());
+    }
+    let (rows, name) = (train.rows(), names.get(class as usize).map_or(String::new(), |name| format!(" (`{name}`)")));
+    let problem = format!("all rows to learn from ({rows}) are of class {class}{name}, and two classes are needed");
+    let remedy = "choose other rows with `train`, `valid` and `test`, or shuffle the rows of a file that is sorted by class";
+    Err(source::bad(path, format!("{problem}; {remedy}")))
+}
+
 pub(super) fn check_widths(train: &Dataset, test: Option<&Dataset>, path: &Path) -> Result<()> {
     let width = |targets: &Targets| match targets {
         Targets::Classes { .. } => 0,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::apply::{apply, check_widths, checked, keep_rows, standardized};
+use super::apply::{apply, check_widths, checked, keep_rows, learnable, standardized};
 use super::place::Place;
 use super::source::{self, Ask, Source};
 use super::{DataOptions, Portion, Sets, Target, Task, scale, split, steps};
@@ -33,6 +33,7 @@ impl DataOptions {
         let (mut valid, mut test) = (held_out(&split.valid)?, held_out(&split.test)?);
         let mut train = data;
         keep_rows(&mut train, &split.train);
+        learnable(&train, &output_names, &self.path)?;
 
         let mut preprocessing = self.fit(&train, task)?;
         (preprocessing.input_names, preprocessing.output_names) = (input_names, output_names);
