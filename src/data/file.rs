@@ -34,7 +34,8 @@
 //! # npy and npz
 //!
 //! Booleans, signed and unsigned integers of 8 to 64 bits and floats of 32 and 64 bits, both byte orders, rows or columns
-//! first. The first dimension counts the rows, the others are flattened. Classes are whole numbers from 0.
+//! first. The first dimension counts the rows, the others are flattened. Classes are whole numbers from 0, at most 65,536 or 16 for
+//! each row.
 //!
 //! # Sequences
 //!

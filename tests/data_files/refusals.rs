@@ -93,6 +93,38 @@ fn a_cell_over_several_lines_is_refused_where_it_begins() {
 }
 
 #[test]
+fn labels_that_number_no_classes_are_refused() {
+    let x = npy("<f4", "(3, 1)", &floats(&[1.0, 2.0, 3.0]));
+    let y = |labels: [u32; 3]| npy("<u4", "(3,)", &labels.map(u32::to_le_bytes).concat());
+    let numbers = [7, 2_000_000_000, 100];
+    let folder = Folder::new(&[("x.npy", &x), ("y.npy", &y(numbers))]);
+    let text = message(folder.options("x.npy").load(Task::Classes, 0));
+    says(&text, &["x.npy", "row 1 has label 2000000000", "2000000001 classes of 3 rows", "from 0", "numpy.unique"]);
+    // Some are left out often: up to 2^16 classes are taken, and more where there are more rows.
+    for (largest, taken) in [(65_535, true), (65_536, false)] {
+        let folder = Folder::new(&[("x.npy", &x), ("y.npy", &y([0, 1, largest]))]);
+        let classes = folder.options("x.npy").load(Task::Classes, 0).map(|sets| sets.train.classes());
+        assert_eq!(classes.ok(), taken.then_some(largest + 1));
+    }
+    let labels: Vec<u8> = (0..5000u32).flat_map(|row| if row == 9 { 79_999u32 } else { row }.to_le_bytes()).collect();
+    let wide =
+        Folder::new(&[("x.npy", &npy("<f4", "(5000, 1)", &floats(&[0.5; 5000]))), ("y.npy", &npy("<u4", "(5000,)", &labels))]);
+    assert_eq!(wide.options("x.npy").load(Task::Classes, 0).unwrap().train.classes(), 80_000);
+    // The test part has as many outputs as the training part.
+    let archive =
+        super::sequences::npz(&[("x_train", x.clone()), ("y_train", y([0, 1, 2])), ("x_test", x), ("y_test", y(numbers))]);
+    let folder = Folder::new(&[("a.npz", &archive), ("b.csv", b"x,y\n1,0\n2,1\n"), ("b_test.csv", b"x,y\n1,2000000000\n")]);
+    for name in ["a.npz", "b.csv"] {
+        let text = message(folder.options(name).load(Task::Classes, 0));
+        says(&text, &["has label 2000000000", "from 0"]);
+    }
+    // A trained model knows how many it has, whatever the rows.
+    let few = Folder::new(&[("x.npy", &npy("<f4", "(1, 1)", &floats(&[1.0]))), ("y.npy", &npy("<u4", "(1,)", &[0, 0, 2, 0]))]);
+    let data = load_for(&few.path("x.npy"), &Portion::All, None, &Preprocessing::default(), Task::Classes).unwrap();
+    assert_eq!(data.labels(), [131_072]);
+}
+
+#[test]
 fn rows_to_learn_from_of_one_class_are_refused() {
     let rows: String = (0..30).map(|row| format!("{row},{}\n", ["ant", "bee", "cat"][row / 10])).collect();
     let folder = csv(&format!("x,label\n{rows}"));

@@ -21,6 +21,22 @@ pub(super) fn checked(targets: Option<Targets>, task: Task, path: &Path) -> Resu
     Ok(targets)
 }
 
+/// So many classes are made of whatever numbers labels are, however few rows there are.
+const MOST_CLASSES: u64 = 1 << 16;
+
+/// Refuses labels that are evidently no numbers of classes: a network would have an output for each number up to the largest. A source
+/// of `rows` rows, these among them, has up to 65,536 classes, or 16 for each row.
+pub(super) fn numbered(data: &Dataset, rows: u64, path: &Path) -> Result<()> {
+    let Some((row, &label)) = data.labels().iter().enumerate().max_by_key(|&(_, label)| label) else { return Ok(()) };
+    let classes = u64::from(label) + 1;
+    if classes <= MOST_CLASSES.max(16 * rows) {
+        return Ok(());
+    }
+    let problem = format!("row {row} has label {label}, which makes {classes} classes of {rows} rows");
+    let remedy = "number the classes from 0: save numpy.unique(y, return_inverse=True)[1]";
+    Err(source::bad(path, format!("{problem}; {remedy}, or train with mean_squared_error if labels are numbers")))
+}
+
 /// Refuses rows to learn from that are all of one class: a network would learn to answer nothing else.
 pub(super) fn learnable(train: &Dataset, names: &[String], path: &Path) -> Result<()> {
     let Some((&class, rest)) = train.labels().split_first() else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::apply::{apply, check_widths, checked, keep_rows, learnable, standardized};
+use super::apply::{apply, check_widths, checked, keep_rows, learnable, numbered, standardized};
 use super::place::Place;
 use super::source::{self, Ask, Source};
 use super::{DataOptions, Portion, Sets, Target, Task, scale, split, steps};
@@ -28,7 +28,9 @@ impl DataOptions {
         let ask = self.ask(task, None);
         let Source { inputs, targets, input_names, output_names, target } = place.read(&ask)?;
         let data = Dataset { inputs, targets: checked(targets, task, &self.path)? };
-        let split = split::split(self, data.rows(), seed)?;
+        let rows = data.rows();
+        numbered(&data, rows.into(), &self.path)?;
+        let split = split::split(self, rows, seed)?;
         let held_out = |rows: &[u32]| if rows.is_empty() { Ok(None) } else { data.select(rows).map(Some) };
         let (mut valid, mut test) = (held_out(&split.valid)?, held_out(&split.test)?);
         let mut train = data;
@@ -44,7 +46,9 @@ impl DataOptions {
             && let Some(place) = place.test()?
         {
             let ask = Ask { target: target.as_ref().or(self.target.as_ref()), ..self.ask(task, Some(&preprocessing)) };
-            test = Some(read_all(&place, &ask)?);
+            let found = read_all(&place, &ask)?;
+            numbered(&found, u64::from(rows) + u64::from(found.rows()), place.path())?;
+            test = Some(found);
         }
         check_widths(&train, test.as_ref(), &self.path)?;
         let mut all: Vec<&mut Dataset> = [Some(&mut train), valid.as_mut(), test.as_mut()].into_iter().flatten().collect();
