@@ -87,12 +87,14 @@ mod load;
 mod npy;
 mod place;
 mod scale;
+mod shown;
 mod source;
 mod split;
 mod steps;
 mod ts;
 
 pub use load::{inputs_for, load_for, test_within};
+pub use shown::shown;
 
 /// Where the data are and which of them are used: the `[data]` table of a network file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

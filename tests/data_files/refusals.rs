@@ -125,6 +125,35 @@ fn labels_that_number_no_classes_are_refused() {
 }
 
 #[test]
+fn what_a_file_says_is_shown_in_part_and_without_controls() {
+    let long = "n".repeat(60_000);
+    let red = "\u{1b}[31mred\u{7}\u{202e}";
+    let array = |name: &str| super::sequences::npz(&[(name, npy("<f4", "(1,)", &floats(&[1.0])))]);
+    for name in [&long, red] {
+        // As a column of every kind, as a cell, a class, a sequence and an array.
+        let tables = [
+            format!("{name},y\n?,1\n"),
+            format!("{name},y,{name}\n1,1,1\n"),
+            format!("x,{name}\n1,1\n"),
+            format!("{name}\n1\n"),
+            format!("{name};y\n1\n"),
+            format!("x,y\n1,{name}\n"),
+            format!("x,y\n{name},1\n"),
+            format!("x,y\n1,\"{name}\n{name}\"\n"),
+        ];
+        let folder =
+            Folder::new(&[("a.npz", &array(name)), ("a.ts", format!("@classLabel true a b\n@data\n1:{name}\n").as_bytes())]);
+        let loaded = |folder: &Folder, file: &str| message(folder.options(file).load(Task::Classes, 0));
+        let texts = tables.iter().map(|table| loaded(&csv(table), "table.csv"));
+        for text in texts.chain(["a.npz", "a.ts"].map(|file| loaded(&folder, file))) {
+            assert!(text.chars().count() < 600, "{} characters: {}", text.len(), &text[..200]);
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+            assert!(text.contains(if name == red { "\\u{1b}[31mred\\u{7}\\u{202e}" } else { "nnn..." }), "{text}");
+        }
+    }
+}
+
+#[test]
 fn rows_to_learn_from_of_one_class_are_refused() {
     let rows: String = (0..30).map(|row| format!("{row},{}\n", ["ant", "bee", "cat"][row / 10])).collect();
     let folder = csv(&format!("x,label\n{rows}"));
@@ -247,7 +276,7 @@ fn archives_that_are_no_data_are_refused() {
     says(&load("text.npz", None), &["text.npz", "npz archive", "numpy.savez"]);
     says(&load("flipped.npz", None), &["flipped.npz", "array `x`", "copy"]);
     says(&load("dtypes.npz", None), &["dtypes.npz", "no array of inputs", "x_train", "be_f4_rows", "savez"]);
-    says(&load("stored.npz", one("z")), &["stored.npz", "no array of targets (z)", "it has: x, y"]);
+    says(&load("stored.npz", one("z")), &["stored.npz", "no array of targets (z)", "it has: `x`, `y`"]);
     says(&load("stored.npz", one("x")), &["stored.npz", "array `x`", "2 labels for each row"]);
 }
 
@@ -311,7 +340,7 @@ fn files_unlike_those_of_the_training_are_refused() {
     ]);
     let load = |name: &str| message(load_for(&folder.path(name), &Portion::All, None, &known, Task::Classes));
     says(&load("columns.csv"), &["columns.csv", "missing: `z`", "additional: `w`", "remove"]);
-    says(&load("label.csv"), &["label.csv", "line 3", "`c`", "a, b"]);
+    says(&load("label.csv"), &["label.csv", "line 3", "`c`", "`a`, `b`"]);
     let predict = |name: &str| message(inputs_for(&folder.path(name), &Portion::All, None, &known));
     says(&predict("columns.csv"), &["columns.csv", "missing: `z`"]);
     says(&predict("x.npy"), &["x.npy", "3 columns of inputs", "2 means"]);

@@ -132,7 +132,7 @@ fn ts_files_that_are_no_data_are_refused_with_the_line() {
         ("1,:2,3:a\n", &["line 10, feature 1, step 2 is empty"]),
         ("\n1:a\n", &["line 11 has 1 features, expected 2", "separate features by `:`"]),
         ("1:2:3:a\n", &["line 10 has 3 features, expected 2"]),
-        ("1:2:c\n", &["line 10, the class is `c`, none of b, a", "@classLabel"]),
+        ("1:2:c\n", &["line 10, the class is `c`, none of `b`, `a`", "@classLabel"]),
         ("1:2:\n", &["line 10, the class is empty"]),
         ("1:2:a\nnothing\n", &["line 11 has 0 features"]),
         ("@1:2:a\n", &["line 10, feature 1, step 1 is `@1`"]),

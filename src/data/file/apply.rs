@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::shown::shown;
 use super::{Task, scale, source, steps};
 use crate::Result;
 use crate::data::{Dataset, Inputs, Lengths, Preprocessing, Standardization, Targets, Values};
@@ -43,7 +44,7 @@ pub(super) fn learnable(train: &Dataset, names: &[String], path: &Path) -> Resul
     if rest.iter().any(|&other| other != class) {
         return Ok(());
     }
-    let (rows, name) = (train.rows(), names.get(class as usize).map_or(String::new(), |name| format!(" (`{name}`)")));
+    let (rows, name) = (train.rows(), names.get(class as usize).map_or(String::new(), |name| format!(" (`{}`)", shown(name))));
     let problem = format!("all rows to learn from ({rows}) are of class {class}{name}, and two classes are needed");
     let remedy = "choose other rows with `train`, `valid` and `test`, or shuffle the rows of a file that is sorted by class";
     Err(source::bad(path, format!("{problem}; {remedy}")))

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::shown::{listed, shown};
 use super::source::{Ask, bad, nearest};
 use super::{Task, steps};
 use crate::Result;
@@ -38,7 +39,7 @@ impl Layout {
         if let Some(column) = sequence.filter(|column| targets.contains(column)) {
             return Err(bad(
                 path,
-                format!("the column `{}` is both `sequence` and `target`; name another for one", names[column]),
+                format!("the column `{}` is both `sequence` and `target`; name another for one", shown(&names[column])),
             ));
         }
         let known = ask.known.map_or(&[][..], |known| &known.input_names);
@@ -70,7 +71,7 @@ impl Layout {
 /// Where a line says which sequence it is a step of.
 fn sequence_column(path: &Path, names: &[String], (wanted, ask): (&str, &Ask)) -> Result<usize> {
     names.iter().position(|name| name == wanted).ok_or_else(|| {
-        let (hint, columns) = (nearest(wanted, names), listed(names));
+        let (hint, columns, wanted) = (nearest(wanted, names), listed(names), shown(wanted));
         // A trained model remembers the column, which nobody has named in the command that fails.
         let remedy = ask.known.map_or("", |_| "; name the one of this file with --sequence");
         bad(path, format!("line 1 has no column `{wanted}`{hint}, which `sequence` names{remedy}; the columns are {columns}"))
@@ -113,13 +114,13 @@ fn target_columns(path: &Path, names: &[String], ask: &Ask) -> Result<Vec<usize>
     for name in &wanted {
         match find(name) {
             Some(column) if columns.contains(&column) => {
-                return Err(bad(path, format!("`target` names the column `{name}` twice; name it once")));
+                return Err(bad(path, format!("`target` names the column `{}` twice; name it once", shown(name))));
             }
             Some(column) => columns.push(column),
             // For predictions the targets may be missing.
             None if !ask.targets => {}
             None => {
-                let hint = nearest(name, names);
+                let (hint, name) = (nearest(name, names), shown(name));
                 return Err(bad(path, format!("line 1 has no column `{name}`{hint}; the columns are {}", listed(names))));
             }
         }
@@ -145,13 +146,6 @@ fn same_names(path: &Path, found: Vec<String>, known: &[String]) -> Result<Vec<S
         problem += &format!("; additional: {}; remove them, or name the targets among them with `target`", listed(&additional));
     }
     Err(bad(path, problem))
-}
-
-/// Names for a message, which stays readable with thousands of columns.
-fn listed(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
-    let rest = if names.len() > shown.len() { format!(" and {} more", names.len() - shown.len()) } else { String::new() };
-    shown.join(", ") + &rest
 }
 
 /// Whether a trained model says that these columns are its outputs, which makes them numbers.

@@ -9,6 +9,7 @@ use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord, Trim};
 use super::columns::{Layout, Role, names_targets};
 use super::groups::{Groups, LEFT_OUT};
 use super::labels::{self, TextColumn};
+use super::shown::shown;
 use super::source::{Ask, Source, Spread, bad, open};
 use super::{Target, Task};
 use crate::data::{Inputs, Targets};
@@ -52,8 +53,8 @@ fn one_line_each(path: &Path, record: &StringRecord, names: &[String]) -> Result
     let Some(column) = record.iter().position(|cell| cell.contains(['\n', '\r'])) else { return Ok(()) };
     // The cells in front of it have no line of their own.
     let line = record.position().map_or(1, |position| line(path, position.byte()));
-    let name = names.get(column).map_or(String::new(), |name| format!(" `{name}`"));
-    let (number, cell) = (column + 1, shortened(&record[column]).escape_debug().to_string());
+    let name = names.get(column).map_or(String::new(), |name| format!(" `{}`", shown(name)));
+    let (number, cell) = (column + 1, shown(&record[column]));
     let remedy = "a quote may not be closed: close it, or write the cell on one line";
     Err(bad(path, format!("line {line}, column {number}{name} goes over several lines (`{cell}`); {remedy}")))
 }
@@ -120,7 +121,7 @@ impl Table<'_> {
             return Err(bad(path, "has a header line and no rows below it; add at least one row"));
         }
         for (spread, name) in self.spread.iter().zip(self.layout.inputs.iter().chain(&self.layout.targets)) {
-            spread.check().map_err(|problem| bad(path, format!("column `{name}` {problem}")))?;
+            spread.check().map_err(|problem| bad(path, format!("column `{}` {problem}", shown(name))))?;
         }
         if ask.targets {
             self.one_target_each()?;
@@ -174,7 +175,10 @@ fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
     if let [only] = &names[..]
         && let Some(separator) = [';', '\t', '|'].into_iter().find(|&separator| only.contains(separator))
     {
-        return Err(bad(path, format!("line 1 has one column, `{only}`; separate columns by commas instead of {separator:?}")));
+        return Err(bad(
+            path,
+            format!("line 1 has one column, `{}`; separate columns by commas instead of {separator:?}", shown(only)),
+        ));
     }
     if names.iter().all(|name| name.parse::<f64>().is_ok()) {
         return Err(bad(path, "line 1 has only numbers; add a header line with the names of the columns"));
@@ -187,7 +191,7 @@ fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
             return Err(bad(path, format!("line 1, column {number} has no name; {remedy}")));
         }
         if let Some(first) = seen.insert(name.as_str(), number) {
-            return Err(bad(path, format!("line 1, columns {first} and {number} are both called `{name}`; rename one")));
+            return Err(bad(path, format!("line 1, columns {first} and {number} are both called `{}`; rename one", shown(name))));
         }
     }
     Ok(names)
@@ -205,20 +209,15 @@ fn number(path: &Path, place: u64, (name, spread): (&str, &mut Spread), cell: &s
         }
         _ if cell.is_empty() => Err(at(path, place, name, "is empty; fill in a number or remove the row")),
         Ok(_) => {
-            let problem = format!("is {cell}, which is not finite or beyond 3.4e38; fill in a number or remove the row");
+            let problem = format!("is {}, which is not finite or beyond 3.4e38; fill in a number or remove the row", shown(cell));
             Err(at(path, place, name, &problem))
         }
-        Err(_) => Err(at(path, place, name, &format!("is `{}`, not a number; {remedy}", shortened(cell)))),
+        Err(_) => Err(at(path, place, name, &format!("is `{}`, not a number; {remedy}", shown(cell)))),
     }
 }
 
-/// The beginning of a cell, for a message.
-fn shortened(cell: &str) -> String {
-    if cell.chars().count() > 40 { cell.chars().take(40).chain("...".chars()).collect() } else { cell.into() }
-}
-
 fn at(path: &Path, place: u64, name: &str, problem: &str) -> Error {
-    bad(path, format!("line {}, column `{name}` {problem}", line(path, place)))
+    bad(path, format!("line {}, column `{}` {problem}", line(path, place), shown(name)))
 }
 
 type Text = BufReader<Box<dyn Read>>;
@@ -257,7 +256,7 @@ fn malformed(path: &Path, error: &csv::Error, names: &[String]) -> Error {
         ErrorKind::Io(error) => unreadable(path, error),
         ErrorKind::Utf8 { pos, err } => {
             let line = pos.as_ref().map_or(1, |position| line(path, position.byte()));
-            let column = names.get(err.field()).map_or(String::new(), |name| format!(" `{name}`"));
+            let column = names.get(err.field()).map_or(String::new(), |name| format!(" `{}`", shown(name)));
             let number = err.field() + 1;
             bad(path, format!("line {line}, column {number}{column} is not UTF-8 text; save the file as UTF-8"))
         }
