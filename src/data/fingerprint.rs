@@ -2,8 +2,8 @@
 
 use super::{Dataset, Inputs, Targets, Values};
 
-/// The fingerprint of inputs, targets and lengths in their order: equal rows have equal ones on every machine, and any others another one
-/// but for 1 pair in 2^64. It is no secret: who wants to can make other rows of the same.
+/// The fingerprint of inputs, targets and lengths in their order: equal rows have equal ones on every machine, and any others another
+/// one but for 1 pair in 2^64. It is no secret: who wants to can make other rows of the same.
 ///
 /// FNV-1a (Fowler, Noll, Vo) over words of 64 bits instead of bytes, with the upper half folded onto the lower one after each. A word
 /// is 8 bytes or 2 values of 32 bits, the first in the lowest bits. 60,000 x 784 bytes take some 12 ms, as many f32 some 50 ms.

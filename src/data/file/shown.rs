@@ -20,8 +20,8 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// The same text without characters that would do something to a terminal instead of being seen on it: controls, and those that turn the
-/// direction of writing.
+/// The same text without characters that would do something to a terminal instead of being seen on it: controls, and those that turn
+/// the direction of writing.
 pub(super) fn escaped(text: &str) -> String {
     let turns =
         |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}');
