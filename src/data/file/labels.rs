@@ -44,6 +44,12 @@ fn whole(text: &str) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
 }
 
+/// The class of a label among the names of a trained model.
+fn class_of(label: &str, known: &[String]) -> Option<u32> {
+    let canonical = whole(label).map(|number| number.to_string());
+    known.iter().position(|name| name == label || canonical.as_ref() == Some(name)).map(|class| class as u32)
+}
+
 /// Classes and their names, which are empty where the classes are numbers from 0.
 ///
 /// `line` tells the line of a place. `known` are the class names of a model that is trained already; empty names mean that its classes are numbers.
@@ -60,11 +66,9 @@ pub(super) fn encode(
     };
     if let Some(known) = known.filter(|known| !known.is_empty()) {
         let place = |(text, label): (usize, &String)| {
-            let canonical = whole(label).map(|number| number.to_string());
-            let found = known.iter().position(|name| name == label || canonical.as_ref() == Some(name));
-            let listed = listed(known);
-            found.map(|class| class as u32).ok_or_else(|| {
-                format!("{}, a class without training rows; remove its rows or train on them; the classes are {listed}", at(text))
+            class_of(label, known).ok_or_else(|| {
+                let remedy = "remove its rows or train on them";
+                format!("{}, a class without training rows; {remedy}; the classes are {}", at(text), listed(known))
             })
         };
         let classes = column.texts.iter().enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
