@@ -60,18 +60,15 @@ pub(super) fn encode(
     known: Option<&[String]>,
     line: impl Fn(u64) -> u64,
 ) -> Result<(Targets, Vec<String>), String> {
-    let at = |text: usize| {
-        let (line, name, text) = (line(column.places[text]), shown(name), shown(&column.texts[text]));
-        format!("line {line}, column `{name}` is `{text}`")
-    };
+    let at = |text: usize| place(&column, text, name, &line);
     if let Some(known) = known.filter(|known| !known.is_empty()) {
-        let place = |(text, label): (usize, &String)| {
+        let class = |(text, label): (usize, &String)| {
             class_of(label, known).ok_or_else(|| {
                 let remedy = "remove its rows or train on them";
                 format!("{}, a class without training rows; {remedy}; the classes are {}", at(text), listed(known))
             })
         };
-        let classes = column.texts.iter().enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
+        let classes = column.texts.iter().enumerate().map(class).collect::<Result<Vec<_>, _>>()?;
         return Ok((classes_of(&column, &classes, known.len() as u32), known.to_vec()));
     }
     let numbers: Vec<Option<i64>> = column.texts.iter().map(|text| whole(text)).collect();
@@ -115,6 +112,11 @@ pub(super) fn encode(
     };
     let classes: Vec<u32> = column.texts.iter().zip(&numbers).map(class).collect();
     Ok((classes_of(&column, &classes, names.len() as u32), names))
+}
+
+/// Where a text is first, and what it is, for a message.
+fn place(column: &TextColumn, text: usize, name: &str, line: impl Fn(u64) -> u64) -> String {
+    format!("line {}, column `{}` is `{}`", line(column.places[text]), shown(name), shown(&column.texts[text]))
 }
 
 fn classes_of(column: &TextColumn, class_of_text: &[u32], classes: u32) -> Targets {
