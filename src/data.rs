@@ -3,9 +3,12 @@
 //! Invariant: a value of these types never disagrees with itself, so nothing behind it has to check counts again.
 
 pub mod augmentation;
+mod classes;
 mod digits;
 #[cfg(feature = "files")]
 pub mod file;
+#[cfg(feature = "files")]
+mod fingerprint;
 #[cfg(feature = "files")]
 pub mod idx;
 mod preprocessing;
@@ -23,7 +26,6 @@ pub use text::Text;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::rng::{self, Coordinates, Stream};
 use crate::{Error, Result};
 
 /// Samples, row by row: what goes into a network.
@@ -337,44 +339,6 @@ impl Dataset {
     /// ```
     pub fn slice(&self, range: Range<u32>) -> Result<Self> {
         self.select(&rows_of(range, self.rows())?)
-    }
-
-    /// A copy in which exactly `k = round(fraction * rows)` labels are replaced at random (a half rounds up), and the rows of
-    /// those labels, ascending.
-    ///
-    /// The new class is drawn uniformly from all classes, so one in `classes` of the replaced labels is right by chance. Both
-    /// draws are words of the mask contract ([`Stream::Augmentation`], site [`rng::MAX_SITE`], unit 0, the row's sample number):
-    ///
-    /// ```text
-    /// rows   the k rows with the smallest (word in pass 0, row)
-    /// class  (word in pass 1 * classes) >> 32
-    /// ```
-    ///
-    /// so a seed replaces the same labels on every machine, and a larger fraction replaces those of a smaller one and more.
-    ///
-    /// # Errors
-    /// [`Error::Option`] if `fraction` is not in 0..=1; [`Error::Data`] if the targets are numbers.
-    pub fn with_noisy_labels(&self, fraction: f64, seed: u64) -> Result<(Self, Vec<u32>)> {
-        if !(0.0..=1.0).contains(&fraction) {
-            let problem = "the share of labels to replace must be in 0..=1".into();
-            return Err(Error::Option { option: "fraction", value: fraction.to_string(), problem });
-        }
-        let word = |row: u32, pass: u32| {
-            let sample = self.inputs.samples[row as usize];
-            Coordinates { stream: Stream::Augmentation, site: rng::MAX_SITE, pass, sample }.word(0, rng::key(seed))
-        };
-        let mut order: Vec<(u32, u32)> = (0..self.rows()).map(|row| (word(row, 0), row)).collect();
-        order.sort_unstable();
-        order.truncate((fraction * f64::from(self.rows())).round() as usize);
-        let mut replaced: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
-        replaced.sort_unstable();
-        let Targets::Classes { mut labels, classes } = self.targets.clone() else {
-            return Err(Error::Data("the targets are numbers, so there are no labels to replace".into()));
-        };
-        for &row in &replaced {
-            labels[row as usize] = ((u64::from(word(row, 1)) * u64::from(classes)) >> 32) as u32;
-        }
-        Ok((Self { inputs: self.inputs.clone(), targets: Targets::Classes { labels, classes } }, replaced))
     }
 }
 

@@ -130,7 +130,7 @@ fn weights_are_checked() {
     write("other.safetensors", "", Some(&metadata.replace("\"dense\":16", "\"dense\":17")));
     write("future.safetensors", "", Some(&metadata.replace("\"mask_contract\":1", "\"mask_contract\":9")));
     write("broken.safetensors", "", Some("{"));
-    place.write("wide.csv", "a,b,c,label\n1,2,3,0\n1,2,3,1\n");
+    place.write("wide.csv", "a,b,c,label\n1,0,1,0\n1,0,1,1\n");
     place.write("lost/config.toml", place.bytes("run/config.toml"));
     place.write("stub/config.toml", place.bytes("run/config.toml"));
     place.write("stub/model.safetensors", &good[..good.len() / 2]);

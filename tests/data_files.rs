@@ -10,8 +10,10 @@ use thinnet::Inputs;
 use thinnet::data::file::{inputs_for, load_for};
 use thinnet::data::{DataOptions, Dataset, Portion, Preprocessing, Sets, Target, Targets, Task, Values};
 
+mod fingerprints;
 mod preparing;
 mod refusals;
+mod scales;
 pub(crate) mod sequences;
 
 /// A folder of files.
@@ -217,7 +219,11 @@ fn archives_are_read_stored_and_deflated_with_their_test_sets() {
     assert_eq!((sets.train.labels(), sets.train.classes(), sets.test), (&[0, 2, 1, 0][..], 3, None));
     let sets = folder.load("keras.npz", Task::Classes);
     let test = sets.test.unwrap();
-    assert_eq!(sets.preprocessing, Preprocessing::default()); // Bytes are left alone.
+    // Bytes are left alone.
+    assert_eq!(
+        sets.preprocessing,
+        Preprocessing { scale: Some(1.0 / 255.0), fingerprint: sets.preprocessing.fingerprint, ..Default::default() }
+    );
     assert_eq!((sets.train.rows(), sets.train.columns(), sets.train.labels()), (3, 4, &[0, 1, 1][..]));
     // Only the test set has the third class.
     assert_eq!((test.rows(), test.labels(), test.classes(), sets.train.classes()), (2, &[2, 0][..], 3, 3));

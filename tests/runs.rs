@@ -24,6 +24,8 @@ mod kept;
 pub(crate) mod maps;
 /// Where commands write, and what they must not replace.
 mod outputs;
+/// The same pixels as bytes and as other numbers.
+mod pixels;
 /// The time of every kernel before a training.
 mod profiled;
 /// Sequences by every command.

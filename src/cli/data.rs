@@ -228,9 +228,9 @@ impl Source {
         };
         let name = self.network.clone().unwrap_or_else(|| self.model.join("config.toml"));
         let sets = config.load().map_err(|e| in_file(&name, e))?;
-        if sets.preprocessing != *model.preprocessing() {
-            let problem = "the data have changed since the training: their means, deviations or names are others than those kept with \
-                           the weights; name the data to ask about with --data, or train again";
+        if !sets.preprocessing.agrees_with(model.preprocessing()) {
+            let problem = "the data have changed since the training: the rows learned from, their means, deviations or names are \
+                           others than those kept with the weights; name the data to ask about with --data, or train again";
             return Err(Error::File { path: config.data.path, problem: problem.into() }.into());
         }
         Ok(sets)
@@ -287,7 +287,8 @@ impl Source {
             // Weights of another program: their inputs are standardised, and their outputs named, as a training by this file would.
             let sets = config.load().map_err(|e| in_file(file, e))?;
             fits(&model, sets.train.inputs(), &config.data.path)?;
-            model = model.with_preprocessing(sets.preprocessing)?;
+            // What its program did to bytes, and which rows it learned from, is not known.
+            model = model.with_preprocessing(Preprocessing { scale: None, fingerprint: None, ..sets.preprocessing })?;
         }
         Ok((model, Some(config)))
     }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use thinnet::data::file::shown;
 use thinnet::data::{DataOptions, Task};
 use thinnet::{Dataset, Targets};
 
@@ -40,7 +41,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         }
     }
     if !cli.json && !sets.preprocessing.output_names.is_empty() {
-        writeln!(out, "outputs: {}", sets.preprocessing.output_names.join(", "))?;
+        let names: Vec<String> = sets.preprocessing.output_names.iter().map(|name| shown(name)).collect();
+        writeln!(out, "outputs: {}", names.join(", "))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let rows: Vec<Caps> = adapters.into_iter().chain([Device::cpu().caps()]).collect();
     let rows: Vec<Caps> = rows.into_iter().filter(|caps| caps.adapter.to_lowercase().contains(&wanted)).collect();
     for caps in &rows {
+        let caps = &opened(caps);
         // As with the option given; what an adapter cannot run is not its family.
         let forced = cli.family(caps).filter(|family| !matches!(family, Matmul::Shuffle { .. }));
         let caps = &Caps { matmul: forced.unwrap_or(caps.matmul), ..caps.clone() };
@@ -27,6 +28,12 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     }
     // Without an adapter the message says what to install.
     if rows.iter().any(|caps| caps.backend != "twins") || wanted == "cpu" { Ok(()) } else { Ok(cli.device().map(|_| ())?) }
+}
+
+/// The same with what only a dispatch can tell, if the adapter opens.
+fn opened(caps: &Caps) -> Caps {
+    let same = |device: &Device| device.caps().adapter == caps.adapter && device.caps().backend == caps.backend;
+    Device::open_named(&caps.adapter).ok().filter(same).map_or_else(|| caps.clone(), |device| device.caps())
 }
 
 fn describe(caps: &Caps) -> String {

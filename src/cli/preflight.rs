@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thinnet::preflight::{Check, Outcome, preflight};
 
-use super::train::{Experiment, in_file};
+use super::train::{Experiment, in_file, note_classes};
 use super::{Cli, Failure};
 
 /// Check a network file, its data and its learning rate before a long training.
@@ -23,6 +23,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let Experiment { network, sets, options, .. } = Experiment::read(&args.file, args.data.as_deref())?;
+    note_classes(&sets);
     let device = cli.device()?;
     let mut out = std::io::stdout().lock();
     let mut printed = Ok(());

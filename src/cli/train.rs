@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use thinnet::config::Config;
-use thinnet::data::Sets;
+use thinnet::data::{Sets, file};
 use thinnet::profile::profile;
 use thinnet::{Device, EarlyStopping, Epoch, Error, LearnedRate, Metrics, Model, Network, TrainOptions, Trainer};
 
@@ -129,6 +129,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     }
     .map_err(|e| in_file(&args.file, e))?;
     note_shift(&network);
+    note_classes(&sets);
     let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
         introduce(&mut out, &config, &network, &sets, &device)?;
@@ -212,6 +213,22 @@ fn learned(out: &mut impl Write, rates: &[LearnedRate]) -> Result<(), Failure> {
         writeln!(out, "{place} has learned to drop {drop_prob:.5}{note}.")?;
     }
     Ok(())
+}
+
+/// Classes that are judged, but that no row teaches.
+pub(super) fn note_classes(sets: &Sets) {
+    let judged = |class: u32| [&sets.valid, &sets.test].into_iter().flatten().any(|data| data.labels().contains(&class));
+    let names = &sets.preprocessing.output_names;
+    let named = |class: u32| names.get(class as usize).map_or_else(|| class.to_string(), |name| file::shown(name));
+    let missing: Vec<String> =
+        sets.train.classes_without_rows().into_iter().filter(|&class| judged(class)).map(named).take(10).collect();
+    if !missing.is_empty() {
+        let which = missing.join(", ");
+        eprintln!(
+            "note: no row to learn from has the class {which}, but rows to judge by have: their answers will be wrong; choose the rows \
+             otherwise, or shuffle a file that is sorted by class"
+        );
+    }
 }
 
 /// What is known about dropout in front of batch norm, where there is some.

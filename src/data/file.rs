@@ -20,12 +20,13 @@
 //! Rows count from 0: the first row under a header line is row 0, and keeps this number as its sample number wherever it goes.
 //! The rows of [`DataOptions::test`] are tested, otherwise the test set found with the path. The rows of
 //! [`DataOptions::valid`] validate, or a share [`DataOptions::valid_fraction`] of the rows that would be trained on. All
-//! others, or among them those of [`DataOptions::train`], are trained on.
+//! others, or among them those of [`DataOptions::train`], are trained on. Of classes they must be of two at least; those that are in
+//! other sets alone says [`Dataset::classes_without_rows`].
 //!
 //! # csv
 //!
 //! The target is the column `label`, `target`, `class` or `y`, the first that exists. All other columns are inputs and must be
-//! finite numbers. Spaces around cells are ignored, cells with commas are quoted.
+//! finite numbers. Spaces around cells are ignored, cells with commas are quoted. A cell is on one line.
 //!
 //! Classes ([`Task::Classes`]) are whole numbers that use all of 0, 1, 2 ... up to the largest, and stay those numbers; any
 //! other labels are names, classes in sorted order (numbers by size, -1 before 1), kept in [`Preprocessing::output_names`].
@@ -33,7 +34,8 @@
 //! # npy and npz
 //!
 //! Booleans, signed and unsigned integers of 8 to 64 bits and floats of 32 and 64 bits, both byte orders, rows or columns
-//! first. The first dimension counts the rows, the others are flattened. Classes are whole numbers from 0.
+//! first. The first dimension counts the rows, the others are flattened. Classes are whole numbers from 0, at most 65,536 or 16 for
+//! each row.
 //!
 //! # Sequences
 //!
@@ -60,6 +62,9 @@
 //! are standardised unless [`DataOptions::standardize`] is `false`; bytes only if it is `true`, and then become f32. Targets of
 //! [`Task::Values`] are standardised unless it is `false`, too. Means and deviations are those of the rows trained on.
 //!
+//! A model keeps what its inputs were multiplied by ([`Preprocessing::scale`]): numbers above 1 are refused where it learned from
+//! bytes, and bytes where it learned from numbers as they are.
+//!
 //! Memory: the result, and while rows are selected what is held out once more; arrays with columns first, and of integers and floats
 //! of more than 24 bits, twice more.
 
@@ -74,18 +79,22 @@ use crate::{Error, Result};
 
 mod apply;
 mod archive;
+mod columns;
 mod csv;
 mod groups;
 mod labels;
 mod load;
 mod npy;
 mod place;
+mod scale;
+mod shown;
 mod source;
 mod split;
 mod steps;
 mod ts;
 
 pub use load::{inputs_for, load_for, test_within};
+pub use shown::shown;
 
 /// Where the data are and which of them are used: the `[data]` table of a network file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

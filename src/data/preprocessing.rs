@@ -26,6 +26,13 @@ pub struct Preprocessing {
     /// Whether the inputs are numbers of words, which no byte's scale changes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub words: bool,
+    /// What the source's numbers were multiplied by before anything else: 1/255 of bytes, 1/16 of the built-in digits, 1 of numbers as
+    /// they are and of booleans. `None` where it is not known: weights of another program, and files of before it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// What tells the rows learned from, inputs and targets as they were read, from others. `None` as of `scale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<u64>,
 }
 
 /// How rows became sequences `[steps, features]` of lengths of their own.
@@ -40,6 +47,12 @@ pub struct Sequences {
 }
 
 impl Preprocessing {
+    /// Whether these, of data as they are read now, are those `kept` with a model; what it does not know is not compared.
+    pub fn agrees_with(&self, kept: &Self) -> bool {
+        let (scale, fingerprint) = (kept.scale.and(self.scale), kept.fingerprint.and(self.fingerprint));
+        Self { scale, fingerprint, ..self.clone() } == *kept
+    }
+
     /// Whether nothing was done and nothing is named.
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -121,7 +121,7 @@ fn networks_of_maps_are_checked() {
 fn weights_of_maps_ask_for_rows_and_networks_that_fit() {
     let place = Place::with(&crate::runs::maps::CNN.replace("epochs = 2", "epochs = 1"));
     place.prints("train net.toml --out run");
-    place.write("wide.csv", "a,b,c,label\n1,2,3,0\n1,2,3,1\n");
+    place.write("wide.csv", "a,b,c,label\n1,0,1,0\n1,0,1,1\n");
     place.write("other.toml", crate::runs::maps::CNN.replace("conv2d = 8, kernel = 3", "conv2d = 8, kernel = 1"));
     refuses(
         &place,

@@ -67,8 +67,8 @@ fn arrays_are_checked() {
         ("minus.npy", good.clone(), &["minus_labels.npy", "-1 in row 1", "numpy.unique"]),
         ("many.npy", good.clone(), &["6 classes"]),
         ("nothing.npz", npz(&[]), &["no array of inputs", "numpy.savez"]),
-        ("none.npz", npz(&[("other.npy", good.clone())]), &["no array of inputs", "it has: other"]),
-        ("half.npz", npz(&[("x.npy", good.clone())]), &["no array of targets", "it has: x"]),
+        ("none.npz", npz(&[("other.npy", good.clone())]), &["no array of inputs", "it has: `other`"]),
+        ("half.npz", npz(&[("x.npy", good.clone())]), &["no array of targets", "it has: `x`"]),
         ("differ.npz", npz(&[("x.npy", good.clone()), ("y.npy", npy("<i8", "(1,)", &[0; 8]))]), &["has 1 rows", "has 2"]),
         ("nozip.npz", b"PK, but not really".to_vec(), &["no readable npz archive", "numpy.savez"]),
         (

@@ -129,7 +129,7 @@ fn options_survive_json() {
 
 #[test]
 fn a_test_table_is_found_beside_the_training_table() {
-    let (train, test) = (b"x,z,label\n1,5,b\n3,6,a\n", b"label,z,x\nb,5,9\n");
+    let (train, test) = (b"x,z,label\n1,5,b\n3,6,a\n1,5,a\n3,6,b\n", b"label,z,x\nb,5,9\n");
     let test_gz = gzip(test);
     for (train_name, test_name, bytes) in [
         ("train.csv", "test.csv", &test[..]),

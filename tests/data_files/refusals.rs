@@ -64,15 +64,115 @@ fn tables_that_are_no_data_are_refused_with_line_and_column() {
 }
 
 #[test]
-fn the_line_is_that_of_the_file_behind_blank_lines_and_quoted_breaks() {
-    for (text, line) in [
-        ("x,y\n\n\n1,0\n\n?,1\n", "line 6"),
-        ("x,y\r\n\r\n1,0\r\n?,1\r\n", "line 4"),
-        ("\"x\nx\",y\n1,0\n?,1\n", "line 4"),
-        ("x,y\r1,0\r?,1\r", "line"),
-    ] {
+fn the_line_is_that_of_the_file_behind_blank_lines() {
+    for (text, line) in
+        [("x,y\n\n\n1,0\n\n?,1\n", "line 6"), ("x,y\r\n\r\n1,0\r\n?,1\r\n", "line 4"), ("x,y\r1,0\r?,1\r", "line")]
+    {
         says(&message(csv(text).options("table.csv").load(Task::Classes, 0)), &[line, "is `?`"]);
     }
+}
+
+#[test]
+fn a_cell_over_several_lines_is_refused_where_it_begins() {
+    // The quote is never closed, by the quote of another cell, or where it should be; in the last column, the first and the header.
+    for (text, place) in [
+        ("x,y\n1,a\n\n2,\"b\n3,a\n4,b\n", "line 4, column 2 `y`"),
+        ("x,y\n1,\"a\n2,\"b\"\n3,\"a\"\n", "line 2, column 2 `y`"),
+        ("x,y\n1,a\n\"2,b\n3,a\n", "line 3, column 1 `x`"),
+        ("x,y\r\n1,a\r\n2,\"b\r\nc\"\r\n", "line 3, column 2 `y`"),
+        ("x,note,y\n1,\"2\n3\",a\n", "line 2, column 2 `note`"),
+        ("x,\"y\n1,a\n2,b\n", "line 1, column 2 goes"),
+    ] {
+        let text = message(csv(text).options("table.csv").load(Task::Classes, 0));
+        says(&text, &["table.csv", place, "goes over several lines", "a quote may not be closed"]);
+        assert!(!text.contains('\n'), "{text}");
+    }
+    // Quotes within a line are none of it, nor is one that the end of the file closes.
+    let sets = csv("x,y\n1,\"a, \"\"b\"\"\"\n2,\"b\n").load("table.csv", Task::Classes);
+    assert_eq!(sets.preprocessing.output_names, ["a, \"b\"", "b"]);
+}
+
+#[test]
+fn labels_that_number_no_classes_are_refused() {
+    let x = npy("<f4", "(3, 1)", &floats(&[1.0, 2.0, 3.0]));
+    let y = |labels: [u32; 3]| npy("<u4", "(3,)", &labels.map(u32::to_le_bytes).concat());
+    let numbers = [7, 2_000_000_000, 100];
+    let folder = Folder::new(&[("x.npy", &x), ("y.npy", &y(numbers))]);
+    let text = message(folder.options("x.npy").load(Task::Classes, 0));
+    says(&text, &["x.npy", "row 1 has label 2000000000", "2000000001 classes of 3 rows", "from 0", "numpy.unique"]);
+    // Some are left out often: up to 2^16 classes are taken, and more where there are more rows.
+    for (largest, taken) in [(65_535, true), (65_536, false)] {
+        let folder = Folder::new(&[("x.npy", &x), ("y.npy", &y([0, 1, largest]))]);
+        let classes = folder.options("x.npy").load(Task::Classes, 0).map(|sets| sets.train.classes());
+        assert_eq!(classes.ok(), taken.then_some(largest + 1));
+    }
+    let labels: Vec<u8> = (0..5000u32).flat_map(|row| if row == 9 { 79_999u32 } else { row }.to_le_bytes()).collect();
+    let wide =
+        Folder::new(&[("x.npy", &npy("<f4", "(5000, 1)", &floats(&[0.5; 5000]))), ("y.npy", &npy("<u4", "(5000,)", &labels))]);
+    assert_eq!(wide.options("x.npy").load(Task::Classes, 0).unwrap().train.classes(), 80_000);
+    // The test part has as many outputs as the training part.
+    let archive =
+        super::sequences::npz(&[("x_train", x.clone()), ("y_train", y([0, 1, 2])), ("x_test", x), ("y_test", y(numbers))]);
+    let folder = Folder::new(&[("a.npz", &archive), ("b.csv", b"x,y\n1,0\n2,1\n"), ("b_test.csv", b"x,y\n1,2000000000\n")]);
+    for name in ["a.npz", "b.csv"] {
+        let text = message(folder.options(name).load(Task::Classes, 0));
+        says(&text, &["has label 2000000000", "from 0"]);
+    }
+    // A trained model knows how many it has, whatever the rows.
+    let few = Folder::new(&[("x.npy", &npy("<f4", "(1, 1)", &floats(&[1.0]))), ("y.npy", &npy("<u4", "(1,)", &[0, 0, 2, 0]))]);
+    let data = load_for(&few.path("x.npy"), &Portion::All, None, &Preprocessing::default(), Task::Classes).unwrap();
+    assert_eq!(data.labels(), [131_072]);
+}
+
+#[test]
+fn what_a_file_says_is_shown_in_part_and_without_controls() {
+    let long = "n".repeat(60_000);
+    let red = "\u{1b}[31mred\u{7}\u{202e}";
+    let array = |name: &str| super::sequences::npz(&[(name, npy("<f4", "(1,)", &floats(&[1.0])))]);
+    for name in [&long, red] {
+        // As a column of every kind, as a cell, a class, a sequence and an array.
+        let tables = [
+            format!("{name},y\n?,1\n"),
+            format!("{name},y,{name}\n1,1,1\n"),
+            format!("x,{name}\n1,1\n"),
+            format!("{name}\n1\n"),
+            format!("{name};y\n1\n"),
+            format!("x,y\n1,{name}\n"),
+            format!("x,y\n{name},1\n"),
+            format!("x,y\n1,\"{name}\n{name}\"\n"),
+        ];
+        let folder =
+            Folder::new(&[("a.npz", &array(name)), ("a.ts", format!("@classLabel true a b\n@data\n1:{name}\n").as_bytes())]);
+        let loaded = |folder: &Folder, file: &str| message(folder.options(file).load(Task::Classes, 0));
+        let texts = tables.iter().map(|table| loaded(&csv(table), "table.csv"));
+        for text in texts.chain(["a.npz", "a.ts"].map(|file| loaded(&folder, file))) {
+            assert!(text.chars().count() < 600, "{} characters: {}", text.len(), &text[..200]);
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+            assert!(text.contains(if name == red { "\\u{1b}[31mred\\u{7}\\u{202e}" } else { "nnn..." }), "{text}");
+        }
+    }
+}
+
+#[test]
+fn rows_to_learn_from_of_one_class_are_refused() {
+    let rows: String = (0..30).map(|row| format!("{row},{}\n", ["ant", "bee", "cat"][row / 10])).collect();
+    let folder = csv(&format!("x,label\n{rows}"));
+    let load = |train: std::ops::Range<u32>| {
+        DataOptions { train: Some(Rows(train)), ..folder.options("table.csv") }.load(Task::Classes, 0)
+    };
+    let text = message(load(10..20));
+    says(&text, &["table.csv", "all rows to learn from (10)", "class 1 (`bee`)", "`train`", "shuffle"]);
+    // A class of other rows alone is for the caller to speak of.
+    let sets = DataOptions { valid: Some(Rows(15..30)), ..folder.options("table.csv") }.load(Task::Classes, 0).unwrap();
+    assert_eq!(sets.train.classes_without_rows(), [2]);
+    assert_eq!(sets.valid.unwrap().classes_without_rows(), [0]);
+    assert!(load(9..21).unwrap().train.classes_without_rows().is_empty());
+    // Numbers are no classes, and so many rows of one number are well.
+    let folder = csv("x,y\n1,5\n2,5\n");
+    let sets = DataOptions { standardize: Some(false), ..folder.options("table.csv") }.load(Task::Values, 0).unwrap();
+    assert!(sets.train.classes_without_rows().is_empty());
+    let folder = Folder::new(&[("x.npy", &npy("<f4", "(2, 1)", &floats(&[1.0, 2.0]))), ("y.npy", &npy("|u1", "(2,)", &[0, 0]))]);
+    says(&message(folder.options("x.npy").load(Task::Either, 0)), &["x.npy", "(2) are of class 0,"]);
 }
 
 #[test]
@@ -176,7 +276,7 @@ fn archives_that_are_no_data_are_refused() {
     says(&load("text.npz", None), &["text.npz", "npz archive", "numpy.savez"]);
     says(&load("flipped.npz", None), &["flipped.npz", "array `x`", "copy"]);
     says(&load("dtypes.npz", None), &["dtypes.npz", "no array of inputs", "x_train", "be_f4_rows", "savez"]);
-    says(&load("stored.npz", one("z")), &["stored.npz", "no array of targets (z)", "it has: x, y"]);
+    says(&load("stored.npz", one("z")), &["stored.npz", "no array of targets (z)", "it has: `x`, `y`"]);
     says(&load("stored.npz", one("x")), &["stored.npz", "array `x`", "2 labels for each row"]);
 }
 
@@ -240,7 +340,7 @@ fn files_unlike_those_of_the_training_are_refused() {
     ]);
     let load = |name: &str| message(load_for(&folder.path(name), &Portion::All, None, &known, Task::Classes));
     says(&load("columns.csv"), &["columns.csv", "missing: `z`", "additional: `w`", "remove"]);
-    says(&load("label.csv"), &["label.csv", "line 3", "`c`", "a, b"]);
+    says(&load("label.csv"), &["label.csv", "line 3", "`c`", "`a`, `b`"]);
     let predict = |name: &str| message(inputs_for(&folder.path(name), &Portion::All, None, &known));
     says(&predict("columns.csv"), &["columns.csv", "missing: `z`"]);
     says(&predict("x.npy"), &["x.npy", "3 columns of inputs", "2 means"]);

@@ -59,8 +59,10 @@ fn a_ts_file_becomes_rows_of_steps() {
         assert_eq!(sets.preprocessing.sequences, Some(Sequences { steps: 3, column: None }));
     }
     // Classes of the header count, also where no row has them, and numbers are classes as in a csv file.
-    for (header, label, classes, names) in [("1 2 10", "10", 3, "1 2 10"), ("0 1 2", "1", 3, ""), ("0.0 1.0", "1", 2, "")] {
-        let text = format!("@classLabel true {header}\n@data\n1,2:{label}\n3:{label}\n");
+    for (header, labels, classes, names) in
+        [("1 2 10", ["10", "1"], 3, "1 2 10"), ("0 1 2", ["1", "0"], 3, ""), ("0.0 1.0", ["1", "0"], 2, "")]
+    {
+        let text = format!("@classLabel true {header}\n@data\n1,2:{}\n3:{}\n", labels[0], labels[1]);
         let sets = Folder::new(&[("a.ts", text.as_bytes())]).load("a.ts", Task::Classes);
         assert_eq!((sets.train.classes(), sets.preprocessing.output_names.join(" ")), (classes, names.into()), "{header}");
     }
@@ -130,7 +132,7 @@ fn ts_files_that_are_no_data_are_refused_with_the_line() {
         ("1,:2,3:a\n", &["line 10, feature 1, step 2 is empty"]),
         ("\n1:a\n", &["line 11 has 1 features, expected 2", "separate features by `:`"]),
         ("1:2:3:a\n", &["line 10 has 3 features, expected 2"]),
-        ("1:2:c\n", &["line 10, the class is `c`, none of b, a", "@classLabel"]),
+        ("1:2:c\n", &["line 10, the class is `c`, none of `b`, `a`", "@classLabel"]),
         ("1:2:\n", &["line 10, the class is empty"]),
         ("1:2:a\nnothing\n", &["line 11 has 0 features"]),
         ("@1:2:a\n", &["line 10, feature 1, step 1 is `@1`"]),
@@ -257,9 +259,9 @@ fn an_archive_with_lengths_holds_sequences() {
     let y = || npy("|u1", "(1,)", &[1]);
     let archive = |test_lengths: &str| {
         npz(&[
-            ("x_train", npy("<f4", "(1, 2, 1)", &floats(&[1.0, 2.0]))),
-            ("y_train", y()),
-            ("lengths_train", npy("|u1", "(1,)", &[2])),
+            ("x_train", npy("<f4", "(2, 2, 1)", &floats(&[1.0, 2.0, 3.0, 4.0]))),
+            ("y_train", npy("|u1", "(2,)", &[1, 0])),
+            ("lengths_train", npy("|u1", "(2,)", &[2, 1])),
             ("x_test", npy("<f4", "(1, 3)", &floats(&[1.0, 2.0, 3.0]))),
             ("y_test", y()),
             (test_lengths, npy("|u1", "(1,)", &[3])),
@@ -267,7 +269,7 @@ fn an_archive_with_lengths_holds_sequences() {
     };
     let folder = Folder::new(&[("a.npz", &archive("lengths_test")), ("b.npz", &archive("other"))]);
     let sets = folder.load("a.npz", Task::Classes);
-    assert_eq!((lengths(&sets.train), lengths(sets.test.as_ref().unwrap())), ((3, &[2][..]), (3, &[3][..])));
+    assert_eq!((lengths(&sets.train), lengths(sets.test.as_ref().unwrap())), ((3, &[2, 1][..]), (3, &[3][..])));
     refused(folder.options("b.npz").load(Task::Classes, 0), &["b.npz", "columns"]);
 }
 
@@ -309,7 +311,11 @@ fn lines_of_a_table_are_the_steps_of_sequences() {
         let (folder, options) = steps(&text);
         let sets = options.load(Task::Classes, 0).unwrap();
         let same = ts(TRAIN).load("file.ts", Task::Classes);
-        assert_eq!((&sets.train, &sets.preprocessing.inputs), (&same.train, &same.preprocessing.inputs));
+        // But for what the column calls them, which a .ts does not.
+        assert_eq!(sets.train.inputs().names(), Some(&["one", "2"].map(String::from)[..]));
+        let named = same.train.inputs().clone().with_names(vec!["one".into(), "2".into()]).unwrap();
+        assert_eq!((sets.train.inputs(), sets.train.targets()), (&named, same.train.targets()));
+        assert_eq!(sets.preprocessing.inputs, same.preprocessing.inputs);
         assert_eq!(sets.preprocessing.input_names, ["u", "v"]);
         assert_eq!(sets.preprocessing.sequences, Some(Sequences { steps: 3, column: Some("id".into()) }));
         // A trained model knows the column.

@@ -8,7 +8,7 @@ const FILES: [&str; 5] = ["figures.csv", "reliability.csv", "reliability.svg", "
 /// Rows of noise as wide as digits, with a header and no labels.
 fn noise_csv(rows: usize) -> String {
     let header: Vec<String> = (0..64).map(|i| format!("p{i}")).collect();
-    let row = |values: &[f32]| values.iter().map(|v| (8.0 + 8.0 * v).to_string()).collect::<Vec<_>>().join(",");
+    let row = |values: &[f32]| values.iter().map(|v| (0.5 + 0.5 * v).to_string()).collect::<Vec<_>>().join(",");
     let rows: Vec<String> = crate::common::numbers(64 * rows, 4).chunks(64).map(row).collect();
     format!("{}\n{}\n", header.join(","), rows.join("\n"))
 }

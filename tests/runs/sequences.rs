@@ -37,6 +37,10 @@ fn data_says_steps_features_and_lengths() {
     place.write("steps.csv", "id,x,y\n1,1,0\n1,2,0\n2,3,1\n");
     let text = place.prints("data steps.csv --sequence id");
     assert_eq!(text, "rows: 2, 2 classes. Sequences of 1 to 2 steps (median 1), with room for 2, 1 feature at each.\n");
+    // What a file says does nothing to a terminal.
+    place.write("loud.csv", format!("x,y\n1,\u{1b}[2Jcat\n2,{}\n", "b".repeat(70)));
+    let text = place.prints("data loud.csv");
+    assert!(text.ends_with(&format!("outputs: \\u{{1b}}[2Jcat, {}...\n", "b".repeat(60))), "{text:?}");
 }
 
 #[test]

@@ -168,3 +168,21 @@ fn data_are_found_beside_the_file_and_from_anywhere() {
         .unwrap();
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&moved.stdout).unwrap(), *rows.last().unwrap());
 }
+
+/// A file sorted by class, cut in two: what is judged was never taught.
+#[test]
+fn classes_that_no_row_teaches_are_named() {
+    let rows = |class: &'static str| (0..30).map(move |i| format!("{},{i},{class}\n", class.len()));
+    let csv = "a,b,label\n".to_owned() + &["x", "yy", "zzz"].into_iter().flat_map(rows).collect::<String>();
+    let net = "[data]\npath = \"sorted.csv\"\ntrain = \"0..60\"\ntest = \"60..90\"\n[network]\nlayers = [{ dense = 3 }]\n[train]\nepochs = 1\n";
+    let place = Place::with(net);
+    place.write("sorted.csv", csv);
+    let says = |command: &str| String::from_utf8(place.run(command).stderr).unwrap();
+    for command in ["train net.toml", "preflight net.toml"] {
+        let text = says(command);
+        assert!(text.contains("note: no row to learn from has the class zzz"), "{text}");
+    }
+    place.write("net.toml", net.replace("0..60", "0..70").replace("60..90", "70..90"));
+    let text = says("train net.toml --force");
+    assert!(!text.contains("note: no row"), "{text}");
+}

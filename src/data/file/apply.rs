@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Task, source, steps};
+use super::shown::shown;
+use super::{Task, scale, source, steps};
 use crate::Result;
 use crate::data::{Dataset, Inputs, Lengths, Preprocessing, Standardization, Targets, Values};
 
@@ -19,6 +20,34 @@ pub(super) fn checked(targets: Option<Targets>, task: Task, path: &Path) -> Resu
         return Err(source::bad(path, format!("row {row}, target {column} is {value}; {remedy}")));
     }
     Ok(targets)
+}
+
+/// So many classes are made of whatever numbers labels are, however few rows there are.
+const MOST_CLASSES: u64 = 1 << 16;
+
+/// Refuses labels that are evidently no numbers of classes: a network would have an output for each number up to the largest. A source
+/// of `rows` rows, these among them, has up to 65,536 classes, or 16 for each row.
+pub(super) fn numbered(data: &Dataset, rows: u64, path: &Path) -> Result<()> {
+    let Some((row, &label)) = data.labels().iter().enumerate().max_by_key(|&(_, label)| label) else { return Ok(()) };
+    let classes = u64::from(label) + 1;
+    if classes <= MOST_CLASSES.max(16 * rows) {
+        return Ok(());
+    }
+    let problem = format!("row {row} has label {label}, which makes {classes} classes of {rows} rows");
+    let remedy = "number the classes from 0: save numpy.unique(y, return_inverse=True)[1]";
+    Err(source::bad(path, format!("{problem}; {remedy}, or train with mean_squared_error if labels are numbers")))
+}
+
+/// Refuses rows to learn from that are all of one class: a network would learn to answer nothing else.
+pub(super) fn learnable(train: &Dataset, names: &[String], path: &Path) -> Result<()> {
+    let Some((&class, rest)) = train.labels().split_first() else { return Ok(()) };
+    if rest.iter().any(|&other| other != class) {
+        return Ok(());
+    }
+    let (rows, name) = (train.rows(), names.get(class as usize).map_or(String::new(), |name| format!(" (`{}`)", shown(name))));
+    let problem = format!("all rows to learn from ({rows}) are of class {class}{name}, and two classes are needed");
+    let remedy = "choose other rows with `train`, `valid` and `test`, or shuffle the rows of a file that is sorted by class";
+    Err(source::bad(path, format!("{problem}; {remedy}")))
 }
 
 pub(super) fn check_widths(train: &Dataset, test: Option<&Dataset>, path: &Path) -> Result<()> {
@@ -58,6 +87,7 @@ pub(super) fn apply(preprocessing: &Preprocessing, data: &mut Dataset, path: &Pa
 }
 
 pub(super) fn standardized(preprocessing: &Preprocessing, inputs: &mut Inputs, path: &Path) -> Result<()> {
+    scale::check(preprocessing, inputs, path)?;
     steps::expected(preprocessing, inputs, path)?;
     let Some(standardization) = &preprocessing.inputs else { return Ok(()) };
     let what = if inputs.lengths().is_some() { "features at a step" } else { "columns of inputs" };

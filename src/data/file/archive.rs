@@ -7,6 +7,7 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use super::npy::{Array, Found};
+use super::shown::{listed, shown};
 use super::source::{bad, nearest};
 use crate::{Error, Result};
 
@@ -42,13 +43,13 @@ impl<'a> Archive<'a> {
     pub(super) fn lacks(&self, what: &str, wanted: &[&str]) -> Error {
         let (names, wanted_names) = (self.names(), wanted.join(", "));
         let hint = if let [only] = wanted { nearest(only, &names) } else { String::new() };
-        let (listed, remedy) = (names.join(", "), "save them with numpy.savez(path, x=x, y=y)");
+        let (listed, remedy) = (listed(&names), "save them with numpy.savez(path, x=x, y=y)");
         bad(self.path, format!("has no array of {what} ({wanted_names}){hint}; it has: {listed}; {remedy}"))
     }
 
     /// Does something with the array of a name.
     pub(super) fn with<T>(&mut self, name: &str, f: impl FnOnce(Array) -> Found<T>) -> Result<T> {
-        let at = |problem: String| bad(self.path, format!("array `{name}` {problem}"));
+        let at = |problem: String| bad(self.path, format!("array `{}` {problem}", shown(name)));
         let mut file = self
             .archive
             .by_name(&format!("{name}.npy"))

@@ -1,41 +1,19 @@
 //! Tables as text: comma-separated values under a header line, plain or gzipped. Read row by row, never as a whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord, Trim};
 
+use super::columns::{Layout, Role, names_targets};
 use super::groups::{Groups, LEFT_OUT};
 use super::labels::{self, TextColumn};
-use super::source::{Ask, Source, Spread, bad, nearest, open};
-use super::{Target, Task, steps};
+use super::shown::shown;
+use super::source::{Ask, Source, Spread, bad, open};
+use super::{Target, Task};
 use crate::data::{Inputs, Targets};
 use crate::{Error, Result};
-
-/// The names under which a target column is looked for, in this order.
-const TARGET_NAMES: [&str; 4] = ["label", "target", "class", "y"];
-
-/// What a column is for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Role {
-    /// The input column of this number.
-    Input(usize),
-    /// The target column of this number.
-    Target(usize),
-    /// A target that nobody asked for.
-    Skipped,
-    /// Which sequence the line is a step of.
-    Sequence,
-}
-
-/// What every column is for.
-struct Layout {
-    names: Vec<String>,
-    roles: Vec<Role>,
-    inputs: Vec<String>,
-    targets: Vec<String>,
-}
 
 /// What has been read.
 struct Table<'a> {
@@ -52,7 +30,7 @@ struct Table<'a> {
 }
 
 pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text(path)?);
+    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text(path)?);
     let names = header(path, &mut reader)?;
     let layout = Layout::new(path, names, ask)?;
     let as_text = ask.task != Task::Values && layout.targets.len() == 1 && !names_targets(ask, &layout.targets);
@@ -62,9 +40,33 @@ pub(super) fn read(path: &Path, ask: &Ask) -> Result<Source> {
     let mut table = Table { path, layout, as_text, inputs, numbers, column, ids, spread, groups };
     let mut record = StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| malformed(path, &error, &table.layout.names))? {
+        // A quote that is not closed swallows lines, which is what is wrong then, and not the number of cells.
+        one_line_each(path, &record, &table.layout.names)?;
+        as_wide(path, &record, table.layout.names.len())?;
         table.add(&record)?;
     }
     table.source(ask)
+}
+
+/// Refuses a cell that goes over several lines: a quote that is not closed makes one of the rest of the file.
+fn one_line_each(path: &Path, record: &StringRecord, names: &[String]) -> Result<()> {
+    let Some(column) = record.iter().position(|cell| cell.contains(['\n', '\r'])) else { return Ok(()) };
+    // The cells in front of it have no line of their own.
+    let line = record.position().map_or(1, |position| line(path, position.byte()));
+    let name = names.get(column).map_or(String::new(), |name| format!(" `{}`", shown(name)));
+    let (number, cell) = (column + 1, shown(&record[column]));
+    let remedy = "a quote may not be closed: close it, or write the cell on one line";
+    Err(bad(path, format!("line {line}, column {number}{name} goes over several lines (`{cell}`); {remedy}")))
+}
+
+/// Refuses a line that has more or fewer cells than the header.
+fn as_wide(path: &Path, record: &StringRecord, expected: usize) -> Result<()> {
+    if record.len() == expected {
+        return Ok(());
+    }
+    let line = record.position().map_or(0, |position| line(path, position.byte()));
+    let remedy = "give every row as many cells as the header has, and quote cells with commas in them";
+    Err(bad(path, format!("line {line} has {} cells, expected {expected}; {remedy}", record.len())))
 }
 
 impl Table<'_> {
@@ -119,7 +121,7 @@ impl Table<'_> {
             return Err(bad(path, "has a header line and no rows below it; add at least one row"));
         }
         for (spread, name) in self.spread.iter().zip(self.layout.inputs.iter().chain(&self.layout.targets)) {
-            spread.check().map_err(|problem| bad(path, format!("column `{name}` {problem}")))?;
+            spread.check().map_err(|problem| bad(path, format!("column `{}` {problem}", shown(name))))?;
         }
         if ask.targets {
             self.one_target_each()?;
@@ -162,14 +164,10 @@ impl Table<'_> {
     }
 }
 
-/// Whether a trained model says that these columns are its outputs, which makes them numbers.
-fn names_targets(ask: &Ask, targets: &[String]) -> bool {
-    ask.task == Task::Either && ask.known.is_some_and(|known| known.output_names == targets)
-}
-
 /// The names of the columns.
 fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
     let header = reader.headers().map_err(|error| malformed(path, &error, &[]))?.clone();
+    one_line_each(path, &header, &[])?;
     let names: Vec<String> = header.iter().map(String::from).collect();
     if names.is_empty() {
         return Err(bad(path, "is empty; expected a csv file: a line of column names, then one line for each row"));
@@ -177,7 +175,10 @@ fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
     if let [only] = &names[..]
         && let Some(separator) = [';', '\t', '|'].into_iter().find(|&separator| only.contains(separator))
     {
-        return Err(bad(path, format!("line 1 has one column, `{only}`; separate columns by commas instead of {separator:?}")));
+        return Err(bad(
+            path,
+            format!("line 1 has one column, `{}`; separate columns by commas instead of {separator:?}", shown(only)),
+        ));
     }
     if names.iter().all(|name| name.parse::<f64>().is_ok()) {
         return Err(bad(path, "line 1 has only numbers; add a header line with the names of the columns"));
@@ -190,133 +191,10 @@ fn header(path: &Path, reader: &mut Reader<Text>) -> Result<Vec<String>> {
             return Err(bad(path, format!("line 1, column {number} has no name; {remedy}")));
         }
         if let Some(first) = seen.insert(name.as_str(), number) {
-            return Err(bad(path, format!("line 1, columns {first} and {number} are both called `{name}`; rename one")));
+            return Err(bad(path, format!("line 1, columns {first} and {number} are both called `{}`; rename one", shown(name))));
         }
     }
     Ok(names)
-}
-
-impl Layout {
-    fn new(path: &Path, names: Vec<String>, ask: &Ask) -> Result<Self> {
-        let sequence = ask.sequence.map(|name| sequence_column(path, &names, (name, ask))).transpose()?;
-        let targets = target_columns(path, &names, ask)?;
-        if let Some(column) = sequence.filter(|column| targets.contains(column)) {
-            return Err(bad(
-                path,
-                format!("the column `{}` is both `sequence` and `target`; name another for one", names[column]),
-            ));
-        }
-        let known = ask.known.map_or(&[][..], |known| &known.input_names);
-        let others = names
-            .iter()
-            .enumerate()
-            .filter(|(column, _)| !targets.contains(column) && sequence != Some(*column))
-            .map(|(_, name)| name.clone());
-        let inputs = if known.is_empty() { others.collect() } else { same_names(path, others.collect(), known)? };
-        if sequence.is_none() {
-            ask.known.map_or(Ok(()), |known| steps::in_columns(known, inputs.len(), path))?;
-        }
-        if inputs.is_empty() {
-            return Err(bad(path, "line 1 has no column besides the target; add at least one column of inputs"));
-        }
-        let places: HashMap<&str, usize> = inputs.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
-        let role = |(column, name): (usize, &String)| match targets.iter().position(|&target| target == column) {
-            Some(place) if ask.targets => Role::Target(place),
-            Some(_) => Role::Skipped,
-            None if sequence == Some(column) => Role::Sequence,
-            None => Role::Input(places[name.as_str()]),
-        };
-        let roles = names.iter().enumerate().map(role).collect();
-        let targets = targets.iter().map(|&column| names[column].clone()).collect();
-        Ok(Self { roles, inputs, targets, names })
-    }
-}
-
-/// Where a line says which sequence it is a step of.
-fn sequence_column(path: &Path, names: &[String], (wanted, ask): (&str, &Ask)) -> Result<usize> {
-    names.iter().position(|name| name == wanted).ok_or_else(|| {
-        let (hint, columns) = (nearest(wanted, names), listed(names));
-        // A trained model remembers the column, which nobody has named in the command that fails.
-        let remedy = ask.known.map_or("", |_| "; name the one of this file with --sequence");
-        bad(path, format!("line 1 has no column `{wanted}`{hint}, which `sequence` names{remedy}; the columns are {columns}"))
-    })
-}
-
-/// Where the targets are.
-fn target_columns(path: &Path, names: &[String], ask: &Ask) -> Result<Vec<usize>> {
-    let find = |name: &str| names.iter().position(|other| other == name);
-    // A column that the model was trained on is none of its targets, whatever it is called.
-    let input = |name: &str| ask.known.is_some_and(|known| known.input_names.iter().any(|other| other == name));
-    let target = |name: &str| find(name).filter(|_| !input(name));
-    let wanted = match (ask.target, ask.known) {
-        (Some(target), _) => target.names().to_vec(),
-        // A model that answers numbers knows what they are called.
-        (None, Some(known)) if ask.task != Task::Classes && known.output_names.iter().any(|name| target(name).is_some()) => {
-            known.output_names.clone()
-        }
-        _ => {
-            let column = TARGET_NAMES.into_iter().find_map(target);
-            if column.is_none() && ask.targets {
-                let (looked_for, columns) = (TARGET_NAMES.join(", "), listed(names));
-                let remedy = "name the column of the targets with `target`";
-                return Err(bad(
-                    path,
-                    format!("line 1 has none of the columns {looked_for}; {remedy}; the columns are {columns}"),
-                ));
-            }
-            return Ok(column.into_iter().collect());
-        }
-    };
-    if wanted.is_empty() {
-        return Err(bad(path, "`target` is an empty list; name at least one column"));
-    }
-    if wanted.len() > 1 && ask.task == Task::Classes {
-        let remedy = "name one column, or train with binary_cross_entropy or mean_squared_error";
-        return Err(bad(path, format!("`target` names {} columns, but classes are in one; {remedy}", wanted.len())));
-    }
-    let mut columns = Vec::new();
-    for name in &wanted {
-        match find(name) {
-            Some(column) if columns.contains(&column) => {
-                return Err(bad(path, format!("`target` names the column `{name}` twice; name it once")));
-            }
-            Some(column) => columns.push(column),
-            // For predictions the targets may be missing.
-            None if !ask.targets => {}
-            None => {
-                let hint = nearest(name, names);
-                return Err(bad(path, format!("line 1 has no column `{name}`{hint}; the columns are {}", listed(names))));
-            }
-        }
-    }
-    Ok(columns)
-}
-
-/// The model's input columns, if they are the columns of the file, in whatever order.
-fn same_names(path: &Path, found: Vec<String>, known: &[String]) -> Result<Vec<String>> {
-    let without = |names: &[String], others: &[String]| -> Vec<String> {
-        let others: HashSet<&String> = others.iter().collect();
-        names.iter().filter(|name| !others.contains(name)).cloned().collect()
-    };
-    let (missing, additional) = (without(known, &found), without(&found, known));
-    if missing.is_empty() && additional.is_empty() {
-        return Ok(known.to_vec());
-    }
-    let mut problem = String::from("line 1 does not have the columns that the model was trained on");
-    if !missing.is_empty() {
-        problem += &format!("; missing: {}; add them", listed(&missing));
-    }
-    if !additional.is_empty() {
-        problem += &format!("; additional: {}; remove them, or name the targets among them with `target`", listed(&additional));
-    }
-    Err(bad(path, problem))
-}
-
-/// Names for a message, which stays readable with thousands of columns.
-fn listed(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
-    let rest = if names.len() > shown.len() { format!(" and {} more", names.len() - shown.len()) } else { String::new() };
-    shown.join(", ") + &rest
 }
 
 const FEATURE: &str = "remove the column or encode it as numbers, for classes one column of 0 and 1 for each";
@@ -331,20 +209,15 @@ fn number(path: &Path, place: u64, (name, spread): (&str, &mut Spread), cell: &s
         }
         _ if cell.is_empty() => Err(at(path, place, name, "is empty; fill in a number or remove the row")),
         Ok(_) => {
-            let problem = format!("is {cell}, which is not finite or beyond 3.4e38; fill in a number or remove the row");
+            let problem = format!("is {}, which is not finite or beyond 3.4e38; fill in a number or remove the row", shown(cell));
             Err(at(path, place, name, &problem))
         }
-        Err(_) => Err(at(path, place, name, &format!("is `{}`, not a number; {remedy}", shortened(cell)))),
+        Err(_) => Err(at(path, place, name, &format!("is `{}`, not a number; {remedy}", shown(cell)))),
     }
 }
 
-/// The beginning of a cell, for a message.
-fn shortened(cell: &str) -> String {
-    if cell.chars().count() > 40 { cell.chars().take(40).chain("...".chars()).collect() } else { cell.into() }
-}
-
 fn at(path: &Path, place: u64, name: &str, problem: &str) -> Error {
-    bad(path, format!("line {}, column `{name}` {problem}", line(path, place)))
+    bad(path, format!("line {}, column `{}` {problem}", line(path, place), shown(name)))
 }
 
 type Text = BufReader<Box<dyn Read>>;
@@ -383,14 +256,9 @@ fn malformed(path: &Path, error: &csv::Error, names: &[String]) -> Error {
         ErrorKind::Io(error) => unreadable(path, error),
         ErrorKind::Utf8 { pos, err } => {
             let line = pos.as_ref().map_or(1, |position| line(path, position.byte()));
-            let column = names.get(err.field()).map_or(String::new(), |name| format!(" `{name}`"));
+            let column = names.get(err.field()).map_or(String::new(), |name| format!(" `{}`", shown(name)));
             let number = err.field() + 1;
             bad(path, format!("line {line}, column {number}{column} is not UTF-8 text; save the file as UTF-8"))
-        }
-        ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, |position| line(path, position.byte()));
-            let remedy = "give every row as many cells as the header has, and quote cells with commas in them";
-            bad(path, format!("line {line} has {len} cells, expected {expected_len}; {remedy}"))
         }
         _ => bad(path, format!("is no csv file ({error}); write it again")),
     }

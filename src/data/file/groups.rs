@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::labels::TextColumn;
+use super::shown::shown;
 
 /// Sequences as they are read.
 #[derive(Debug, Default)]
@@ -37,7 +38,8 @@ impl Groups {
             }
             _ => {
                 return Err(format!(
-                    "is `{cell}` again, behind lines of another sequence; put the lines of a sequence together, in their order"
+                    "is `{}` again, behind lines of another sequence; put the lines of a sequence together, in their order",
+                    shown(cell)
                 ));
             }
         }
@@ -69,7 +71,7 @@ impl Groups {
                 ));
             }
             if let Some(line) = lines.into_iter().find(|&line| of_lines[line] != label && of_lines[line] != LEFT_OUT) {
-                let [own, last] = [of_lines[line], label].map(|id| column.text(id).to_string());
+                let [own, last] = [of_lines[line], label].map(|id| shown(column.text(id)));
                 return Err((self.places[line], format!("is `{own}`, but on the last line of its sequence `{last}`; {ALIKE}")));
             }
             column.rows.push(label);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Task;
+use super::shown::{listed, shown};
 use crate::data::Targets;
 
 /// A column of text in which equal texts are kept once.
@@ -32,7 +33,7 @@ impl TextColumn {
 pub(super) fn check(cell: &str) -> Result<(), String> {
     match cell.parse::<f64>() {
         _ if cell.is_empty() => Err("is empty; fill in a label or remove the row".into()),
-        Ok(value) if !value.is_finite() => Err(format!("is {cell}, no label; fill in a label or remove the row")),
+        Ok(value) if !value.is_finite() => Err(format!("is {}, no label; fill in a label or remove the row", shown(cell))),
         _ => Ok(()),
     }
 }
@@ -41,6 +42,12 @@ pub(super) fn check(cell: &str) -> Result<(), String> {
 fn whole(text: &str) -> Option<i64> {
     let value = text.parse::<f64>().ok()?;
     (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
+}
+
+/// The class of a label among the names of a trained model.
+fn class_of(label: &str, known: &[String]) -> Option<u32> {
+    let canonical = whole(label).map(|number| number.to_string());
+    known.iter().position(|name| name == label || canonical.as_ref() == Some(name)).map(|class| class as u32)
 }
 
 /// Classes and their names, which are empty where the classes are numbers from 0.
@@ -53,17 +60,15 @@ pub(super) fn encode(
     known: Option<&[String]>,
     line: impl Fn(u64) -> u64,
 ) -> Result<(Targets, Vec<String>), String> {
-    let at = |text: usize| format!("line {}, column `{name}` is `{}`", line(column.places[text]), column.texts[text]);
+    let at = |text: usize| place(&column, text, name, &line);
     if let Some(known) = known.filter(|known| !known.is_empty()) {
-        let place = |(text, label): (usize, &String)| {
-            let canonical = whole(label).map(|number| number.to_string());
-            let found = known.iter().position(|name| name == label || canonical.as_ref() == Some(name));
-            let listed = known.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
-            found.map(|class| class as u32).ok_or_else(|| {
-                format!("{}, a class without training rows; remove its rows or train on them; the classes are {listed}", at(text))
+        let class = |(text, label): (usize, &String)| {
+            class_of(label, known).ok_or_else(|| {
+                let remedy = "remove its rows or train on them";
+                format!("{}, a class without training rows; {remedy}; the classes are {}", at(text), listed(known))
             })
         };
-        let classes = column.texts.iter().enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
+        let classes = column.texts.iter().enumerate().map(class).collect::<Result<Vec<_>, _>>()?;
         return Ok((classes_of(&column, &classes, known.len() as u32), known.to_vec()));
     }
     let numbers: Vec<Option<i64>> = column.texts.iter().map(|text| whole(text)).collect();
@@ -109,6 +114,11 @@ pub(super) fn encode(
     Ok((classes_of(&column, &classes, names.len() as u32), names))
 }
 
+/// Where a text is first, and what it is, for a message.
+fn place(column: &TextColumn, text: usize, name: &str, line: impl Fn(u64) -> u64) -> String {
+    format!("line {}, column `{}` is `{}`", line(column.places[text]), shown(name), shown(&column.texts[text]))
+}
+
 fn classes_of(column: &TextColumn, class_of_text: &[u32], classes: u32) -> Targets {
     Targets::Classes { labels: column.rows.iter().map(|&text| class_of_text[text as usize]).collect(), classes }
 }
@@ -117,7 +127,7 @@ fn classes_of(column: &TextColumn, class_of_text: &[u32], classes: u32) -> Targe
 fn probabilities(column: &TextColumn, name: &str, line: impl Fn(u64) -> u64) -> Result<Targets, String> {
     let values: Vec<f32> = column.texts.iter().map(|text| text.parse().unwrap_or(f32::NAN)).collect();
     if let Some(text) = values.iter().position(|value| !(0.0..=1.0).contains(value)) {
-        let (line, value) = (line(column.places[text]), &column.texts[text]);
+        let (line, name, value) = (line(column.places[text]), shown(name), shown(&column.texts[text]));
         let remedy = "binary cross-entropy needs 0..=1; scale the column or train with mean_squared_error";
         return Err(format!("line {line}, column `{name}` is {value}; {remedy}"));
     }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::apply::{apply, check_widths, checked, keep_rows, standardized};
+use super::apply::{apply, check_widths, checked, keep_rows, learnable, numbered, standardized};
 use super::place::Place;
 use super::source::{self, Ask, Source};
-use super::{DataOptions, Portion, Sets, Target, Task, split, steps};
-use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets, Values};
+use super::{DataOptions, Portion, Sets, Target, Task, scale, split, steps};
+use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets, Values, fingerprint};
 use crate::{Error, Result};
 
 impl DataOptions {
@@ -28,11 +28,14 @@ impl DataOptions {
         let ask = self.ask(task, None);
         let Source { inputs, targets, input_names, output_names, target } = place.read(&ask)?;
         let data = Dataset { inputs, targets: checked(targets, task, &self.path)? };
-        let split = split::split(self, data.rows(), seed)?;
+        let rows = data.rows();
+        numbered(&data, rows.into(), &self.path)?;
+        let split = split::split(self, rows, seed)?;
         let held_out = |rows: &[u32]| if rows.is_empty() { Ok(None) } else { data.select(rows).map(Some) };
         let (mut valid, mut test) = (held_out(&split.valid)?, held_out(&split.test)?);
         let mut train = data;
         keep_rows(&mut train, &split.train);
+        learnable(&train, &output_names, &self.path)?;
 
         let mut preprocessing = self.fit(&train, task)?;
         (preprocessing.input_names, preprocessing.output_names) = (input_names, output_names);
@@ -43,7 +46,9 @@ impl DataOptions {
             && let Some(place) = place.test()?
         {
             let ask = Ask { target: target.as_ref().or(self.target.as_ref()), ..self.ask(task, Some(&preprocessing)) };
-            test = Some(read_all(&place, &ask)?);
+            let found = read_all(&place, &ask)?;
+            numbered(&found, u64::from(rows) + u64::from(found.rows()), place.path())?;
+            test = Some(found);
         }
         check_widths(&train, test.as_ref(), &self.path)?;
         let mut all: Vec<&mut Dataset> = [Some(&mut train), valid.as_mut(), test.as_mut()].into_iter().flatten().collect();
@@ -80,7 +85,8 @@ impl DataOptions {
             _ => None,
         };
         let sequences = train.inputs.lengths().map(|lengths| Sequences { steps: lengths.steps, column: self.sequence.clone() });
-        Ok(Preprocessing { inputs, targets, sequences, words: self.words, ..Default::default() })
+        let (scale, fingerprint) = (Some(scale::of(&train.inputs)), Some(fingerprint::of(train)));
+        Ok(Preprocessing { inputs, targets, sequences, words: self.words, scale, fingerprint, ..Default::default() })
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
+use super::shown::shown;
 use super::source::Spread;
 use crate::Error;
 use crate::data::{Inputs, Values};
@@ -105,7 +106,7 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> Found<()> {
 
 /// The dictionary of a header: exactly the three keys that NumPy writes.
 fn parse(text: &str) -> Found<Header> {
-    let broken = || format!("has a header that is none of numpy.save: {}; write it again", text.trim());
+    let broken = || format!("has a header that is none of numpy.save: {}; write it again", shown(text.trim()));
     let value = |key: &str| {
         let (_, rest) = text.split_once(&format!("'{key}':"))?;
         Some(rest.trim_start())
@@ -123,7 +124,7 @@ fn parse(text: &str) -> Found<Header> {
     let shape = value("shape").and_then(|rest| rest.strip_prefix('(')?.split_once(')')).ok_or_else(broken)?.0;
     let extents: Option<Vec<u64>> =
         shape.split(',').map(str::trim).filter(|extent| !extent.is_empty()).map(|extent| extent.parse().ok()).collect();
-    let extents = extents.ok_or_else(broken)?;
+    let (extents, shape) = (extents.ok_or_else(broken)?, shown(shape));
     let (order, kind_and_size) = descr.split_at_checked(1).ok_or_else(broken)?;
     let (kind, size) = kind_and_size.split_at_checked(1).ok_or_else(broken)?;
     let (kind, size) = match (kind, size, order) {
@@ -132,7 +133,7 @@ fn parse(text: &str) -> Found<Header> {
         }
         _ => {
             let remedy = "bool, i1 to i8, u1 to u8, f4 and f8 are read; convert it, for example with x.astype('float32')";
-            return Err(format!("has elements of type `{descr}`; {remedy}"));
+            return Err(format!("has elements of type `{}`; {remedy}", shown(descr)));
         }
     };
     if extents.is_empty() {
@@ -388,12 +389,8 @@ fn decoder(header: &Header) -> impl Fn(&[u8]) -> f64 + use<> {
 }
 
 fn finite(header: &Header, values: &[f32]) -> Found<()> {
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(at) => {
-            let (row, column) = (at / header.columns as usize, at % header.columns as usize);
-            let problem = "not finite or beyond 3.4e38; fill in a number or remove the row";
-            Err(format!("has {} in row {row}, column {column}: {problem}", values[at]))
-        }
-    }
+    let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let (row, column) = (at / header.columns as usize, at % header.columns as usize);
+    let problem = "not finite or beyond 3.4e38; fill in a number or remove the row";
+    Err(format!("has {} in row {row}, column {column}: {problem}", values[at]))
 }

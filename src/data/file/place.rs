@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
 use super::npy::Array;
+use super::shown::shown;
 use super::source::{Ask, Source, bad, open};
 use super::{Target, Task, csv, ts};
 use crate::data::idx::{self, Part};
@@ -190,7 +191,7 @@ fn npz(path: &Path, part: Part, ask: &Ask) -> Result<Source> {
     let targets = if ask.targets {
         let targets_name = archive.first_of(&targets_of).ok_or_else(|| archive.lacks("targets", &targets_of))?;
         let rows = archive.with(&name, |array| Ok(array.header().rows()))?;
-        Some(archive.with(&targets_name, |array| targets(array, rows, &format!("`{name}`"), ask.task))?)
+        Some(archive.with(&targets_name, |array| targets(array, rows, &format!("`{}`", shown(&name)), ask.task))?)
     } else {
         None
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::shown::{escaped, shown};
 use super::{Target, Task};
 use crate::data::{Inputs, Preprocessing, Targets};
 use crate::{Error, Result};
@@ -37,15 +38,18 @@ pub(super) struct Source {
     pub(super) target: Option<Target>,
 }
 
+/// What is wrong with a file. What it quotes of the file may be anything, and is safe on a terminal behind this.
 pub(super) fn bad(path: &Path, problem: impl Into<String>) -> Error {
-    Error::File { path: path.to_path_buf(), problem: problem.into() }
+    Error::File { path: path.to_path_buf(), problem: escaped(&problem.into()) }
 }
 
 /// ` (did you mean ...?)` if a name is similar.
 pub(super) fn nearest(name: &str, names: &[String]) -> String {
-    let similar = names.iter().map(|other| (strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase()), other));
+    // What is longer is no name, and takes long to compare.
+    let names = names.iter().filter(|other| other.len() < 1000);
+    let similar = names.map(|other| (strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase()), other));
     match similar.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((similarity, other)) if similarity > 0.7 => format!(" (did you mean `{other}`?)"),
+        Some((similarity, other)) if similarity > 0.7 => format!(" (did you mean `{}`?)", shown(other)),
         _ => String::new(),
     }
 }

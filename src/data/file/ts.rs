@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Task;
 use super::labels::{self, TextColumn};
+use super::shown::{listed, shown};
 use super::source::{Ask, Source, Spread, bad, open};
 use crate::data::{Inputs, Targets};
 use crate::{Error, Result};
@@ -102,23 +103,20 @@ impl Header {
     /// Reads a line that begins with @; whether it is the last one.
     fn tag(&mut self, line: &str, number: u64) -> Found<bool> {
         let Some(tag) = line.strip_prefix('@') else {
-            return Err(format!(
-                " is `{}`, but above the line `@data` every line begins with @ or #; add `@data`",
-                shortened(line)
-            ));
+            return Err(format!(" is `{}`, but above the line `@data` every line begins with @ or #; add `@data`", shown(line)));
         };
         let mut words = tag.split_whitespace();
         let key = words.next().unwrap_or("").to_lowercase();
         let value = words.next().map(str::to_lowercase);
-        let says = || format!(", @{key} ");
+        let says = || format!(", @{} ", shown(&key));
         let flag = || match value.as_deref() {
             Some("true") => Ok(true),
             Some("false") => Ok(false),
-            _ => Err(format!("{}is {}; write true or false", says(), value.as_deref().unwrap_or("empty"))),
+            _ => Err(format!("{}is {}; write true or false", says(), shown(value.as_deref().unwrap_or("empty")))),
         };
         let count = || match value.as_ref().and_then(|value| value.parse::<usize>().ok()).filter(|&count| count > 0) {
             Some(count) => Ok(Some(count)),
-            None => Err(format!("{}is {}; write a whole number from 1", says(), value.as_deref().unwrap_or("empty"))),
+            None => Err(format!("{}is {}; write a whole number from 1", says(), shown(value.as_deref().unwrap_or("empty")))),
         };
         match key.as_str() {
             "data" => return Ok(true),
@@ -212,16 +210,16 @@ impl Rows {
                 labels::check(cell).map_err(|problem| format!(", the class {problem}"))?;
                 let as_number = cell.parse::<f64>();
                 if !names.iter().any(|name| name == cell || as_number.as_ref().is_ok_and(|number| name.parse() == Ok(*number))) {
-                    let listed = names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+                    let listed = listed(names);
                     let remedy = "correct it, or name it behind @classLabel";
-                    return Err(format!(", the class is `{}`, none of {listed}; {remedy}", shortened(cell)));
+                    return Err(format!(", the class is `{}`, none of {listed}; {remedy}", shown(cell)));
                 }
                 let id = self.class(cell, number);
                 self.column.rows.push(id);
             }
             _ => match cell.parse::<f32>() {
                 Ok(value) if value.is_finite() => self.numbers.push(value),
-                _ => return Err(format!(", the target is `{}`; write a finite number behind the last `:`", shortened(cell))),
+                _ => return Err(format!(", the target is `{}`; write a finite number behind the last `:`", shown(cell))),
             },
         }
         Ok(())
@@ -266,14 +264,9 @@ fn value(cell: &str, feature: usize, step: usize) -> Found<f64> {
         Ok(value) if (value as f32).is_finite() => return Ok(value),
         _ if cell.is_empty() => "is empty".into(),
         Ok(value) if value.is_nan() => "is missing (NaN)".into(),
-        Ok(_) => format!("is {}, which is not finite or beyond 3.4e38", shortened(cell)),
+        Ok(_) => format!("is {}, which is not finite or beyond 3.4e38", shown(cell)),
         Err(_) if cell == "?" => "is missing (?)".into(),
-        Err(_) => format!("is `{}`, not a number", shortened(cell)),
+        Err(_) => format!("is `{}`, not a number", shown(cell)),
     };
     Err(format!(", feature {}, step {} {problem}; {remedy}", feature + 1, step + 1))
-}
-
-/// The beginning of a text, for a message.
-fn shortened(text: &str) -> String {
-    if text.chars().count() > 40 { text.chars().take(40).chain("...".chars()).collect() } else { text.into() }
 }
