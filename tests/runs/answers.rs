@@ -167,3 +167,18 @@ fn a_regression_answers_in_the_units_of_its_targets() {
     };
     assert!((loss.sqrt() * deviation / squares.sqrt() - 1.0).abs() < 0.02, "{loss} {deviation} {squares}");
 }
+
+/// A weight that is no number makes no answer, and no class.
+#[test]
+fn answers_that_are_no_numbers_are_refused() {
+    let place = Place::with(SMALL);
+    place.prints("train net.toml");
+    let model = thinnet::Model::load(place.path("runs/net/model.safetensors")).unwrap();
+    let mut weights = model.weights().to_vec();
+    weights[2][0] = f32::NAN;
+    let broken = thinnet::Model::new(model.network().clone(), weights).unwrap();
+    broken.save(place.path("nan.safetensors")).unwrap();
+    let text = place.fails("predict nan.safetensors --data digits --out answers.csv", 1);
+    assert!(text.contains("row 0 is answered with what is not a number") && text.contains("train again"), "{text}");
+    assert!(!place.path("answers.csv").exists());
+}
