@@ -31,7 +31,7 @@ use crate::{Error, Result};
 /// Samples, row by row: what goes into a network.
 ///
 /// A matrix of shape `[rows, columns]`, at least one of each, every value finite. Each row has a sample number, the
-/// coordinate `sample` of the mask contract (see [`Coordinates`]): its row in the source, which it keeps when rows are
+/// coordinate `sample` of the mask contract (see [`Coordinates`](crate::rng::Coordinates)): its row in the source, which it keeps when rows are
 /// selected, so that a row has the same masks whichever others it is trained with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// The most characters of one name or cell.
 const MOST: usize = 60;
 
-/// The beginning of a text, at most 60 characters and `...`, with [control characters escaped](escaped).
+/// The beginning of a text, at most 60 characters and `...`, with control characters escaped.
 ///
 /// ```
 /// use thinnet::data::file::shown;
