@@ -280,6 +280,13 @@ mutant scheduled-rate-stays killed 'gradient_check:: variants::' src/step.rs 'le
 # The harness.
 mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'
 
+# What an adapter ends, and what data are of another kind.
+mutant loops-longer-than-the-adapter killed 'long_loops::' src/plan/plans.rs 'if needed > u64::from(self.caps.max_iterations) {' 'if needed > u64::from(u32::MAX) {'
+mutant one-loop-over-classes-counted killed 'long_loops::' src/kernels/loss.rs '3 * u64::from(self.params.classes / 4 + 2)' 'u64::from(self.params.classes / 4 + 2)'
+mutant norm-past-f32-is-clipped killed 'going_on::' shaders/clip.wgsl '>= 0x7f800000u' '> 0x7f800000u'
+mutant bytes-for-a-model-of-numbers killed 'runs::pixels' src/data/file/scale.rs 'problem.map_or(Ok(()), |problem| Err(bad(path, problem)))' 'problem.map_or(Ok(()), |_| Ok(()))'
+mutant name-of-the-first-row killed 'data::names' src/data.rs 'names[row as usize].clone()' 'names[0].clone()'
+
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'
 

@@ -46,6 +46,12 @@ impl From<u32> for Shape {
     }
 }
 
+impl From<[u32; 1]> for Shape {
+    fn from([features]: [u32; 1]) -> Self {
+        features.into()
+    }
+}
+
 impl From<[u32; 2]> for Shape {
     fn from(steps_features: [u32; 2]) -> Self {
         Self(steps_features.into())

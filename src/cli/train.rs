@@ -114,6 +114,8 @@ pub(super) fn in_file(file: &Path, error: Error) -> Error {
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(&args.file)));
+    // What is wrong with the file comes before where to put what comes of it, and that before the data, which may take long to read.
+    read_config(&args.file)?;
     super::output::refuse_folder(&place, args.force)?;
     let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
     refuse_read(&place, "--out", &[args.file.clone(), config.data.path.clone()])?;

@@ -154,7 +154,10 @@ impl Dropout {
             let reason = "a probability lies from 0 to 1; if you mean a percentage, divide by 100";
             return Err(Error::KeepProb { option: "drop_prob", value: drop_prob, reason });
         }
-        Self::keep(1.0 - drop_prob)
+        Self::keep(1.0 - drop_prob).map_err(|error| match error {
+            Error::KeepProb { reason, .. } => Error::KeepProb { option: "drop_prob", value: drop_prob, reason },
+            other => other,
+        })
     }
 
     /// The same as vanilla dropout, which scales in evaluation instead of in training.

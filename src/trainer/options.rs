@@ -79,7 +79,7 @@ impl TrainOptions {
         let bad = |option, value: String, problem: &str| Err(Error::Option { option, value, problem: problem.into() });
         for (option, value) in [("weight_decay", self.weight_decay), ("warmup", self.warmup)] {
             if !(value >= 0.0 && (value as f32).is_finite()) {
-                return bad(option, format!("{value:e}"), "must be a number from 0 to 3.4e38, the largest of an f32");
+                return bad(option, short(value), "must be a number from 0 to 3.4e38, the largest of an f32");
             }
         }
         if self.batch == 0 {
@@ -113,7 +113,7 @@ impl TrainOptions {
                 && !(f32::MIN_POSITIVE..=f32::MAX).contains(&(norm as f32))
             {
                 let problem = "must be a positive number that an f32 can hold, from 1.2e-38 to 3.4e38; leave it out for no limit";
-                return bad(option, format!("{norm:e}"), problem);
+                return bad(option, short(norm), problem);
             }
         }
         Ok(())
@@ -141,5 +141,14 @@ impl TrainOptions {
             max_norm: self.max_norm.unwrap_or(f64::INFINITY) as f32,
             ..optimizer.step(t, self.weight_decay)
         }
+    }
+}
+
+/// A number as people write it, 1e300 and not its 300 zeros.
+fn short(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() || (1e-6..1e9).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
     }
 }

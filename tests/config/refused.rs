@@ -3,7 +3,7 @@ use thinnet::{Config, Error};
 use super::EXAMPLE;
 
 /// What is changed in the example (the first occurrence), and what the message contains.
-const REFUSED: [(&str, &str, &[&str]); 77] = [
+const REFUSED: [(&str, &str, &[&str]); 79] = [
     // Keys.
     (
         "momentum =",
@@ -136,6 +136,8 @@ const REFUSED: [(&str, &str, &[&str]); 77] = [
     ("weight_decay = 0.0", "weight_decay = -0.1", &["line 19: train.weight_decay = -0.1: "]),
     ("weight_decay = 0.0", "weight_decay = nan", &["line 19: train.weight_decay = NaN: "]),
     ("weight_decay = 0.0", "clip_norm = 0", &["line 19: train.clip_norm = 0: ", "leave it out"]),
+    ("weight_decay = 0.0", "warmup = 1e300", &["line 19: train.warmup = 1e300: must be a number from 0 to 3.4e38"]),
+    ("weight_decay = 0.0", "clip_norm = 1e-40", &["line 19: train.clip_norm = 1e-40: ", "from 1.2e-38"]),
     ("weight_decay = 0.0", "max_norm = -3", &["line 19: train.max_norm = -3: "]),
     ("weight_decay = 0.0", "warmup = -1", &["line 19: train.warmup = -1: "]),
     (
