@@ -208,7 +208,7 @@ fn the_demo_writes_curves_history_and_weights() {
 }
 
 #[test]
-fn the_demo_replaces_nothing_but_a_demo_and_only_when_told_to() {
+fn the_demo_replaces_nothing_but_a_demo() {
     let folder = tempfile::tempdir().unwrap();
     let [run, demo] = ["run", "demo"].map(|name| folder.path().join(name));
     let to = |place: &std::path::Path, option: &str| {
@@ -226,10 +226,17 @@ fn the_demo_replaces_nothing_but_a_demo_and_only_when_told_to() {
         assert!(code == Some(2) && text.contains("run") && text.contains(says), "{code:?}: {text}");
     }
     assert!(files.iter().all(|file| std::fs::read(file).unwrap() == b"kept"));
-    assert_eq!((to(&demo, "").0, to(&demo, "").0), (Some(0), Some(2)));
-    std::fs::write(demo.join("history.csv"), "old").unwrap();
-    assert_eq!(to(&demo, "--force").0, Some(0));
-    assert_ne!(std::fs::read(demo.join("history.csv")).unwrap(), b"old");
+    // A whole demo is shown again, what is left of one only when told to.
+    assert_eq!(to(&demo, "").0, Some(0));
+    for (left, option, code) in [(true, "", Some(0)), (false, "", Some(2)), (false, "--force", Some(0))] {
+        std::fs::write(demo.join("history.csv"), "old").unwrap();
+        if !left {
+            std::fs::remove_file(demo.join("without-dropout.safetensors")).unwrap();
+        }
+        assert_eq!(to(&demo, option).0, code, "{left} {option}");
+        assert_eq!(std::fs::read(demo.join("history.csv")).unwrap() == b"old", code == Some(2));
+        std::fs::write(demo.join("without-dropout.safetensors"), "there").unwrap();
+    }
 }
 
 #[test]

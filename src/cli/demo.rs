@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Folder for history.csv, the weights and curves.svg.
     #[arg(long, default_value = "runs/demo")]
     out: PathBuf,
-    /// Replace what this command wrote there before.
+    /// Replace what is left of another demo there; a complete one is replaced anyway.
     #[arg(long)]
     force: bool,
 }
@@ -50,7 +50,9 @@ impl Outcome {
 }
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
-    let folder = Folder::plan_of(&args.out, args.force, DEMO)?;
+    // Whoever shows it twice wants to see it twice; a folder of anything else stays.
+    let again = DEMO.iter().all(|name| args.out.join(name).is_file());
+    let folder = Folder::plan_of(&args.out, args.force || again, DEMO)?;
     let device = cli.device()?;
     let (train, test) = split(args.seed)?;
     let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;
