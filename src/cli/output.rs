@@ -317,7 +317,7 @@ impl<W: Write> Write for Listener<W> {
 mod tests {
     use std::path::Path;
 
-    use super::Folder;
+    use super::{Folder, MODEL};
 
     #[test]
     fn a_folder_appears_whole_or_not_at_all() {
@@ -353,5 +353,22 @@ mod tests {
         assert!(Folder::plan(Path::new("."), true).is_err() && Folder::plan(Path::new("a/.."), true).is_err());
         std::fs::remove_dir_all(&root).unwrap();
         assert!(Folder::plan(Path::new("/dev/null/run"), false).is_err(), "a folder that cannot be made is found out at once");
+    }
+
+    /// A disk may be full after the weights.
+    #[test]
+    fn what_is_not_complete_goes_but_for_weights() {
+        let place = tempfile::tempdir().unwrap();
+        let left = |files: &[&str]| {
+            let folder = Folder::plan(&place.path().join("run"), false).unwrap();
+            folder.begin().unwrap();
+            files.iter().for_each(|file| folder.write(file, "written").unwrap());
+            let paths: Vec<_> = files.iter().map(|file| folder.file(file)).collect();
+            drop(folder);
+            paths.iter().filter(|path| path.exists()).count()
+        };
+        assert_eq!(left(&["config.toml", "history.csv"]), 0);
+        assert_eq!(left(&[MODEL, "config.toml"]), 2);
+        assert!(!place.path().join("run").exists());
     }
 }
