@@ -287,6 +287,14 @@ mutant norm-past-f32-is-clipped killed 'going_on::' shaders/clip.wgsl '>= 0x7f80
 mutant bytes-for-a-model-of-numbers killed 'runs::pixels' src/data/file/scale.rs 'problem.map_or(Ok(()), |problem| Err(bad(path, problem)))' 'problem.map_or(Ok(()), |_| Ok(()))'
 mutant name-of-the-first-row killed 'data::names' src/data.rs 'names[row as usize].clone()' 'names[0].clone()'
 
+# Going on from a checkpoint.
+mutant moments-begin-anew killed 'resume::' src/trainer/resume.rs 'upload(&trainer.executor, TRAIN, 0, &state.network, ending, values)?;' 'let _ = (ending, values);'
+mutant epoch-begins-anew killed 'resume::' src/trainer/resume.rs '(schedule.epoch, schedule.position, schedule.evaluation) = (epoch, position, evaluation);' '(schedule.epoch, schedule.position, schedule.evaluation) = (epoch, 0 * position, evaluation.and(None));'
+mutant updates-begin-anew killed 'resume::' src/trainer/resume.rs 'schedule.updates = schedule.updates_before(epoch - first, position);' 'schedule.updates = 0;'
+mutant losses-begin-anew killed 'resume::' src/trainer/resume.rs 'words[slot] = *sum;' 'words[slot] = 0 * *sum;'
+mutant samples-may-differ killed 'resume::' src/data/fingerprint.rs 'hash.all(data.inputs.samples(), |sample| sample);' 'hash.all(&[0u32], |sample| sample);'
+mutant patience-begins-anew killed 'resume::' src/trainer/resume.rs '.map(|(epoch, model)| Best { epoch, model });' '.map(|(epoch, model)| Best { epoch, model }).and(None);'
+
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'
 

@@ -1,4 +1,4 @@
-//! Models as safetensors files.
+//! Models as safetensors files; trainings as they stand, [`Checkpoint`], too.
 //!
 //! The tensors have the names and layouts of the state dict of PyTorch's `nn.Sequential` in which every dropout and every
 //! activation but the identity is a module of its own. One metadata key, `thinnet`, holds sorted JSON: the network, the
@@ -33,6 +33,11 @@ use crate::network::{
 };
 use crate::rng::CONTRACT_VERSION;
 use crate::{Error, Result};
+
+mod training;
+
+pub use training::Checkpoint;
+pub(crate) use training::{MOMENTS, State};
 
 const KEY: &str = "thinnet";
 
@@ -196,15 +201,7 @@ impl Model {
     /// # Errors
     /// A path that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let failed =
-            |problem: std::io::Error| Error::File { path: path.into(), problem: format!("cannot be written: {problem}") };
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        std::fs::write(&beside, self.to_safetensors()?).and_then(|()| std::fs::rename(&beside, path)).map_err(|problem| {
-            let _ = std::fs::remove_file(&beside); // ours alone; the error that is reported is the first
-            failed(problem)
-        })
+        write_file(path.as_ref(), &self.to_safetensors()?)
     }
 
     /// Reads a model that [`Model::save`] wrote.
@@ -223,7 +220,13 @@ impl Model {
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|e| Error::Data(format!("is no safetensors file ({e}); save or copy it again")))?;
-        let json = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| {
+        let metadata = |key: &str| header.metadata().as_ref().and_then(|m| m.get(key));
+        if metadata(training::KEY).is_some() {
+            let problem = "is the checkpoint of a training, which goes on from it (Trainer::resume, Checkpoint::model, thinnet train \
+                           --resume); name the model.safetensors beside it";
+            return Err(Error::Data(problem.into()));
+        }
+        let json = metadata(KEY).ok_or_else(|| {
             Error::Data(format!(
                 "has no metadata key {KEY:?}, so its network is not known; if it is another program's, say which network it \
                  belongs to (Model::load_weights, or --network FILE.toml)"
@@ -231,12 +234,7 @@ impl Model {
         })?;
         let metadata: Metadata =
             serde_json::from_str(json).map_err(|e| Error::Data(format!("its metadata key {KEY:?} is not readable: {e}")))?;
-        if metadata.mask_contract != CONTRACT_VERSION {
-            let version = metadata.mask_contract;
-            return Err(Error::Data(format!(
-                "follows version {version} of the mask contract, this is version {CONTRACT_VERSION}"
-            )));
-        }
+        check_contract(metadata.mask_contract)?;
         Self::from_tensors(bytes, metadata.network)?.with_preprocessing(metadata.preprocessing)
     }
 
@@ -290,6 +288,13 @@ impl Model {
     }
 }
 
+fn check_contract(version: u32) -> Result<()> {
+    match version {
+        CONTRACT_VERSION => Ok(()),
+        other => Err(Error::Data(format!("follows version {other} of the mask contract, this is version {CONTRACT_VERSION}"))),
+    }
+}
+
 /// Whether [`Model::save`] can fold every site of vanilla dropout.
 ///
 /// # Errors
@@ -308,6 +313,16 @@ pub fn columns_of(path: impl AsRef<Path>, weight: &str) -> Result<Option<u32>> {
             .map_err(|e| Error::Data(format!("is no safetensors file ({e}); save or copy it again")))?;
         let columns = tensors.tensor(weight).ok().and_then(|tensor| tensor.shape().get(1).copied());
         Ok(columns.and_then(|columns| u32::try_from(columns).ok()))
+    })
+}
+
+/// Writes a file whole: first beside its place, then there, so that nothing is lost when writing fails.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
+        let _ = std::fs::remove_file(&beside); // ours alone; the error that is reported is the first
+        Error::File { path: path.into(), problem: format!("cannot be written: {e}") }
     })
 }
 

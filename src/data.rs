@@ -7,8 +7,7 @@ mod classes;
 mod digits;
 #[cfg(feature = "files")]
 pub mod file;
-#[cfg(feature = "files")]
-mod fingerprint;
+pub(crate) mod fingerprint;
 #[cfg(feature = "files")]
 pub mod idx;
 mod preprocessing;

@@ -67,7 +67,7 @@ pub enum Error {
         bytes: u64,
     },
     /// The device was lost (driver reset, unplugged, destroyed); everything on it is gone.
-    #[error("the device was lost ({0}); open it again and resume from the last saved weights")]
+    #[error("the device was lost ({0}); open it again and go on from the last checkpoint")]
     DeviceLost(String),
     /// wgpu refused a call. This is a defect of thinnet or of the driver, or a caller's buffer without the usages that are needed.
     #[error("wgpu refused {place}: {message}")]

@@ -41,6 +41,7 @@ mod error;
 mod pacer;
 mod stream;
 
+pub use checkpoint::Checkpoint;
 #[cfg(feature = "files")]
 pub use config::{Config, NetworkOptions, TrainTable};
 pub use data::{Augmentation, Dataset, Inputs, Preprocessing, Targets};

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets};
 use crate::executor::Executor;
 use crate::network::{Loss, Network};
@@ -21,7 +23,7 @@ mod units;
 pub(crate) use fold::factors;
 pub use learned::LearnedRate;
 pub(crate) use transfer::{
-    check_data, check_inputs, download, download_weights, source, target_values, upload_data, upload_weights,
+    check_data, check_inputs, download, download_weights, source, target_values, upload, upload_data, upload_weights,
 };
 
 /// A network with its weights.
@@ -35,7 +37,7 @@ pub struct Model {
 }
 
 /// Mean loss and accuracy over a data set.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Mean loss of a row.
     pub loss: f64,

@@ -8,50 +8,30 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::data::Dataset;
 use crate::executor::{Executor, Submission};
-use crate::model::{
-    Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, source, upload_data, upload_weights,
-};
+use crate::model::{Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, upload_data, upload_weights};
 use crate::network::{Dropout, DropoutMode, Network};
 use crate::pacer::Pacer;
-use crate::plan::{Caps, Gradient, Mode, Options, PlannedSite, Plans, SLOTS, Source};
+use crate::plan::{Gradient, Mode, Options, PlannedSite, Plans, SLOTS};
 use crate::rng::Shuffle;
 use crate::step::{MemberStep, Step};
-use crate::stream::{Need, Streams, windows};
+use crate::stream::Streams;
 use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
 mod control;
+mod data;
 mod options;
 mod progress;
+mod resume;
 mod schedule;
 
 pub use control::{Best, EarlyStopping};
+pub use data::Data;
+use data::sources;
 pub use options::TrainOptions;
 pub use progress::{Epoch, Progress};
 use schedule::{Evaluation, Next, Schedule, What};
-
-/// The data of a training: `&train`, or `(&train, &valid)`.
-#[derive(Debug, Clone, Copy)]
-pub struct Data<'a> {
-    /// What the network learns from.
-    pub train: &'a Dataset,
-    /// What it is judged by after each epoch.
-    pub valid: Option<&'a Dataset>,
-}
-
-impl<'a> From<&'a Dataset> for Data<'a> {
-    fn from(train: &'a Dataset) -> Self {
-        Self { train, valid: None }
-    }
-}
-
-impl<'a> From<(&'a Dataset, &'a Dataset)> for Data<'a> {
-    fn from((train, valid): (&'a Dataset, &'a Dataset)) -> Self {
-        Self { train, valid: Some(valid) }
-    }
-}
 
 /// Trains one network on one device.
 ///
@@ -83,6 +63,10 @@ pub struct Trainer {
     in_flight: VecDeque<Flight>,
     history: Vec<Epoch>,
     seconds: f64,
+    /// The best epoch of [`Trainer::fit_best`].
+    best: Option<Best>,
+    /// What tells its training and validation data from others.
+    fingerprints: (u64, Option<u64>),
     /// Whether somebody wants the training to end.
     stop: Arc<AtomicBool>,
 }
@@ -100,7 +84,7 @@ impl Trainer {
     }
 
     /// The same, from the weights of a model: training goes on from them, with new optimizer state. See
-    /// [`TrainOptions::first_epoch`].
+    /// [`TrainOptions::first_epoch`]; [`Trainer::resume`] goes on with the old one.
     ///
     /// # Errors
     /// As [`Trainer::new`].
@@ -168,12 +152,27 @@ impl Trainer {
             updates: 0,
         };
         let (network, pacer) = (network.clone(), Pacer::default());
-        let (in_flight, history) = (VecDeque::new(), Vec::new());
+        let (in_flight, history, best) = (VecDeque::new(), Vec::new(), None);
+        let fingerprints = resume::fingerprints(&data);
         // The host has to know the samples of a step only where a branch is computed for some of them.
         let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.path.is_some());
         let ids = if lists { data.train.inputs().samples().to_vec() } else { Vec::new() };
         let stop = Arc::default();
-        Ok(Self { executor, streams, network, ids, options, schedule, pacer, in_flight, history, seconds: 0.0, stop })
+        Ok(Self {
+            executor,
+            streams,
+            network,
+            ids,
+            options,
+            schedule,
+            pacer,
+            in_flight,
+            history,
+            seconds: 0.0,
+            best,
+            fingerprints,
+            stop,
+        })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
@@ -190,9 +189,14 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::fit`].
     pub fn fit_with(&mut self, epochs: u32, mut observe: impl FnMut(&Progress<'_>)) -> Result<&[Epoch]> {
-        let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
-        self.advance(self.last_epoch(epochs)?, (0, total_steps), &mut observe)?;
+        self.advance(self.last_epoch(epochs)?, (0, self.steps_of(epochs)), &mut observe)?;
         Ok(&self.history)
+    }
+
+    /// The training steps of so many epochs, the one it is in counted by what is left of it.
+    fn steps_of(&self, epochs: u32) -> u64 {
+        let whole = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
+        whole.saturating_sub(self.schedule.steps_done().into())
     }
 
     /// The epoch that comes after `epochs` more.
@@ -365,20 +369,6 @@ impl Trainer {
         }
         diverged.map_or(Ok(()), Err)
     }
-}
-
-/// The training and the validation data, resident or streamed; without validation data the second is never used.
-fn sources(caps: &Caps, network: &Network, data: Data<'_>, options: &TrainOptions) -> Result<[Source; 2]> {
-    let (train, valid) = (data.train.inputs(), data.valid.map(Dataset::inputs));
-    let judged = if options.evaluate_train { evaluation_batch(network, train.rows())? } else { 0 };
-    let mut needs = vec![Need::new("train", train, options.batch.min(train.rows()).max(judged))];
-    if let Some(valid) = valid {
-        needs.push(Need::new("valid", valid, evaluation_batch(network, valid.rows())?));
-    }
-    let windows = windows(caps, options.data_budget, &needs)?;
-    let sources = [("train", train), ("valid", valid.unwrap_or(train))].map(|(name, inputs)| source(name, inputs, true));
-    let mut windows = windows.into_iter();
-    Ok(sources.map(|source| Source { window: windows.next().flatten(), ..source }))
 }
 
 /// The plan whose steps update the weights.

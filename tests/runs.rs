@@ -28,6 +28,8 @@ mod outputs;
 mod pixels;
 /// The time of every kernel before a training.
 mod profiled;
+/// Trainings that were interrupted and go on.
+mod resumed;
 /// Sequences by every command.
 mod sequences;
 /// Early stopping and accumulated gradients from the command line.

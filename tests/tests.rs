@@ -72,6 +72,9 @@ mod schedules;
 /// Training that stops and goes on.
 mod going_on;
 
+/// Checkpoints: going on in another process, bit for bit, and what is refused.
+mod resume;
+
 /// Data sets that are streamed instead of resident.
 mod streaming;
 

@@ -52,7 +52,7 @@ impl Outcome {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     // Whoever shows it twice wants to see it twice; a folder of anything else stays.
     let again = DEMO.iter().all(|name| args.out.join(name).is_file());
-    let folder = Folder::plan_of(&args.out, args.force || again, DEMO)?;
+    let mut folder = Folder::plan_of(&args.out, args.force || again, DEMO)?;
     let device = cli.device()?;
     let (train, test) = split(args.seed)?;
     let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;
@@ -119,6 +119,8 @@ fn train_one(
         evaluate_train: true,
         ..Default::default()
     };
+    // Drivers compile a kernel when it first runs, which would be counted as the time of the first network.
+    Trainer::new(device, network, sets, options.clone())?.fit(1)?;
     let mut trainer = Trainer::new(device, network, sets, options)?;
     let bar = Bar::new(format!("{name} dropout"));
     trainer.fit_with(args.epochs, |progress| bar.show(progress))?;

@@ -79,9 +79,22 @@ pub(super) fn refuse_read(path: &Path, option: &str, read: &[PathBuf]) -> Result
 /// The weights of a run.
 pub(super) const MODEL: &str = "model.safetensors";
 
+/// All that its training goes on from.
+pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
+
 /// What a training or a sweep writes into its folder, with [`CALIBRATION`] in a folder of its own.
-const RUN: &[&str] =
-    &["config.toml", "curves.svg", "history.csv", MODEL, "profile.json", "rates.csv", "rates.svg", "sweep.csv", "timing.csv"];
+const RUN: &[&str] = &[
+    CHECKPOINT,
+    "config.toml",
+    "curves.svg",
+    "history.csv",
+    MODEL,
+    "profile.json",
+    "rates.csv",
+    "rates.svg",
+    "sweep.csv",
+    "timing.csv",
+];
 
 /// What `demo` writes into its folder.
 pub(super) const DEMO: &[&str] = &["curves.svg", "history.csv", "with-dropout.safetensors", "without-dropout.safetensors"];
@@ -143,9 +156,8 @@ fn foreign(path: &Path, ours: &[&str]) -> Option<String> {
 }
 
 /// A folder that is filled beside its place and moved there when it is complete. What was there before stays until then; what is
-/// left of a folder that was never completed goes with it, the parents that were made for it too.
-///
-/// While a training runs nothing of it is there, so that an interrupted one leaves nothing behind.
+/// left of a folder that was never completed goes with it, the parents that were made for it too. Nothing of it is there before it
+/// is complete; it may be filled again, and replaces itself then.
 pub(super) struct Folder {
     place: PathBuf,
     beside: PathBuf,
@@ -154,6 +166,8 @@ pub(super) struct Folder {
     ours: &'static [&'static str],
     /// Parents that were not there before, innermost first.
     parents: Vec<PathBuf>,
+    /// Whether what is complete could not be put in place, and is kept beside it.
+    kept: bool,
 }
 
 impl Folder {
@@ -171,10 +185,15 @@ impl Folder {
         beside.push(format!(".part-{}", std::process::id()));
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
-        let folder = Self { place: place.into(), beside: beside.into(), force, ours, parents };
+        let folder = Self { place: place.into(), beside: beside.into(), force, ours, parents, kept: false };
         folder.begin()?;
         folder.remove();
         Ok(folder)
+    }
+
+    /// Where it will be.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Makes the folder, empty, and its parents.
@@ -201,16 +220,15 @@ impl Folder {
     }
 
     /// Moves the folder to its place. Where that fails, both what was there and the complete folder are kept.
-    pub(super) fn complete(self) -> Result<(), Failure> {
+    pub(super) fn complete(&mut self) -> Result<(), Failure> {
         let mut old = self.beside.clone().into_os_string();
         old.push("-old");
         let old = PathBuf::from(old);
         let replaces = taken(&self.place);
+        self.kept = true;
         // Another training may have been faster.
         if let Err(error) = refuse_folder_of(&self.place, self.force, self.ours) {
-            let kept = self.beside.display().to_string();
-            std::mem::forget(self); // it is not removed
-            return Err(Failure::Usage(format!("{error}; what was to be there is in {kept}")));
+            return Err(Failure::Usage(format!("{error}; what was to be there is in {}", self.beside.display())));
         }
         let moved = match replaces {
             true => std::fs::rename(&self.place, &old),
@@ -221,12 +239,10 @@ impl Folder {
                 let _ = replaces.then(|| std::fs::rename(&old, &self.place)); // the error that is reported is the first
             })
         });
-        if let Err(e) = moved {
-            let error =
-                failed(&self.place, format!("cannot be put in place: {e}; what was to be there is in {}", self.beside.display()));
-            std::mem::forget(self); // it is not removed
-            return Err(error);
-        }
+        moved.map_err(|e| {
+            failed(&self.place, format!("cannot be put in place: {e}; what was to be there is in {}", self.beside.display()))
+        })?;
+        (self.kept, self.force) = (false, true); // what is there now is its own
         if replaces {
             return std::fs::remove_dir_all(&old)
                 .map_err(|e| failed(&old, format!("is the replaced folder and cannot be removed: {e}")));
@@ -238,6 +254,9 @@ impl Folder {
 impl Drop for Folder {
     /// Removes what is not complete, but for weights, which may have taken long.
     fn drop(&mut self) {
+        if self.kept {
+            return; // and its error said so
+        }
         if self.file(MODEL).exists() {
             eprintln!("The weights are kept in {}.", self.beside.display());
         } else {
@@ -347,7 +366,7 @@ mod tests {
         // What this program did not write stays, and so does what another training wrote in the meantime.
         std::fs::write(place.join("thesis.txt"), "years").unwrap();
         assert!(Folder::plan(&place, true).is_err() && place.join("thesis.txt").exists());
-        let (slow, fast) = (begun(&root.join("race/"), false, "history.csv"), root.join("race"));
+        let (mut slow, fast) = (begun(&root.join("race/"), false, "history.csv"), root.join("race"));
         std::fs::create_dir(&fast).unwrap();
         assert!(slow.complete().is_err() && fast.exists());
         assert!(Folder::plan(Path::new("."), true).is_err() && Folder::plan(Path::new("a/.."), true).is_err());

@@ -139,9 +139,25 @@ fn pad(values: &[f32], columns: usize, row_words: usize) -> Vec<u32> {
 
 /// Writes the weights of a member.
 pub(crate) fn upload_weights(executor: &Executor, plan: usize, member: u32, model: &Model) -> Result<()> {
-    for (parameter, values) in model.network.parameters()?.iter().zip(&model.weights) {
-        let (tensor, columns) = (executor.plans().plans[plan].tensor(&parameter.name), parameter.device_columns() as usize);
-        let values = on_device(parameter, values);
+    upload(executor, plan, member, &model.network, "", &model.weights)
+}
+
+/// Writes what a plan has for every parameter of a member under the parameter's name and a suffix; the other way round than
+/// [`download`].
+pub(crate) fn upload(
+    executor: &Executor,
+    plan: usize,
+    member: u32,
+    network: &Network,
+    suffix: &str,
+    values: &[Vec<f32>],
+) -> Result<()> {
+    for (parameter, values) in network.parameters()?.iter().zip(values) {
+        if !parameter.trained && !suffix.is_empty() {
+            continue;
+        }
+        let tensor = executor.plans().plans[plan].tensor(&format!("{}{suffix}", parameter.name));
+        let (columns, values) = (parameter.device_columns() as usize, on_device(parameter, values));
         executor.write(tensor, member, &pad(&values, columns, executor.plans().row_words() as usize))?;
     }
     Ok(())

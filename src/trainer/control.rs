@@ -52,10 +52,10 @@ impl Trainer {
         mut observe: impl FnMut(&Progress<'_>),
         mut decide: impl FnMut(&mut Self, &Epoch) -> Result<ControlFlow<()>>,
     ) -> Result<&[Epoch]> {
-        let total_steps = u64::from(epochs) * u64::from(self.schedule.steps_per_epoch());
+        let total_steps = self.steps_of(epochs);
         let (first, last) = (self.schedule.epoch, self.last_epoch(epochs)?);
         for epoch in first..last {
-            let before = u64::from(epoch - first) * u64::from(self.schedule.steps_per_epoch());
+            let before = total_steps - self.steps_of(last - epoch);
             self.advance(epoch + 1, (before, total_steps), &mut observe)?;
             if self.schedule.epoch <= epoch {
                 break; // in the middle of an epoch, see Trainer::stop_flag
@@ -70,6 +70,7 @@ impl Trainer {
 
     /// Trains for `epochs` more epochs, or until the validation loss has not become better for some of them, and returns the best
     /// epoch with its weights; the trainer keeps the last ones. A training that diverges ends there, with the best epoch before.
+    /// Called again, or of a training that was resumed, it goes on to compare with the best epoch so far ([`Trainer::best`]).
     ///
     /// # Errors
     /// As [`Trainer::fit`]; a training without validation data; 0 epochs.
@@ -87,24 +88,36 @@ impl Trainer {
             let problem = "must be a number from 0 up".into();
             return Err(Error::Option { option: "min_delta", value: stopping.min_delta.to_string(), problem });
         }
-        let mut best: Option<Best> = None;
-        let ended = self.fit_each(epochs, observe, |trainer, epoch| {
-            let loss = |epoch: &Epoch| epoch.valid.map_or(f64::INFINITY, |valid| valid.loss);
-            if best.as_ref().is_none_or(|best| loss(epoch) < loss(&best.epoch) - stopping.min_delta) {
-                best = Some(Best { epoch: *epoch, model: trainer.model()? });
+        if self.without_better() < stopping.patience {
+            let ended = self.fit_each(epochs, observe, |trainer, epoch| {
+                let loss = |epoch: &Epoch| epoch.valid.map_or(f64::INFINITY, |valid| valid.loss);
+                if trainer.best.as_ref().is_none_or(|best| loss(epoch) < loss(&best.epoch) - stopping.min_delta) {
+                    trainer.best = Some(Best { epoch: *epoch, model: trainer.model()? });
+                }
+                let stop = trainer.without_better() >= stopping.patience;
+                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            });
+            match ended.map(|_| ()) {
+                Err(Error::Diverged { .. }) if self.best.is_some() => {}
+                other => other?,
             }
-            let since = epoch.epoch - best.as_ref().map_or(epoch.epoch, |best| best.epoch.epoch);
-            Ok(if since >= stopping.patience { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        });
-        match ended {
-            Err(Error::Diverged { .. }) if best.is_some() => {}
-            other => drop(other?),
         }
-        best.ok_or_else(|| Error::Option {
+        self.best.clone().ok_or_else(|| Error::Option {
             option: "epochs",
             value: "0".into(),
             problem: "no epoch can be the best of none, and none was completed".into(),
         })
+    }
+
+    /// The best epoch of [`Trainer::fit_best`] so far, and its weights.
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
+    }
+
+    /// Epochs since the best one.
+    fn without_better(&self) -> u32 {
+        let last = self.history.last().map_or(0, |last| last.epoch);
+        self.best.as_ref().map_or(0, |best| last - best.epoch.epoch)
     }
 
     /// A flag for another thread, such as one that hears of Ctrl-C: once it is true no step is submitted, and what trains returns after

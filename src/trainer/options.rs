@@ -1,5 +1,7 @@
 //! How to train, as plain data.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::Augmentation;
 use crate::optimizer::{LrSchedule, MomentumRamp, Optimizer};
 use crate::plan::{Gradient, Training};
@@ -7,7 +9,8 @@ use crate::step::OptimizerStep;
 use crate::{Error, Result};
 
 /// How to train. The defaults are Adam at 0.001, batches of 32, seed 0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainOptions {
     /// Seed of everything random: initial weights, order of the rows, masks.
     pub seed: u64,

@@ -1,9 +1,11 @@
 //! What a training says of itself while it goes on.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Metrics;
 
 /// One epoch of a training.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number, from 0.
     pub epoch: u32,

@@ -88,6 +88,23 @@ impl Schedule {
         batches * self.accumulate + rest.div_ceil(self.batch)
     }
 
+    /// Steps of the epoch that are through.
+    pub(super) fn steps_done(&self) -> u32 {
+        let (batches, rest) = (self.position / self.batch_rows(), self.position % self.batch_rows());
+        batches * self.accumulate + rest.div_ceil(self.batch)
+    }
+
+    /// Whether a step may begin at this row of an epoch.
+    pub(super) fn is_between_steps(&self, position: u32) -> bool {
+        (position % self.batch_rows()).is_multiple_of(self.batch)
+    }
+
+    /// Updates in so many whole epochs and the rows of another that are through.
+    pub(super) fn updates_before(&self, epochs: u32, position: u32) -> u64 {
+        let begun = if position == self.rows { self.updates_per_epoch() } else { position / self.batch_rows() };
+        u64::from(epochs) * u64::from(self.updates_per_epoch()) + u64::from(begun)
+    }
+
     pub(super) fn advance(&mut self) -> Next {
         if let Some((which, step)) = self.evaluation {
             let evaluation = self.evaluations[which];

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::data::Inputs;
+use crate::data::{Dataset, Inputs};
 use crate::network::{Activation, Dense, Dropout};
 use crate::rng::{Shuffle, Stream, trace};
 

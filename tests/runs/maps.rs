@@ -67,7 +67,7 @@ fn goes_round(network: &str, dropouts: &[&str]) {
     assert!(!rows[0]["profile"]["kernels"].as_array().unwrap().is_empty());
     let history = &rows[1..];
     assert_eq!(history.len(), 3, "two epochs and the test");
-    assert_eq!(place.names("run").len(), 6);
+    assert_eq!(place.names("run").len(), 7);
     // A run is a function of its file, also of the one that it keeps.
     place.prints("train run/config.toml --out again");
     for name in ["model.safetensors", "history.csv"] {

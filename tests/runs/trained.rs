@@ -1,9 +1,10 @@
 use super::{Place, SMALL, cells, keys, number};
 
-const FILES: [&str; 5] = ["config.toml", "curves.svg", "history.csv", "model.safetensors", "timing.csv"];
+const FILES: [&str; 6] =
+    ["checkpoint.safetensors", "config.toml", "curves.svg", "history.csv", "model.safetensors", "timing.csv"];
 
 #[test]
-fn a_run_is_five_files_in_the_folder_of_its_name() {
+fn a_run_is_six_files_in_the_folder_of_its_name() {
     let place = Place::with(SMALL);
     let text = place.prints("train net.toml");
     assert!(text.contains("On the 100 test rows") && text.contains("thinnet eval runs/net"), "{text}");

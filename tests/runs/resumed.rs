@@ -1,0 +1,129 @@
+//! Trainings that go on from their folder: the bits are those of a training that was never interrupted.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use super::{Place, SMALL, tensors};
+
+const MODEL: &str = "model.safetensors";
+
+/// A training as a process of its own, once it has said what it trains.
+fn started(place: &Place, args: &str) -> Child {
+    let mut training = Command::new(env!("CARGO_BIN_EXE_thinnet"))
+        .args(args.split(' '))
+        .current_dir(place.path("."))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(training.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    training
+}
+
+/// Ends a training by a signal, after a moment.
+fn ended(training: Child, signal: &str, moment: Duration) -> Output {
+    std::thread::sleep(moment);
+    assert!(Command::new("kill").args([signal, &training.id().to_string()]).status().unwrap().success());
+    training.wait_with_output().unwrap()
+}
+
+/// What a command that must succeed says besides its output.
+fn said(place: &Place, arguments: &str) -> String {
+    let output = place.run(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments}: {text}");
+    text
+}
+
+/// Epochs of a run.
+fn epochs(place: &Place, run: &str) -> usize {
+    place.text(&format!("{run}/history.csv")).lines().count() - 1
+}
+
+/// Whether two runs have the same weights and the same history.
+fn same(place: &Place, runs: [&str; 2]) -> bool {
+    let [a, b] = runs.map(|run| (tensors(&place.path(&format!("{run}/{MODEL}"))), place.text(&format!("{run}/history.csv"))));
+    a == b
+}
+
+/// Patience, accumulated gradients and moments: all that a training keeps.
+fn network() -> String {
+    SMALL
+        .replace(
+            "epochs = 3",
+            "epochs = 1000000\nbatch = 16\naccumulate = 3\npatience = 1000000\nmomentum_ramp = { from = 0.1, epochs = 9 }",
+        )
+        .replace("{ adam = { lr = 0.01 } }", "{ sgd = { lr = 0.001, momentum = 0.9 } }")
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_goes_on_bit_for_bit() {
+    let place = Place::with(&network());
+    let output = ended(started(&place, "train net.toml --out run"), "-INT", Duration::from_secs(5));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(130) && text.contains("To go on: thinnet train run --resume"), "{text}");
+    let first = epochs(&place, "run");
+    let total = first + 20;
+    // From the folder alone, in two pieces, the last with the file.
+    let text = said(&place, &format!("train run --resume --epochs {}", first + 10));
+    assert!(text.contains(&format!("Going on with run in epoch {} of {}.", first + 1, first + 10)), "{text}");
+    assert_eq!(epochs(&place, "run"), first + 10);
+    said(&place, &format!("train net.toml --out run --resume --epochs {total}"));
+    said(&place, &format!("train net.toml --out whole --epochs {total}"));
+    assert!(same(&place, ["run", "whole"]));
+    assert!(place.text("run/config.toml").contains(&format!("epochs = {total}")));
+    // What is through is through.
+    let refused = place.fails(&format!("train run --resume --epochs {total}"), 2);
+    assert!(refused.contains("are all trained") && refused.contains("--epochs"), "{refused}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_training_that_was_killed_goes_on_from_what_was_saved() {
+    let place = Place::with(&network());
+    let training = started(&place, "train net.toml --out run --save-every 0.2");
+    // A second save comes in any case later than the first.
+    while !place.path("run/checkpoint.safetensors").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ended(training, "-KILL", Duration::from_millis(700));
+    let total = epochs(&place, "run") + 20;
+    said(&place, &format!("train run --resume --epochs {total} --save-every 0"));
+    said(&place, &format!("train net.toml --out whole --epochs {total} --save-every 0"));
+    assert!(same(&place, ["run", "whole"]));
+}
+
+#[test]
+fn another_training_does_not_go_on_with_the_run() {
+    let place = Place::with(SMALL);
+    let refused = place.fails("train net.toml --resume", 2);
+    assert!(refused.contains("runs/net/checkpoint.safetensors is not there"), "{refused}");
+    said(&place, "train net.toml");
+    let before = std::fs::read(place.path("runs/net/checkpoint.safetensors")).unwrap();
+    for (from, to, message) in [
+        ("lr = 0.01", "lr = 0.02", "train.optimizer.adam.lr is 0.02, but was 0.01"),
+        ("seed = 3", "seed = 4", "seed is 4, but was 3"),
+        ("dense = 16", "dense = 17", "network.layers[0].dense is 17, but was 16"),
+        ("0..200", "0..199", "training rows are not those"),
+        ("200..300", "201..300", "validation rows are not those"),
+    ] {
+        place.write("other.toml", SMALL.replace(from, to));
+        let refused = place.fails("train other.toml --out runs/net --resume --epochs 5", 2);
+        assert!(refused.contains(message) && refused.contains("other.toml"), "{refused}");
+    }
+    let refused = place.fails("train runs/net", 2);
+    assert!(refused.contains("is a folder") && refused.contains("--resume"), "{refused}");
+    assert!(place.fails("train runs/net --resume --out elsewhere --epochs 5", 2).contains("goes on there"));
+    assert!(place.fails("train net.toml --resume --force", 2).contains("--force"));
+    assert!(place.fails("train net.toml --save-every=-1 --out a", 2).contains("seconds"));
+    let refused = place.fails("predict runs/net/checkpoint.safetensors --data digits", 2);
+    assert!(refused.contains("checkpoint of a training") && refused.contains("model.safetensors"), "{refused}");
+    assert!(std::fs::read(place.path("runs/net/checkpoint.safetensors")).unwrap() == before);
+    // Patience and epochs may be others; a family of products, too, and it is said.
+    place.write("net.toml", SMALL.replace("epochs = 3", "epochs = 5\npatience = 4"));
+    let text = said(&place, "--matmul tile train net.toml --resume");
+    assert!(text.contains("sums are added in another order"), "{text}");
+    assert_eq!(epochs(&place, "runs/net"), 5);
+}
