@@ -20,6 +20,7 @@
 //! Vanilla dropout is folded when a model is saved ([`Model::fold_vanilla`]): PyTorch's `nn.Dropout` is inverted.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -316,11 +317,18 @@ pub fn columns_of(path: impl AsRef<Path>, weight: &str) -> Result<Option<u32>> {
     })
 }
 
-/// Writes a file whole: first beside its place, then there, so that nothing is lost when writing fails.
+/// Writes a file whole: first beside its place and down to the disk, then there, so that nothing is lost when writing fails or the
+/// machine goes down.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
-    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
+    let written = || {
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    written().map_err(|e| {
         let _ = std::fs::remove_file(&beside); // ours alone; the error that is reported is the first
         Error::File { path: path.into(), problem: format!("cannot be written: {e}") }
     })

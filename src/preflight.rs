@@ -18,7 +18,7 @@ use crate::data::{Augmentation, Dataset, Targets};
 use crate::network::{Conv2d, Dense, Init, Layer, Loss, Network};
 use crate::optimizer::LrSchedule;
 use crate::rng::{self, Shuffle};
-use crate::trainer::{TrainOptions, Trainer};
+use crate::trainer::{Data, TrainOptions, Trainer};
 use crate::{Device, Error, Model, Result};
 
 mod dropout_on;
@@ -88,13 +88,14 @@ const SLOW: f64 = 0.7;
 ///
 /// # Errors
 /// A network, data or options that do not fit together or the device. What a check finds is no error.
-pub fn preflight(
+pub fn preflight<'a>(
     device: &Device,
     network: &Network,
-    (train, held_out): (&Dataset, Option<&Dataset>),
+    data: impl Into<Data<'a>>,
     options: &TrainOptions,
     mut observe: impl FnMut(&Check),
 ) -> Result<Vec<Check>> {
+    let Data { train, valid: held_out } = data.into();
     options.check()?;
     crate::model::check_data(network, train)?;
     // A schedule, a ramp or warm-up would judge another learning rate than the one that is set; rows that change with every epoch

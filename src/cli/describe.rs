@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     for (name, set) in [("rows", Some(&sets.train)), ("test", sets.test.as_ref())] {
         let Some(set) = set else { continue };
         match cli.json {
-            true => writeln!(out, "{}", json(name, set))?,
+            true => writeln!(out, "{}", json(name, set, &sets.preprocessing.output_names))?,
             false => writeln!(out, "{}", text(name, set))?,
         }
     }
@@ -60,10 +60,13 @@ fn text(name: &str, set: &Dataset) -> String {
     format!("{name}: {}, {targets}. {shape}", set.rows())
 }
 
-fn json(name: &str, set: &Dataset) -> serde_json::Value {
+fn json(name: &str, set: &Dataset, outputs: &[String]) -> serde_json::Value {
     let inputs = set.inputs();
     let mut object =
         serde_json::json!({ "set": name, "rows": set.rows(), "columns": inputs.columns(), "classes": set.classes() });
+    if !outputs.is_empty() {
+        object["outputs"] = outputs.into();
+    }
     if let Some(lengths) = inputs.lengths() {
         object["steps"] = lengths.steps.into();
         object["features"] = inputs.features().into();

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use thinnet::Data;
 use thinnet::preflight::{Check, Outcome, preflight};
 
 use super::train::{Experiment, in_file, note_classes};
@@ -27,7 +28,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let device = cli.device()?;
     let mut out = std::io::stdout().lock();
     let mut printed = Ok(());
-    let checks = preflight(&device, &network, (&sets.train, sets.valid.as_ref()), &options, |check| {
+    let checks = preflight(&device, &network, Data { train: &sets.train, valid: sets.valid.as_ref() }, &options, |check| {
         if printed.is_ok() {
             printed = print(&mut out, check, cli.json);
         }

@@ -11,7 +11,7 @@ use crate::executor::Executor;
 use crate::kernels::draws::{FIELDS, Readout};
 use crate::mask_rule::MaskRule;
 use crate::model::{check_inputs, ranges, source, upload_data, upload_weights};
-use crate::network::{Dropout, DropoutMode, Layer, Network, Noise};
+use crate::network::{Dropout, DropoutMode, Layer, Loss, Network, Noise};
 use crate::pacer::Pacer;
 use crate::plan::{Draws, Mode, Options, PlannedSite, Plans};
 use crate::rng;
@@ -78,6 +78,21 @@ fn check_noise(network: &Network, options: &MonteCarlo) -> Result<()> {
     }
 }
 
+/// What has no observation noise of one precision for all rows would leave the option without a word.
+fn check_precision(loss: Loss, precision: Option<f64>) -> Result<()> {
+    match (Readout::of(loss), precision) {
+        (Readout::Softmax | Readout::Sigmoid, Some(tau)) => {
+            bad("precision", tau, "it is that of a regression's observations, and these answers are probabilities; leave it out")
+        }
+        (Readout::Gaussian, Some(tau)) => bad(
+            "precision",
+            tau,
+            "the network was trained with gaussian_nll and says itself how large its noise is; leave it out",
+        ),
+        _ => Ok(()),
+    }
+}
+
 impl<'a> Ensemble<'a> {
     pub(super) fn new(model: &Model, device: &'a Device, inputs: &Inputs, options: &'a MonteCarlo) -> Result<Self> {
         check_inputs(model.network(), inputs)?;
@@ -101,6 +116,7 @@ impl<'a> Ensemble<'a> {
             }
         };
         check_noise(halves.rest.network(), options)?;
+        check_precision(model.network().loss, options.precision)?;
         let first = options.first_sample;
         let inputs = inputs.clone().with_samples((first..=first + (inputs.rows() - 1)).collect())?;
         let planned = thin::planned(halves.rest.network(), options, inputs.rows(), device.caps().software)?;

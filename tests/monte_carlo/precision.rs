@@ -87,4 +87,10 @@ fn what_has_no_noise_and_what_is_no_precision_is_refused() {
     let classes = model.monte_carlo(device(), &inputs(2, 5), &MonteCarlo::default()).unwrap();
     assert!(classes.fit_precision(&[0.0; 6]).is_err() && classes.clone().with_precision(None).is_err());
     assert!(classes.only(0).unwrap_err().to_string().contains("probabilities"));
+    // As an option of the draws, too, where it would change nothing.
+    let noisy = MonteCarlo { precision: Some(2.0), ..MonteCarlo::default() };
+    let refused = |model: &thinnet::Model| model.monte_carlo(device(), &inputs(2, 5), &noisy).unwrap_err().to_string();
+    assert!(refused(&model).contains("precision") && refused(&model).contains("probabilities"), "{}", refused(&model));
+    let network = Network::new(5).dropout(Dropout::keep(0.6).unwrap()).dense(Dense::new(4)).loss(Loss::GaussianNll);
+    assert!(refused(&loud(&network, 0.7)).contains("says itself"));
 }

@@ -32,6 +32,8 @@ fn data_says_steps_features_and_lengths() {
     let rows = place.json("data s_TRAIN.ts");
     assert_eq!((&rows[0]["lengths"], &rows[0]["steps"], &rows[0]["features"]), (&[1, 2, 4].into(), &6.into(), &2.into()));
     assert_eq!((rows.len(), &rows[1]["rows"]), (2, &8.into()));
+    assert_eq!((&rows[0]["outputs"], &rows[1]["outputs"]), (&["down", "up"].into(), &["down", "up"].into()));
+    assert!(place.json("data digits")[0].get("outputs").is_none(), "digits have no other names");
     assert_eq!(place.prints("data digits"), "rows: 1797, 10 classes. 64 columns.\n");
     assert!(place.fails("data none.ts", 2).contains("none.ts: found no such file"));
     place.write("steps.csv", "id,x,y\n1,1,0\n1,2,0\n2,3,1\n");
