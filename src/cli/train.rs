@@ -50,6 +50,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
     /// Seconds after which the run is written as it is by then, so that no more is lost if the machine goes down; 0 for never.
+    ///
+    /// At most a fiftieth of the time is spent on it, so that large networks are written less often.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     save_every: f64,
     /// First time every kernel over STEPS steps, 32 unless given as --profile=STEPS, print the table and keep it as profile.json.
