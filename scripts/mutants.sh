@@ -294,6 +294,8 @@ mutant updates-begin-anew killed 'resume::' src/trainer/resume.rs 'schedule.upda
 mutant losses-begin-anew killed 'resume::' src/trainer/resume.rs 'words[slot] = *sum;' 'words[slot] = 0 * *sum;'
 mutant samples-may-differ killed 'resume::' src/data/fingerprint.rs 'hash.all(data.inputs.samples(), |sample| sample);' 'hash.all(&[0u32], |sample| sample);'
 mutant patience-begins-anew killed 'resume::' src/trainer/resume.rs '.map(|(epoch, model)| Best { epoch, model });' '.map(|(epoch, model)| Best { epoch, model }).and(None);'
+mutant best-epoch-of-an-earlier-patience killed 'runs::resumed' src/cli/train/run.rs 'self.trainer.best().filter(|_| self.config.train.patience.is_some())' 'self.trainer.best()'
+mutant bytes-at-another-scale-are-the-same killed 'resume::other' src/data/fingerprint.rs 'hash.pair(scale, data.rows());' 'hash.pair(scale.min(0), data.rows());'
 
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'

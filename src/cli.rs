@@ -1,4 +1,4 @@
-//! Commands, their arguments and exit codes: 0 done, 1 failed, 2 bad usage or input, 3 no adapter.
+//! Commands, their arguments and exit codes: 0 done, 1 failed, 2 bad usage or input, 3 no adapter, 130 interrupted.
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -27,7 +27,11 @@ mod wide;
 
 /// Neural networks with dropout, trained on any GPU that Vulkan, Metal or DX12 reaches.
 #[derive(Debug, Parser)]
-#[command(name = "thinnet", version, after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 no adapter.")]
+#[command(
+    name = "thinnet",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 no adapter, 130 interrupted."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

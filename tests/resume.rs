@@ -277,6 +277,46 @@ fn early_stopping_goes_on_from_the_best_epoch_so_far() {
 }
 
 #[test]
+fn the_best_epoch_is_one_of_the_history() {
+    let (train, valid) = (digits().slice(0..60).unwrap(), digits().slice(300..400).unwrap());
+    let mut trainer =
+        Trainer::new(device(), &hidden(Network::new(64), keep(0.5)), (&train, &valid), TrainOptions::default()).unwrap();
+    trainer.fit_best(3, EarlyStopping { patience: 4, min_delta: 0.0 }, |_| {}).unwrap();
+    let checkpoint = saved(&mut trainer);
+    assert_eq!(checkpoint.best().map(|best| best.epoch), trainer.best().map(|best| best.epoch.epoch));
+    for (key, value) in [("epoch", serde_json::json!(100)), ("valid", serde_json::json!({ "loss": -1.0, "accuracy": 0.5 }))] {
+        let changed = changed(&checkpoint, |state| state["best"][key] = value);
+        let error = Trainer::resume(device(), &Checkpoint::from_safetensors(&changed).unwrap(), (&train, &valid)).unwrap_err();
+        assert!(error.to_string().contains("best epoch"), "{error}");
+    }
+}
+
+/// Also the epoch that was through when the observer panicked.
+#[test]
+fn every_epoch_is_judged() {
+    let (train, valid) = (digits().slice(0..200).unwrap(), digits().slice(300..400).unwrap());
+    let new = || {
+        let network = hidden(Network::new(64), keep(0.5));
+        Trainer::new(device(), &network, (&train, &valid), TrainOptions::default()).unwrap()
+    };
+    let stopping = EarlyStopping { patience: 100, min_delta: 0.0 };
+    let mut straight = new();
+    // While it learns every epoch is the best, so that the one that is missed would be.
+    straight.fit_best(6, stopping, |_| {}).unwrap();
+    assert_eq!(straight.best().unwrap().epoch.epoch, 5);
+    let mut interrupted = new();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ =
+            interrupted.fit_best(9, stopping, |progress| assert!(progress.history.len() < 6, "the observer panics on purpose"));
+    }));
+    assert!(panicked.is_err() && interrupted.history().len() == 6);
+    assert_eq!(interrupted.best().unwrap().epoch.epoch, 4);
+    interrupted.fit_best(0, stopping, |_| {}).unwrap();
+    let best = |trainer: &Trainer| (trainer.best().unwrap().epoch.epoch, trainer.best().unwrap().model.clone());
+    assert!(best(&interrupted) == best(&straight));
+}
+
+#[test]
 fn other_rows_are_refused() {
     let data = rows();
     let checkpoint = saved(&mut begun(device(), &data));
@@ -293,6 +333,13 @@ fn other_rows_are_refused() {
     refused("training rows", (&Dataset::new(samples, labels.clone(), 10).unwrap()).into());
     refused("training rows", (&Dataset::new(data.inputs().clone(), relabelled, 10).unwrap()).into());
     refused("validation rows", (&data, &data).into());
+    // The same bytes are other numbers at another scale.
+    let bytes = |scale| Dataset::new(Inputs::from_u8(2, vec![1, 2, 3, 4], scale).unwrap(), vec![0, 1], 2).unwrap();
+    let mut of_bytes =
+        Trainer::new(device(), &Network::new(2).dense(Dense::new(2)), &bytes(1.0), TrainOptions::default()).unwrap();
+    let of_bytes = saved(&mut of_bytes);
+    assert!(Trainer::resume(device(), &of_bytes, &bytes(1.0)).is_ok());
+    assert!(Trainer::resume(device(), &of_bytes, &bytes(1.0 / 255.0)).is_err());
     assert!(Trainer::resume(device(), &checkpoint, &Dataset::new(data.inputs().clone(), labels, 10).unwrap()).is_ok());
 }
 
@@ -335,6 +382,12 @@ fn what_is_no_checkpoint_is_refused() {
     state(|state| state["epoch"] = 0.into(), "history has other epochs");
     state(|state| state["history"] = serde_json::json!([]), "history has other epochs");
     state(|state| state["sums"] = serde_json::json!([]), "sums");
+    state(|state| state["sums"][0][0] = f32::NAN.to_bits().into(), "figures");
+    state(|state| state["history"][0]["running"]["loss"] = 1e308.into(), "figures");
+    state(|state| state["history"][0]["running"]["accuracy"] = 1.5.into(), "figures");
+    state(|state| state["seconds"] = (-1.0).into(), "figures");
+    state(|state| state["seconds"] = serde_json::Value::Null, "no checkpoint that can be read");
+    state(|state| state["epoch"] = u32::MAX.into(), "history has other epochs");
     state(|state| state["options"]["optimizer"] = serde_json::json!({ "sgd": { "lr": 0.1 } }), "optimizer state");
     state(|state| state["options"]["bach"] = 3.into(), "no checkpoint that can be read");
     state(|state| state["best"] = state["history"][0].clone(), "1.weight.best");

@@ -95,6 +95,11 @@ impl Checkpoint {
         &self.state.history
     }
 
+    /// The best epoch of [`Trainer::fit_best`](crate::Trainer::fit_best) by then.
+    pub fn best(&self) -> Option<Epoch> {
+        self.state.best
+    }
+
     /// The weights.
     pub fn model(&self) -> &Model {
         &self.model

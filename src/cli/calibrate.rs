@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         true => report.json.iter().try_for_each(|row| writeln!(out, "{row}"))?,
         false => write!(out, "{}", report.text)?,
     }
-    let (Some(place), Some(mut folder)) = (place, folder) else {
+    let (Some(place), Some(folder)) = (place, folder) else {
         if !cli.json {
             writeln!(out, "\nNothing is written: these are weights without a run; name a folder with --out.")?;
         }

@@ -52,7 +52,7 @@ impl Outcome {
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     // Whoever shows it twice wants to see it twice; a folder of anything else stays.
     let again = DEMO.iter().all(|name| args.out.join(name).is_file());
-    let mut folder = Folder::plan_of(&args.out, args.force || again, DEMO)?;
+    let folder = Folder::plan_of(&args.out, args.force || again, DEMO)?;
     let device = cli.device()?;
     let (train, test) = split(args.seed)?;
     let (noisy, replaced) = train.with_noisy_labels(NOISE, args.seed)?;

@@ -156,8 +156,8 @@ fn foreign(path: &Path, ours: &[&str]) -> Option<String> {
 }
 
 /// A folder that is filled beside its place and moved there when it is complete. What was there before stays until then; what is
-/// left of a folder that was never completed goes with it, the parents that were made for it too. Nothing of it is there before it
-/// is complete; it may be filled again, and replaces itself then.
+/// left of a folder that was never completed goes with it, the parents that were made for it too.
+/// Nothing of it is there before.
 pub(super) struct Folder {
     place: PathBuf,
     beside: PathBuf,
@@ -166,8 +166,6 @@ pub(super) struct Folder {
     ours: &'static [&'static str],
     /// Parents that were not there before, innermost first.
     parents: Vec<PathBuf>,
-    /// Whether what is complete could not be put in place, and is kept beside it.
-    kept: bool,
 }
 
 impl Folder {
@@ -185,15 +183,10 @@ impl Folder {
         beside.push(format!(".part-{}", std::process::id()));
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
-        let folder = Self { place: place.into(), beside: beside.into(), force, ours, parents, kept: false };
+        let folder = Self { place: place.into(), beside: beside.into(), force, ours, parents };
         folder.begin()?;
         folder.remove();
         Ok(folder)
-    }
-
-    /// Where it will be.
-    pub(super) fn place(&self) -> &Path {
-        &self.place
     }
 
     /// Makes the folder, empty, and its parents.
@@ -220,15 +213,16 @@ impl Folder {
     }
 
     /// Moves the folder to its place. Where that fails, both what was there and the complete folder are kept.
-    pub(super) fn complete(&mut self) -> Result<(), Failure> {
+    pub(super) fn complete(self) -> Result<(), Failure> {
         let mut old = self.beside.clone().into_os_string();
         old.push("-old");
         let old = PathBuf::from(old);
         let replaces = taken(&self.place);
-        self.kept = true;
         // Another training may have been faster.
         if let Err(error) = refuse_folder_of(&self.place, self.force, self.ours) {
-            return Err(Failure::Usage(format!("{error}; what was to be there is in {}", self.beside.display())));
+            let kept = self.beside.display().to_string();
+            std::mem::forget(self); // it is not removed
+            return Err(Failure::Usage(format!("{error}; what was to be there is in {kept}")));
         }
         let moved = match replaces {
             true => std::fs::rename(&self.place, &old),
@@ -239,10 +233,12 @@ impl Folder {
                 let _ = replaces.then(|| std::fs::rename(&old, &self.place)); // the error that is reported is the first
             })
         });
-        moved.map_err(|e| {
-            failed(&self.place, format!("cannot be put in place: {e}; what was to be there is in {}", self.beside.display()))
-        })?;
-        (self.kept, self.force) = (false, true); // what is there now is its own
+        if let Err(e) = moved {
+            let error =
+                failed(&self.place, format!("cannot be put in place: {e}; what was to be there is in {}", self.beside.display()));
+            std::mem::forget(self); // it is not removed
+            return Err(error);
+        }
         if replaces {
             return std::fs::remove_dir_all(&old)
                 .map_err(|e| failed(&old, format!("is the replaced folder and cannot be removed: {e}")));
@@ -254,15 +250,17 @@ impl Folder {
 impl Drop for Folder {
     /// Removes what is not complete, but for weights, which may have taken long.
     fn drop(&mut self) {
-        if self.kept {
-            return; // and its error said so
-        }
         if self.file(MODEL).exists() {
-            eprintln!("The weights are kept in {}.", self.beside.display());
+            note(format_args!("The weights are kept in {}.", self.beside.display()));
         } else {
             self.remove();
         }
     }
+}
+
+/// Says something on standard error, whose end (a log on a full disk) must not end the work.
+pub(super) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}"); // there is no other place to say it
 }
 
 /// A progress bar on standard error, if that is a terminal.
@@ -366,7 +364,7 @@ mod tests {
         // What this program did not write stays, and so does what another training wrote in the meantime.
         std::fs::write(place.join("thesis.txt"), "years").unwrap();
         assert!(Folder::plan(&place, true).is_err() && place.join("thesis.txt").exists());
-        let (mut slow, fast) = (begun(&root.join("race/"), false, "history.csv"), root.join("race"));
+        let (slow, fast) = (begun(&root.join("race/"), false, "history.csv"), root.join("race"));
         std::fs::create_dir(&fast).unwrap();
         assert!(slow.complete().is_err() && fast.exists());
         assert!(Folder::plan(Path::new("."), true).is_err() && Folder::plan(Path::new("a/.."), true).is_err());

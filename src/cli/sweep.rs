@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let most = with_keep(&network, &layers, keeps[0]).map_err(|e| in_file(&args.file, e))?;
     // What was asked for is right; now where to put it, before the work.
     refuse_read(&place, "--out", std::slice::from_ref(&config.data.path))?;
-    let mut folder = Folder::plan(&place, args.force)?;
+    let folder = Folder::plan(&place, args.force)?;
     let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let device = cli.device()?;
     super::train::note_shift(&most);

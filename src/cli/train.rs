@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     resume: bool,
     /// Epochs in all, instead of the file's; schedules stay as they are.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Seconds after which the run is written as it is by then, so that no more is lost if the machine goes down; 0 for never.
     ///
@@ -140,19 +140,23 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     };
     let Experiment { mut config, network, sets, options } = Experiment::read(&file, args.data.as_deref())?;
     config.train.epochs = args.epochs.unwrap_or(config.train.epochs);
-    // The file of a run that goes on is written over by itself.
-    let files = [config.data.path.clone()].into_iter().chain((!args.resume).then(|| file.clone()));
-    refuse_read(&place, "--out", &files.collect::<Vec<_>>())?;
+    // A run that goes on replaces nothing but files of its own.
+    if !args.resume {
+        refuse_read(&place, "--out", &[file.clone(), config.data.path.clone()])?;
+    }
     let checkpoint = checkpoint.map(|c| going_on(c, &file, &place, &config, &network, &options)).transpose()?;
     let options = TrainOptions { data_budget: args.data_budget, ..options };
     let device = cli.device()?;
-    let folder = Folder::plan(&place, args.force || args.resume)?;
+    let folder = if args.resume { None } else { Some(Folder::plan(&place, args.force)?) };
     // Before the trainer is made, so that the device never holds both.
     let profile = args.profile.map(|steps| profile(&device, &network, &sets.train, &options, steps)).transpose();
     let profile = profile.map_err(|e| in_file(&file, e))?;
     let data = Data { train: &sets.train, valid: sets.valid.as_ref() };
     let trainer = match &checkpoint {
-        Some(checkpoint) => Trainer::resume(&device, &checkpoint.clone().with_data_budget(args.data_budget), data),
+        Some(checkpoint) => {
+            let checkpoint = checkpoint.clone().with_data_budget(args.data_budget);
+            Trainer::resume(&device, &checkpoint, data).map_err(|e| run::in_run(&place, e))
+        }
         None => Trainer::new(&device, &network, data, options),
     };
     let trainer = trainer.map_err(|e| in_file(&file, e))?;
@@ -172,17 +176,17 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         }
     }
     out.flush()?;
-    let mut run = Run::new(trainer, config, &device, &sets, folder, profile);
+    let mut run = Run::new(trainer, config, &device, &sets, (&place, folder), profile);
     let ended = run.train(args.save_every)?;
+    run.write()?;
     let model = run.model()?;
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
-    run.write()?;
     let (history, rates) = (run.trainer.history(), model.learned_rates()?);
     if cli.json {
         report::report_json(&mut out, history, &rates, test)?;
     } else {
         report::learned(&mut out, &rates)?;
-        report::report(&mut out, history, run.best(), test, &place, run.profile.is_some())?;
+        report::report(&mut out, history, run.best(), test, &place)?;
     }
     ended
 }
@@ -190,6 +194,9 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
 /// The file of the network and the folder of the run.
 fn places(args: &Args) -> Result<(PathBuf, PathBuf), Failure> {
     let (file, name) = (&args.file, args.file.display());
+    if args.resume && !file.exists() {
+        return Err(Failure::Usage(format!("{name}: there is neither such a file nor such a run; check the path")));
+    }
     if !file.is_dir() {
         return Ok((file.clone(), args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(file)))));
     }

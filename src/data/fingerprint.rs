@@ -29,9 +29,15 @@ pub(crate) fn of(data: &Dataset) -> u64 {
     hash.0
 }
 
-/// The same of the rows with their sample numbers, on which their masks depend.
+/// The same of the rows with what else a training depends on: what bytes are multiplied by, and the sample numbers, of which masks are
+/// made. (Files of models hold the other one, and their scale beside it.)
 pub(crate) fn with_samples(data: &Dataset) -> u64 {
     let mut hash = Fnv(of(data));
+    let scale = match data.inputs.values() {
+        Values::U8 { scale, .. } => scale.to_bits(),
+        Values::F32(_) => 0,
+    };
+    hash.pair(scale, data.rows());
     hash.all(data.inputs.samples(), |sample| sample);
     hash.0
 }

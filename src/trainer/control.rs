@@ -70,7 +70,8 @@ impl Trainer {
 
     /// Trains for `epochs` more epochs, or until the validation loss has not become better for some of them, and returns the best
     /// epoch with its weights; the trainer keeps the last ones. A training that diverges ends there, with the best epoch before.
-    /// Called again, or of a training that was resumed, it goes on to compare with the best epoch so far ([`Trainer::best`]).
+    /// Called again, or of a training that was resumed, it goes on to compare with the best epoch so far ([`Trainer::best`]), from
+    /// which patience counts: where that has run out already nothing is trained, so to go on, say with a smaller rate, give more.
     ///
     /// # Errors
     /// As [`Trainer::fit`]; a training without validation data; 0 epochs.
@@ -88,16 +89,20 @@ impl Trainer {
             let problem = "must be a number from 0 up".into();
             return Err(Error::Option { option: "min_delta", value: stopping.min_delta.to_string(), problem });
         }
+        let judge = |trainer: &mut Self, epoch: &Epoch| {
+            let loss = |epoch: &Epoch| epoch.valid.map_or(f64::INFINITY, |valid| valid.loss);
+            if trainer.best.as_ref().is_none_or(|best| loss(epoch) < loss(&best.epoch) - stopping.min_delta) {
+                trainer.best = Some(Best { epoch: *epoch, model: trainer.model()? });
+            }
+            let stop = trainer.without_better() >= stopping.patience;
+            Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        // An observer's panic may have come between an epoch and its judgement; who was judged is judged alike again.
+        if let (Some(last), Some(_), 0) = (self.history.last().copied(), &self.best, self.schedule.position) {
+            let _ = judge(self, &last)?; // whether to stop is asked below
+        }
         if self.without_better() < stopping.patience {
-            let ended = self.fit_each(epochs, observe, |trainer, epoch| {
-                let loss = |epoch: &Epoch| epoch.valid.map_or(f64::INFINITY, |valid| valid.loss);
-                if trainer.best.as_ref().is_none_or(|best| loss(epoch) < loss(&best.epoch) - stopping.min_delta) {
-                    trainer.best = Some(Best { epoch: *epoch, model: trainer.model()? });
-                }
-                let stop = trainer.without_better() >= stopping.patience;
-                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            });
-            match ended.map(|_| ()) {
+            match self.fit_each(epochs, observe, judge).map(|_| ()) {
                 Err(Error::Diverged { .. }) if self.best.is_some() => {}
                 other => other?,
             }

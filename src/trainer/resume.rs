@@ -9,7 +9,7 @@ use crate::memory::Tensor;
 use crate::model::{download, evaluation_steps, upload, upload_weights};
 use crate::plan::SLOTS;
 use crate::rng::CONTRACT_VERSION;
-use crate::{Device, Error, Result};
+use crate::{Device, Error, Metrics, Result};
 
 /// What tells these data from others.
 pub(super) fn fingerprints(data: &Data<'_>) -> (u64, Option<u64>) {
@@ -73,8 +73,8 @@ impl Trainer {
         let (data, state) = (data.into(), &checkpoint.state);
         let differ = |which: &str| {
             Err(Error::Data(format!(
-                "the {which} rows are not those of the checkpoint's training, or in another order; give it the same, or begin with new \
-                 optimizer state (Trainer::from_model)"
+                "the {which} rows are not those of the checkpoint's training, or in another order; give it the same, or begin another training \
+                 (in Rust from these weights: Trainer::from_model)"
             )))
         };
         let (train, valid) = fingerprints(&data);
@@ -126,6 +126,7 @@ impl Trainer {
         if !state.history.iter().map(|epoch| epoch.epoch).eq(first..epoch) {
             return Err(damaged("its history has other epochs than it was trained for"));
         }
+        check_history(state)?;
         (schedule.epoch, schedule.position, schedule.evaluation) = (epoch, position, evaluation);
         schedule.updates = schedule.updates_before(epoch - first, position);
         match state.sums.len() == self.metrics().len() {
@@ -145,6 +146,22 @@ impl Trainer {
     /// By plan, the losses and hits of the epochs.
     fn metrics(&self) -> Vec<[Tensor; 2]> {
         self.plans().plans.iter().filter_map(|plan| plan.metrics).map(|m| [m.losses, m.hits]).collect()
+    }
+}
+
+/// Whether the figures are those that a training has.
+fn check_history(state: &State) -> Result<()> {
+    let most = f64::from(f32::MAX); // a loss is a mean of f32
+    let sound = |m: &Metrics| m.loss.abs() <= most && m.accuracy.is_none_or(|accuracy| (0.0..=1.0).contains(&accuracy));
+    let mut metrics = state.history.iter().flat_map(|e| [Some(e.running), e.train, e.valid]).flatten();
+    let mut seconds = state.history.iter().map(|e| e.seconds).chain([state.seconds]);
+    let sums = state.sums.iter().all(|[loss, _]| f32::from_bits(*loss).is_finite());
+    if !metrics.all(|m| sound(&m)) || !seconds.all(|s| (0.0..=most).contains(&s)) || !sums {
+        return Err(damaged("its figures are not those of a training"));
+    }
+    match state.best {
+        Some(best) if !state.history.contains(&best) => Err(damaged("its best epoch is none of its history")),
+        _ => Ok(()),
     }
 }
 

@@ -111,7 +111,9 @@ fn another_training_does_not_go_on_with_the_run() {
     ] {
         place.write("other.toml", SMALL.replace(from, to));
         let refused = place.fails("train other.toml --out runs/net --resume --epochs 5", 2);
-        assert!(refused.contains(message) && refused.contains("other.toml"), "{refused}");
+        assert!(refused.contains(message), "{refused}");
+        let file = if message.contains("rows") { "runs/net/checkpoint.safetensors" } else { "other.toml" };
+        assert!(refused.contains(file), "{refused}");
     }
     let refused = place.fails("train runs/net", 2);
     assert!(refused.contains("is a folder") && refused.contains("--resume"), "{refused}");
@@ -126,4 +128,59 @@ fn another_training_does_not_go_on_with_the_run() {
     let text = said(&place, "--matmul tile train net.toml --resume");
     assert!(text.contains("sums are added in another order"), "{text}");
     assert_eq!(epochs(&place, "runs/net"), 5);
+}
+
+/// The last good checkpoint stays where there is no better one, and what was written is said.
+#[test]
+fn a_training_that_diverges_leaves_the_checkpoint_before() {
+    // Weight decay makes the weights a hundred times larger at every update, whatever the loss says.
+    let network = "[data]\npath = \"x.csv\"\n[network]\nlayers = [{ dense = 2 }]\n[train]\nepochs = 14\nbatch = 4\n\
+                   weight_decay = 1e5\noptimizer = { sgd = { lr = 1e-3 } }\n";
+    let place = Place::with(network);
+    place.write("x.csv", "x,class\n1,a\n2,b\n3,a\n4,b\n");
+    said(&place, "train net.toml --out run");
+    let before = place.everything();
+    let refused = place.fails("train run --resume --epochs 40", 1);
+    assert!(refused.contains("diverged"), "{refused}");
+    assert!(place.everything() == before);
+    // With patience the best epoch is kept, and nothing is said to be there that is not.
+    let network = SMALL.replace("epochs = 3", "epochs = 60\npatience = 60\nweight_decay = 5e4\nbatch = 200");
+    let network = network.replace("{ adam = { lr = 0.01 } }", "{ sgd = { lr = 1e-3 } }");
+    place.write("net.toml", network);
+    let text = place.prints("train net.toml --out far");
+    assert!(text.contains("diverged") && !text.contains("checkpoint.safetensors"), "{text}");
+    assert!(!place.path("far/checkpoint.safetensors").exists());
+}
+
+/// What else is in the folder of a run stays, and no more is replaced than what was trained.
+#[test]
+fn going_on_replaces_nothing_but_the_run() {
+    let place = Place::with(SMALL);
+    said(&place, "train net.toml --out run --profile=1");
+    said(&place, "calibrate run");
+    place.write("run/notes.txt", "years");
+    let profile = place.bytes("run/profile.json");
+    let text = said(&place, "train run --resume --epochs 4");
+    assert!(text.contains("calibrate again"), "{text}");
+    assert!(place.text("run/notes.txt") == "years" && place.bytes("run/profile.json") == profile);
+    assert!(place.path("run/calibration").exists() && epochs(&place, "run") == 4);
+    assert_eq!(place.names("."), ["net.toml", "run"], "nothing is left beside it");
+}
+
+#[test]
+fn patience_that_is_given_or_taken_away_later_counts_from_then_on() {
+    let best = SMALL.replace("epochs = 3", "epochs = 30\npatience = 2").replace("0.01", "0.1").replace("0..200", "0..60");
+    let place = Place::with(&best);
+    said(&place, "train net.toml --out run");
+    let ended = epochs(&place, "run");
+    assert!(ended < 30);
+    let refused = place.fails("train run --resume", 2);
+    assert!(refused.contains("patience"), "{refused}");
+    // Without it the weights are the last ones.
+    place.write("net.toml", best.replace("patience = 2", ""));
+    said(&place, &format!("train net.toml --out run --resume --epochs {}", ended + 1));
+    said(&place, &format!("train net.toml --out whole --epochs {}", ended + 1));
+    assert!(same(&place, ["run", "whole"]));
+    assert!(place.fails("train nowhere --resume", 2).contains("neither such a file nor such a run"));
+    assert!(place.fails("train net.toml --out none --epochs 0", 2).contains("--epochs"));
 }

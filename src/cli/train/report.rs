@@ -9,6 +9,7 @@ use thinnet::data::Sets;
 use thinnet::{Device, Epoch, LearnedRate, Metrics, Network};
 
 use crate::cli::Failure;
+use crate::cli::output::{CHECKPOINT, MODEL};
 use crate::cli::plot::{self, BLUE, Curve, ORANGE, Picture};
 
 /// What is about to be trained, on what.
@@ -133,7 +134,6 @@ pub(super) fn report(
     best: Option<u32>,
     test: Option<(Metrics, u32)>,
     place: &Path,
-    profiled: bool,
 ) -> Result<(), Failure> {
     writeln!(
         out,
@@ -166,11 +166,11 @@ pub(super) fn report(
         let accuracy = test.accuracy.map_or(String::new(), |a| format!(", accuracy {:.2} %", 100.0 * a));
         writeln!(out, "\nOn the {rows} test rows: loss {:.4}{accuracy}.", test.loss)?;
     }
-    let profile = if profiled { ", profile.json" } else { "" };
-    writeln!(
-        out,
-        "\nWritten to {}: config.toml, history.csv, timing.csv, curves.svg, model.safetensors, checkpoint.safetensors{profile}. Next: thinnet eval {0}, thinnet predict {0}",
-        place.display()
-    )?;
+    if history.iter().any(|epoch| !epoch.running.loss.is_finite() || epoch.valid.is_some_and(|valid| !valid.loss.is_finite())) {
+        writeln!(out, "\nThe training diverged, and ended with its best epoch before; a smaller learning rate may go farther.")?;
+    }
+    let files = ["config.toml", "history.csv", "timing.csv", "curves.svg", MODEL, CHECKPOINT, "profile.json"];
+    let files: Vec<&str> = files.into_iter().filter(|name| place.join(name).exists()).collect();
+    writeln!(out, "\nWritten to {}: {}. Next: thinnet eval {0}, thinnet predict {0}", place.display(), files.join(", "))?;
     Ok(())
 }

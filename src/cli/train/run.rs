@@ -1,6 +1,6 @@
 //! A run from its first step, or from its checkpoint, to its folder: trained, interrupted, saved on the way.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 use thinnet::config::Config;
 use thinnet::data::{Preprocessing, Sets};
 use thinnet::profile::Profile;
-use thinnet::{Checkpoint, Device, EarlyStopping, Error, Model, Network, Progress, TrainOptions, Trainer};
+use thinnet::{Best, Checkpoint, Device, EarlyStopping, Error, Model, Network, Progress, TrainOptions, Trainer};
 
 use super::report::{curves, history_csv};
-use crate::cli::output::{Bar, CHECKPOINT, Folder, MODEL};
+use crate::cli::output::{Bar, CHECKPOINT, Folder, IN_RUN, MODEL, note, plan_file, write_whole};
 use crate::cli::{Failure, INTERRUPTED};
 
 /// The checkpoint of the run in a folder.
 pub(super) fn checkpoint(place: &Path) -> Result<Checkpoint, Failure> {
     let file = place.join(CHECKPOINT);
-    match file.exists() {
-        true => Ok(Checkpoint::load(file)?),
-        false => Err(Failure::Usage(format!(
+    if !file.exists() {
+        return Err(Failure::Usage(format!(
             "{} is not there, so there is nothing to go on from; name the run with --out DIR, or begin one without --resume",
             file.display()
-        ))),
+        )));
     }
+    // Better found out now than after the training.
+    plan_file(&file, "--out", true, &[])?;
+    Ok(Checkpoint::load(file)?)
 }
 
 /// The same, if the file says the same training, of which something is left to do.
@@ -37,8 +39,13 @@ pub(super) fn going_on(
 ) -> Result<Checkpoint, Failure> {
     let (file, run) = (file.display(), place.display());
     if let Some(difference) = checkpoint.difference(network, options) {
+        let cosine = if difference.starts_with("train.schedule") {
+            ", and a cosine without epochs ends with the file's, so give --epochs instead of changing the file"
+        } else {
+            ""
+        };
         return Err(Failure::Usage(format!(
-            "{file}: {difference} in {run}, and a training goes on as it began, but for epochs, patience and min_delta; go on with \
+            "{file}: {difference} in {run}; a training goes on as it began, but for epochs, patience and min_delta{cosine}; go on with \
              `thinnet train {run} --resume`, or begin another with --out"
         )));
     }
@@ -46,18 +53,38 @@ pub(super) fn going_on(
     if done >= epochs as usize {
         return Err(Failure::Usage(format!("the {done} epochs of {run} are all trained; ask for more with --epochs N")));
     }
-    Ok(checkpoint)
+    let without_better = checkpoint.best().map_or(0, |best| done as u32 - 1 - best.epoch);
+    match config.train.patience {
+        Some(patience) if without_better >= patience => Err(Failure::Usage(format!(
+            "{run} has had {without_better} epochs without a better one, and its patience is {patience}; to go on, give {file} more patience"
+        ))),
+        _ => Ok(checkpoint),
+    }
+}
+
+/// What is wrong with a checkpoint, or with data for it.
+pub(super) fn in_run(place: &Path, error: Error) -> Error {
+    match error {
+        Error::Data(problem) => Error::File { path: place.join(CHECKPOINT), problem },
+        other => other,
+    }
 }
 
 /// Where a training goes on, and what is otherwise on this machine.
 pub(super) fn introduce(checkpoint: &Checkpoint, place: &Path, config: &Config, device: &Device) {
     let (epoch, epochs, here) = (checkpoint.history().len() + 1, config.train.epochs, device.caps().matmul.to_string());
-    eprintln!("Going on with {} in epoch {epoch} of {epochs}.", place.display());
+    note(format_args!("Going on with {} in epoch {epoch} of {epochs}.", place.display()));
     if here != checkpoint.matmul() {
-        eprintln!(
+        note(format_args!(
             "note: it began with matrix products of {}, here they are {here}: the masks are the same, sums are added in another order",
             checkpoint.matmul()
-        );
+        ));
+    }
+    if place.join(IN_RUN).exists() {
+        note(format_args!(
+            "note: {} is of the weights as they are now; calibrate again in the end",
+            place.join(IN_RUN).display()
+        ));
     }
 }
 
@@ -72,7 +99,11 @@ pub(super) struct Run {
     /// What else than the file the bits of the weights depend on. It is not in their own file: equal weights make equal files.
     matmul: String,
     preprocessing: Preprocessing,
-    folder: Folder,
+    place: PathBuf,
+    /// Until it is written for the first time, all at once; then its files are replaced one by one.
+    folder: Option<Folder>,
+    /// Whether its place was taken by somebody else in the meantime.
+    displaced: bool,
 }
 
 impl Run {
@@ -81,11 +112,11 @@ impl Run {
         config: Config,
         device: &Device,
         sets: &Sets,
-        folder: Folder,
+        (place, folder): (&Path, Option<Folder>),
         profile: Option<Profile>,
     ) -> Self {
         let (matmul, preprocessing) = (device.caps().matmul.to_string(), sets.preprocessing.clone());
-        Self { trainer, profile, config, matmul, preprocessing, folder }
+        Self { trainer, profile, config, matmul, preprocessing, place: place.into(), folder, displaced: false }
     }
 
     /// Trains all epochs, or until patience or Ctrl-C end it, and writes the run after every `save_every` seconds, or [`SAVING`]. The outer error
@@ -115,13 +146,15 @@ impl Run {
                 return Ok(Ok(()));
             }
             let begun = Instant::now();
-            if let Err(failure) = self.write() {
-                eprintln!("note: what there is by now could not be saved: {failure}");
+            match self.write() {
+                Err(failure) if self.displaced => return Err(failure),
+                Err(failure) => note(format_args!("note: what there is by now could not be saved: {failure}")),
+                Ok(()) => {}
             }
             saving = begun.elapsed();
         }
         bar.finish();
-        let (trained, place) = (self.trainer.history().len() as u32, self.folder.place().display().to_string());
+        let (trained, place) = (self.trainer.history().len() as u32, self.place.display().to_string());
         Ok(match trained < epochs {
             true => Err(Failure::Interrupted(format!(
                 "Interrupted in epoch {} of {epochs}; {place} has what there was by then. To go on: thinnet train {place} --resume",
@@ -139,48 +172,66 @@ impl Run {
         let flag = self.trainer.stop_flag();
         match self.trainer.fit_best(left, stopping, observe) {
             // It was stopped before there was a best epoch.
-            Err(Error::Option { option: "epochs", .. }) if flag.load(SeqCst) => Ok(()),
+            Err(Error::Option { option: "epochs", value, .. }) if value == "0" && flag.load(SeqCst) => Ok(()),
             ended => ended.map(|_| ()),
         }
     }
 
     /// The weights that are kept: those of the best epoch where there is early stopping, otherwise the last.
     pub(super) fn model(&self) -> Result<Model, Error> {
-        let best = self.trainer.best().map(|best| best.model.clone());
-        best.map_or_else(|| self.trainer.model(), Ok)?.with_preprocessing(self.preprocessing.clone())
+        let model = self.kept().map_or_else(|| self.trainer.model(), |best| Ok(best.model.clone()));
+        model?.with_preprocessing(self.preprocessing.clone())
     }
 
-    /// The best epoch, where there is early stopping.
+    /// The best epoch, where there is early stopping; a run that goes on without it has another one no more.
     pub(super) fn best(&self) -> Option<u32> {
-        self.trainer.best().map(|best| best.epoch.epoch)
+        self.kept().map(|best| best.epoch.epoch)
     }
 
-    /// Writes the run as it is by now.
+    fn kept(&self) -> Option<&Best> {
+        self.trainer.best().filter(|_| self.config.train.patience.is_some())
+    }
+
+    /// Writes the run as it is by now: the folder as a whole, or into the folder that is there, where nothing but its own files is
+    /// replaced, each by a whole one.
+    ///
+    /// # Errors
+    /// What cannot be written; [`Error::Diverged`] where there is nothing worth it.
     pub(super) fn write(&mut self) -> Result<(), Failure> {
-        let folder = &self.folder;
-        folder.begin()?;
-        // First, so that they are kept whatever happens to the rest.
-        self.model()?.save(folder.file(MODEL)).map_err(|e| Failure::Other(e.to_string()))?;
-        match self.trainer.checkpoint() {
-            Ok(checkpoint) => checkpoint.save(folder.file(CHECKPOINT)).map_err(|e| Failure::Other(e.to_string()))?,
-            // The best epoch before is all there is.
-            Err(Error::Diverged { .. }) => {}
+        let checkpoint = match self.trainer.checkpoint() {
+            Ok(checkpoint) => Some(checkpoint),
+            // The last good one stays, if there is one.
+            Err(Error::Diverged { .. }) if self.kept().is_some() => None,
             Err(error) => return Err(error.into()),
+        };
+        let Some(folder) = self.folder.take() else { return self.write_files(&self.place, checkpoint) };
+        let written = folder.begin().and_then(|()| self.write_files(&folder.file(""), checkpoint));
+        if let Err(failure) = written {
+            self.folder = Some(folder);
+            return Err(failure);
         }
-        let title = folder.place().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        folder.complete().inspect_err(|_| self.displaced = true)
+    }
+
+    fn write_files(&self, place: &Path, checkpoint: Option<Checkpoint>) -> Result<(), Failure> {
+        let other = |e: Error| Failure::Other(e.to_string());
+        let text = |name: &str, text: &str| write_whole(&place.join(name), text.as_bytes());
+        // First, so that they are kept whatever happens to the rest.
+        self.model()?.save(place.join(MODEL)).map_err(other)?;
+        let title = self.place.canonicalize().unwrap_or_else(|_| self.place.clone());
+        let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (history, config) = (self.trainer.history(), self.config.to_toml());
-        folder.write("config.toml", &format!("# Trained with matrix products: {} (see --matmul).\n{config}", self.matmul))?;
-        folder.write("history.csv", &history_csv(history))?;
+        text("config.toml", &format!("# Trained with matrix products: {} (see --matmul).\n{config}", self.matmul))?;
+        text("history.csv", &history_csv(history))?;
         let seconds = history.iter().map(|e| format!("{},{:.3}\n", e.epoch + 1, e.seconds)).collect::<String>();
-        folder.write("timing.csv", &format!("epoch,seconds\n{seconds}"))?;
+        text("timing.csv", &format!("epoch,seconds\n{seconds}"))?;
         if !history.is_empty() {
-            folder.write("curves.svg", &curves(&title, history)?)?;
+            text("curves.svg", &curves(&title, history)?)?;
         }
         if let Some(profile) = &self.profile {
-            let text = serde_json::to_string_pretty(profile).expect("a profile is plain data");
-            folder.write("profile.json", &(text + "\n"))?;
+            text("profile.json", &(serde_json::to_string_pretty(profile).expect("a profile is plain data") + "\n"))?;
         }
-        self.folder.complete()
+        checkpoint.map_or(Ok(()), |checkpoint| checkpoint.save(place.join(CHECKPOINT)).map_err(other))
     }
 }
 
