@@ -65,9 +65,9 @@ fn arguments_are_checked() {
     place.write("file", "kept");
     let cases: [Case<'_>; 37] = [
         ("train missing.toml", &["missing.toml: there is no such file", "thinnet init --out missing.toml"]),
-        ("train .", &[".: cannot be read"]),
+        ("train .", &["is a folder", "--resume"]),
         ("train net.toml --out run", &["run exists already", "--out", "--force"]),
-        ("train net.toml --epochs 3", &["--epochs"]),
+        ("train net.toml --epoch 3", &["--epoch", "--epochs"]),
         ("train", &["<FILE>"]),
         ("train net.toml --data missing.csv", &["missing.csv", "no such file", "check the path"]),
         ("train net.toml --data file", &["file: is of no kind", "convert or rename"]),
