@@ -20,7 +20,7 @@ fn a_profile_is_printed_and_kept_and_changes_no_byte_of_the_training() {
     for kernel in kernels {
         assert!(text.contains(&format!("  {}: ", kernel["name"].as_str().unwrap())), "{kernel} is not in: {text}");
     }
-    assert!(text.contains("model.safetensors, profile.json. Next"), "{text}");
+    assert!(text.contains("checkpoint.safetensors, profile.json. Next"), "{text}");
     // It is a file of a run, which --force replaces.
     place.prints("train net.toml --out timed --force");
     assert!(!place.path("timed/profile.json").exists());
