@@ -99,9 +99,19 @@ mutant tile-without-a-barrier killed 'shaders:: kernels::' shaders/dense_tile.wg
     }
     workgroupBarrier();' 'left[local / QUADS][local % QUADS] = units;
     }'
-mutant dropped-units-learn killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'if (from_row != DROPPED && kept.x) {' 'if (from_row != DROPPED) {'
-mutant thinned-rows-in-file-order killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'select(row, listed_rows[r], p.rows_thinned == 1u)' 'row'
-mutant thinned-rows-of-the-first-block killed 'kernels:: gradients::' shaders/thinned_update.wgsl '(p.row_list_stride / 4u) + id.y]' '(p.row_list_stride / 4u)]'
+mutant dropped-units-learn killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'o, select(vec4<f32>(), g, kept));' 'o, g);'
+mutant thinned-rows-in-file-order killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'let row = select(a, kept_rows[member * p.row_list_stride + min(a, p.rows - 1u)], p.rows_thinned == 1u);' 'let row = a;'
+mutant thinned-rows-of-the-first-member killed 'kernels:: gradients::' shaders/thinned_update.wgsl 'kept_rows[member * p.row_list_stride + ' 'kept_rows['
+mutant thinned-rows-end-after-a-block killed 'kernels::' shaders/units.wgsl 'return min((group.x + 1u) * p.block_quads, p.quads);' 'return min(8u, p.quads);'
+# Updates that wait for the step that reads their row.
+mutant idle-updates-with-the-scalars-of-now killed 'kernels:: training::' shaders/idle_update.wgsl 'weights = moved(o1, 1u,' 'weights = moved(o0, 1u,'
+mutant idle-updates-one-too-many killed 'kernels:: training::' shaders/idle_update.wgsl 'listed % MAX_UPDATES + 1u' 'listed % MAX_UPDATES + 2u'
+mutant idle-rows-of-the-first-groups killed 'kernels:: training::' shaders/idle_update.wgsl 'local.y * groups.y + group.y' 'group.y'
+mutant rows-wait-past-the-step-that-keeps-them killed 'training:: resume::' src/idle.rs 'next[unit])' 'next[unit] || now % 2 == 0)'
+mutant rows-wait-past-the-submission killed 'training:: resume::' src/idle.rs '.is_some_and(|next| next[unit])' '.is_none_or(|next| next[unit])'
+mutant rows-wait-past-evaluations killed 'training::' src/idle.rs '|a, b| a.plan == b.plan' '|a, b| a.plan == b.plan || b.plan != 0'
+mutant rows-never-wait killed 'idle::' src/idle.rs 'if !waits || ' 'if true || '
+mutant rows-wait-for-ever killed 'idle::' src/idle.rs 'if !waits || waited[unit] == MAX_UPDATES {' 'if !waits {'
 mutant large-products-in-small-tiles survived 'kernels::' src/kernels/matmul.rs 'groups(8) >= 32' 'groups(8) >= 32000'
 mutant thinned-gradient-not-scattered killed 'gradients::' src/plan/backward.rs 'if thinned { self.scatter(target) } else { Ok(()) }' 'Ok(())'
 

@@ -9,7 +9,7 @@ use crate::plan::{Caps, Plans};
 use crate::profile::{Clock, Lap};
 use crate::step::Step;
 use crate::work::{MAX_STEPS, Snapshot, Work};
-use crate::{Error, Result, cpu};
+use crate::{Error, Result, cpu, idle};
 
 /// Where networks are trained and evaluated. Cheap to clone; clones share the device and its compiled kernels.
 #[derive(Debug, Clone)]
@@ -229,12 +229,14 @@ impl Executor {
         }
     }
 
-    /// Records and submits steps in order, at most [`MAX_STEPS`] of them. At most two submissions should be under way.
+    /// Records and submits steps in order, at most [`MAX_STEPS`] of them; within them updates may wait, see [`crate::idle`]. At most two
+    /// submissions should be under way.
     ///
     /// # Errors
     /// A lost device.
     pub fn submit(&mut self, work: &[Work]) -> Result<Submission> {
         assert!(work.len() <= MAX_STEPS, "{} steps in one submission; the step table holds {MAX_STEPS}", work.len());
+        let work = &idle::put_off(self.plans(), work);
         Ok(Submission(match self {
             Self::Gpu(executor) => Pending::Gpu(executor.submit(work)?),
             Self::Cpu(executor) => Pending::Done(executor.run(work)),
@@ -251,6 +253,7 @@ impl Executor {
 
     /// Runs steps in order, waits for them and says how long every dispatch took. Without a clock it runs nothing.
     pub(crate) fn profile(&mut self, work: &[Work]) -> Result<Vec<Lap>> {
+        let work = &idle::put_off(self.plans(), work);
         match self {
             Self::Gpu(executor) => executor.profile(work),
             Self::Cpu(executor) => Ok(executor.profile(work)),

@@ -32,6 +32,7 @@ pub mod gather;
 pub mod gaussian;
 pub mod gradients;
 pub mod grouped;
+pub mod idle_update;
 pub mod layer_norm;
 pub mod layout;
 pub mod loss;
@@ -125,6 +126,7 @@ pub static ALL: &[&Entry] = &[
     &grouped::GroupedBackwardInput::ENTRY,
     &grouped::GroupedBackwardWeight::ENTRY,
     &grouped::GroupedForward::ENTRY,
+    &idle_update::IdleUpdate::ENTRY,
     &layout::PixelsToPlanar::ENTRY,
     &layout::PlanarToPixels::ENTRY,
     &layer_norm::LayerNormBackward::ENTRY,

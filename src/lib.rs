@@ -10,6 +10,7 @@ pub mod mask_rule;
 pub mod plan;
 pub mod step;
 
+pub mod idle;
 pub mod kernels;
 pub mod memory;
 

@@ -52,7 +52,7 @@ pub fn draw(device: &Device, site: &Site, samples: Range<u32>, units: Range<u32>
         optimizer: OptimizerStep::default(),
         sites: vec![SiteStep::new(site.keep, site.pass)],
     };
-    let layout = SiteLayout { units: width, kept: None };
+    let layout = SiteLayout { units: width, ..SiteLayout::default() };
     let planned = PlannedSite { layer: 0, site: site.site, keep: site.keep, map: [1, 1], path: None, layout };
     let words = run(device, rows, member, vec![planned], |plans| {
         let (listed, mask) = (plans.tensor("samples", 1, 1)?, plans.tensor("mask", u64::from(rows) * u64::from(width), 1)?);

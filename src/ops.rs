@@ -173,7 +173,8 @@ fn record(
             (params, wgpu::BufferBinding { buffer, offset: 0, size })
         }
     };
-    let layout = RowLayout { members: 1, sites: vec![SiteLayout { units: shape.units, kept: None }], scopes: Vec::new() };
+    let layout =
+        RowLayout { members: 1, sites: vec![SiteLayout { units: shape.units, ..SiteLayout::default() }], scopes: Vec::new() };
     let member = MemberStep {
         key: rng::key(site.seed),
         optimizer: OptimizerStep::default(),

@@ -7,6 +7,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::idle::{Idle, MAX_UPDATES};
 use crate::network::{Blocks, Dropout, DropoutMode, KeepProb, Unit};
 use crate::rng::{self, Coordinates, Stream};
 
@@ -65,6 +66,8 @@ pub struct SiteStep {
     /// The units that the whole batch keeps, in ascending order, at a site of [`DropoutMode::Units`]; empty at others. Where it keeps
     /// fewer than its plan has room for, [`DROPPED`] stands for the rest.
     pub kept: Vec<u32>,
+    /// Which rows of a weight that it thins are updated without a gradient; `None`: those of the dropped units.
+    pub idle: Option<Idle>,
 }
 
 /// Everything that the mask of a dropout site in one step depends on, but its dropout layer and the samples.
@@ -92,7 +95,7 @@ impl SiteStep {
     pub fn new(keep: KeepProb, pass: u32) -> Self {
         let threshold = keep.threshold();
         let (threshold, keep_all) = (threshold as u32, (threshold >> 32) as u32);
-        Self { threshold, keep_all, scale: keep.scale(), pass, units: 0, kept: Vec::new() }
+        Self { threshold, keep_all, scale: keep.scale(), pass, units: 0, kept: Vec::new(), idle: None }
     }
 
     /// The values of a site whose units are kept by their words: its threshold, its scale, the pass of its words.
@@ -142,7 +145,7 @@ impl SiteStep {
     pub(crate) fn listed(kept: Vec<u32>, units: u32, scale: f32, pass: u32) -> Self {
         // What is kept of the units is all of the matrices that a thinned plan works on.
         let keep_all = u32::from(!kept.is_empty());
-        Self { threshold: 0, keep_all, scale, pass, units, kept }
+        Self { threshold: 0, keep_all, scale, pass, units, kept, idle: None }
     }
 
     /// Whether a unit with this word is kept.
@@ -202,6 +205,8 @@ pub enum Section {
     /// `array<u32>`: for each member and unit of the n-th site its position in that list, or [`DROPPED`]; members
     /// [`list_words`] apart.
     Positions(usize),
+    /// `Idle` of `idle_update.wgsl`: what the n-th site says in [`SiteStep::idle`], with the optimizer's scalars.
+    Idle(usize),
 }
 
 /// What a dropout site takes in a row.
@@ -211,12 +216,14 @@ pub struct SiteLayout {
     pub units: u32,
     /// How many of them the whole batch keeps, where the row lists which; `None` at a site without lists.
     pub kept: Option<u32>,
+    /// Whether the row lists the rows of a weight that are updated without a gradient.
+    pub idle: bool,
 }
 
 impl SiteLayout {
     /// What a dropout layer of `units` units takes.
     pub fn of(dropout: &Dropout, units: u32) -> Self {
-        Self { units, kept: (dropout.mode == DropoutMode::Units).then(|| dropout.kept_count(units)) }
+        Self { units, kept: (dropout.mode == DropoutMode::Units).then(|| dropout.kept_count(units)), idle: false }
     }
 }
 
@@ -275,6 +282,11 @@ impl RowLayout {
             Section::Site(_) | Section::Unused => SITE_BYTES * self.members,
             Section::Kept(i) => self.sites[i].kept.map_or(0, list),
             Section::Positions(i) => self.sites[i].kept.map_or(0, |_| list(self.sites[i].units)),
+            Section::Idle(i) if self.sites[i].idle => {
+                let optimizers = MAX_UPDATES * size_of::<OptimizerStep>() as u32 * self.members;
+                optimizers + list(1 + self.sites[i].units)
+            }
+            Section::Idle(_) => 0,
         }
     }
 
@@ -287,9 +299,10 @@ impl RowLayout {
             Section::Scope(0) => self.row_bytes_of_sites(),
             Section::Scope(i) => after(Section::Scope(i - 1)),
             Section::Site(0) => after(Section::Optimizer),
-            Section::Site(i) => after(Section::Positions(i - 1)),
+            Section::Site(i) => after(Section::Idle(i - 1)),
             Section::Kept(i) => after(Section::Site(i)),
             Section::Positions(i) => after(Section::Kept(i)),
+            Section::Idle(i) => after(Section::Positions(i)),
         }
     }
 
@@ -321,13 +334,22 @@ impl RowLayout {
             for (s, site) in member.sites.iter().enumerate() {
                 let words = [site.threshold, site.keep_all, site.scale.to_bits(), site.pass];
                 put(self.offset(Section::Site(s)) + i * SITE_BYTES, bytemuck::cast_slice(&words));
-                let SiteLayout { units, kept } = self.sites[s];
+                let SiteLayout { units, kept, idle } = self.sites[s];
                 if let Some(kept) = kept {
                     let planned = (site.units, site.kept.len() as u32) == (units, kept);
                     assert!(planned, "a step keeps {} of {} units, its plan {kept} of {units}", site.kept.len(), site.units);
                     put(self.offset(Section::Kept(s)) + 4 * i * list_words(kept), bytemuck::cast_slice(&site.kept));
                     let positions = site.positions();
                     put(self.offset(Section::Positions(s)) + 4 * i * list_words(units), bytemuck::cast_slice(&positions));
+                }
+                if idle {
+                    let (at, size) = (self.offset(Section::Idle(s)), size_of::<OptimizerStep>() as u32);
+                    let list = site.idle.clone().unwrap_or_else(|| Idle::all_dropped(site));
+                    for (k, optimizer) in (0..).zip(list.optimizers(&member.optimizer)) {
+                        put(at + (i * MAX_UPDATES + k) * size, bytemuck::bytes_of(optimizer));
+                    }
+                    let at = at + self.members * MAX_UPDATES * size + 4 * i * list_words(1 + units);
+                    put(at, bytemuck::cast_slice(&list.words()));
                 }
             }
         }

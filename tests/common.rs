@@ -72,7 +72,8 @@ pub(crate) fn single(step: &Step, build: &dyn Fn(&mut Plans) -> Box<dyn Kernel>)
     let mut plans = Plans::new(device().caps());
     let kernels = vec![build(&mut plans)];
     let planned = |site: &SiteStep| {
-        let layout = SiteLayout { units: site.units, kept: (site.units > 0).then_some(site.kept.len() as u32) };
+        let (units, lists) = (site.units, site.units > 0);
+        let layout = SiteLayout { units, kept: lists.then_some(site.kept.len() as u32), idle: lists };
         PlannedSite { layer: 0, site: 0, keep: KeepProb::ONE, map: [1, 1], path: None, layout }
     };
     let sites = step.members[0].sites.iter().map(planned).collect();

@@ -98,7 +98,7 @@ cases! {
     states: states_forward, states_backward;
     targets: binary_cross_entropy, binary_cross_entropy_forward, squared_error, squared_error_forward;
     unfold: unfold, unfold_quads, fold, fold_quads;
-    units: gather_weight, scatter_gradient, gather_columns, thinned_update;
+    units: gather_weight, scatter_gradient, gather_columns, thinned_update, idle_update;
 }
 
 /// A tensor of a case and what it holds before the dispatch.

@@ -90,7 +90,7 @@ fn every_one_of_many_inputs_counts() {
 
 /// Loops whose bound is no small constant, by file. A new one is no error: say in `Kernel::iterations` of the kernels that run it
 /// how often it runs at most, then count it here.
-const LOOPS: [(&str, usize); 33] = [
+const LOOPS: [(&str, usize); 36] = [
     ("augment.wgsl", 1),
     ("batch_norm.wgsl", 2),
     ("batch_norm_statistics.wgsl", 5),
@@ -107,6 +107,7 @@ const LOOPS: [(&str, usize); 33] = [
     ("gaussian.wgsl", 3),
     ("gradients.wgsl", 1),
     ("grouped.wgsl", 12),
+    ("idle_update.wgsl", 1),
     ("layer_norm.wgsl", 5),
     ("lib/dropout.wgsl", 1),
     ("lib/map_units.wgsl", 2),
@@ -123,7 +124,9 @@ const LOOPS: [(&str, usize); 33] = [
     ("rows.wgsl", 1),
     ("splits.wgsl", 1),
     ("targets.wgsl", 4),
+    ("thinned_update.wgsl", 1),
     ("unfold.wgsl", 6),
+    ("units.wgsl", 3),
 ];
 
 #[test]

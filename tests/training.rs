@@ -100,6 +100,44 @@ fn how_many_steps_share_a_submission_changes_no_bit() {
     }
 }
 
+/// Units that are dropped for the whole batch, of which some are dropped for longer than updates wait.
+fn thinned() -> Network {
+    let (units, relu) = (|keep| Dropout::units(keep).unwrap(), |units| Dense::new(units).activation(Activation::Relu));
+    let network = Network::new(64).dropout(units(0.8)).dense(relu(33)).dropout(units(0.5)).dense(relu(24));
+    network.dropout(units(0.2)).dense(Dense::new(10))
+}
+
+/// Within a submission, and there until somebody reads all weights, updates of dropped rows wait.
+#[test]
+fn updates_that_wait_change_no_bit() {
+    let nesterov = Optimizer::Sgd { lr: 0.05, momentum: 0.9, nesterov: true };
+    for (device, rows, epochs) in [(device(), 203, 4), (&Device::cpu(), 77, 5)] {
+        let data = digits().slice(0..rows).unwrap();
+        for optimizers in [&[Optimizer::adam(0.01)][..], &[nesterov, Optimizer::sgd(0.1)], &[Optimizer::rmsprop(0.01)]] {
+            let member = |(seed, &optimizer)| Member::new(&thinned(), seed, optimizer).weight_decay(0.02 * seed as f64);
+            let members: Vec<Member> = (1..).zip(optimizers).map(member).collect();
+            let mut work = drive::training(&members, rows, 32, 0..epochs);
+            let steps = work.len();
+            let evaluations = drive::evaluation(&members, rows, 32);
+            work.splice(steps / 2..steps / 2, evaluations);
+            let by_hand = |steps| {
+                let mut executor = executor(device, &data, &members);
+                let snapshot = run(&mut executor, &work, steps);
+                let of = |m: u32| -> (Vec<_>, Vec<_>) {
+                    let sums = |plan| (0..epochs).map(move |slot| (plan, slot));
+                    let sums = sums(TRAIN).chain(sums(drive::EVAL)).map(|(plan, slot)| snapshot.sums(plan, m, slot));
+                    (bits(&executor, &thinned(), m), sums.collect())
+                };
+                (0..members.len() as u32).map(of).collect::<Vec<_>>()
+            };
+            let one_by_one = by_hand(1);
+            for steps in [2, 7, work.len()] {
+                assert!(by_hand(steps) == one_by_one, "{steps} steps in a submission, {optimizers:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn two_members_are_two_single_runs_bit_for_bit() {
     let data = digits().slice(100..241).unwrap();

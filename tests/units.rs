@@ -139,7 +139,7 @@ fn rates_become_counts_and_factors() {
         assert_eq!((dropout.mode, dropout.kept_count(n)), (DropoutMode::Units, k), "keep_prob {keep} of {n}");
         let scale = if k == 0 { 0.0 } else { (f64::from(n) / f64::from(k)) as f32 };
         assert_eq!((dropout.train_scale(n), dropout.eval_scale()), (scale, 1.0));
-        assert_eq!(SiteLayout::of(&dropout, n), SiteLayout { units: n, kept: Some(k) });
+        assert_eq!(SiteLayout::of(&dropout, n), SiteLayout { units: n, kept: Some(k), idle: false });
     }
     assert_eq!(Dropout::units(0.8).unwrap().train_scale(1024), 1024.0 / 819.0);
     assert_ne!(Dropout::units(0.8).unwrap().train_scale(1024), Dropout::keep(0.8).unwrap().train_scale(1024));

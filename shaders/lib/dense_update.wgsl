@@ -1,5 +1,4 @@
-// The optimizer's step of four weights at once with their gradient; needs lib/optimizer.wgsl. OPTIMIZER, a constant put in front of
-// the module, is 1 for SGD, which leaves v alone, 2 for Adam, 3 for RMSprop.
+// The optimizer's step of four weights at once with their gradient; needs lib/chosen_optimizer.wgsl.
 
 @group(0) @binding(2) var<storage, read> optimizer: array<OptimizerStep, MEMBERS>;
 @group(0) @binding(7) var<storage, read_write> w: array<vec4<f32>>;   // W, then b; m and v alike
@@ -11,13 +10,7 @@ fn update_at(at: u32, o: OptimizerStep, dw: vec4<f32>) {
     if (OPTIMIZER != 1u) {
         old.v = v[at];
     }
-    var new_weights = sgd_update(o, dw, old);
-    if (OPTIMIZER == 2u) {
-        new_weights = adam_update(o, dw, old);
-    }
-    if (OPTIMIZER == 3u) {
-        new_weights = rmsprop_update(o, dw, old);
-    }
+    let new_weights = chosen_update(o, dw, old);
     w[at] = new_weights.w;
     m[at] = new_weights.m;
     if (OPTIMIZER != 1u) {

@@ -69,7 +69,7 @@ impl Epilogue {
     }
 }
 
-/// The number of an optimizer in WGSL, see `lib/dense_update.wgsl`.
+/// The number of an optimizer in WGSL, see `lib/chosen_optimizer.wgsl`.
 pub(super) fn optimizer_constant(update: Update) -> u32 {
     match update {
         Update::Sgd => 1,

@@ -1,7 +1,7 @@
 //! `shaders/optimizer.wgsl`: SGD with momentum, Adam and RMSprop over a range of all weights. The twins compute in f64.
 
 use super::{EPS, FLUSH, Kernel, MAX_GROUPS, Tolerance, kernel, linear_grid, params};
-use crate::memory::Memory;
+use crate::memory::{Memory, Tensor};
 use crate::plan::Update;
 use crate::step::{OptimizerStep, Section, Step};
 
@@ -42,9 +42,10 @@ kernel! {
 pub(super) type Estimate = (f64, f64);
 
 /// `g = dw + weight_decay w`.
-fn gradient(o: &OptimizerStep, dw: Estimate, w: f32) -> Estimate {
-    let ((dw, error), decay) = (dw, f64::from(o.weight_decay) * f64::from(w));
-    (dw + decay, error + 2.0 * EPS * (dw.abs() + decay.abs()) + (3.0 + f64::from(o.weight_decay)) * FLUSH)
+fn gradient(o: &OptimizerStep, dw: Estimate, w: Estimate) -> Estimate {
+    let ((dw, error), rate) = (dw, f64::from(o.weight_decay));
+    let decay = rate * w.0;
+    (dw + decay, error + rate * w.1 + 2.0 * EPS * (dw.abs() + decay.abs()) + (3.0 + rate) * FLUSH)
 }
 
 /// `a x + b y` where x and y are estimates.
@@ -59,9 +60,8 @@ pub(super) fn exact(x: f32) -> Estimate {
 }
 
 /// `w - change`.
-fn moved(w: f32, change: Estimate) -> Estimate {
-    let w = f64::from(w);
-    (w - change.0, change.1 + 2.0 * EPS * (change.0.abs() + w.abs()) + 3.0 * FLUSH)
+fn moved(w: Estimate, change: Estimate) -> Estimate {
+    (w.0 - change.0, w.1 + change.1 + 2.0 * EPS * (change.0.abs() + w.0.abs()) + 3.0 * FLUSH)
 }
 
 /// `rate d`.
@@ -71,17 +71,17 @@ fn scaled(rate: f32, d: Estimate) -> Estimate {
 }
 
 /// The new (velocity, weight).
-fn sgd(o: &OptimizerStep, dw: Estimate, w: f32, m: f32) -> [Estimate; 2] {
+fn sgd(o: &OptimizerStep, dw: Estimate, w: Estimate, m: Estimate) -> [Estimate; 2] {
     let g = gradient(o, dw, w);
-    let velocity = combine(o.beta1, exact(m), 1.0, g);
+    let velocity = combine(o.beta1, m, 1.0, g);
     let direction = if o.nesterov == 1 { combine(o.beta1, velocity, 1.0, g) } else { velocity };
     [velocity, moved(w, scaled(o.learning_rate, direction))]
 }
 
 /// `beta2 v + one_minus_beta2 g^2`.
-fn mean_square(o: &OptimizerStep, g: Estimate, v: f32) -> Estimate {
+fn mean_square(o: &OptimizerStep, g: Estimate, v: Estimate) -> Estimate {
     let square = (g.0 * g.0, (2.0 * g.0.abs() + g.1) * g.1 + EPS * g.0 * g.0 + FLUSH);
-    combine(o.beta2, exact(v), o.one_minus_beta2, square)
+    combine(o.beta2, v, o.one_minus_beta2, square)
 }
 
 /// `x / (sqrt(second) / bias + epsilon)`; sqrt is 1 / inverseSqrt in WGSL, so 2 + 2.5 ULP; each division 2.5 ULP.
@@ -96,22 +96,22 @@ fn normalised(x: Estimate, second: Estimate, bias: f64, epsilon: f32) -> Estimat
 }
 
 /// The new (first moment, second moment, weight).
-fn adam(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+fn adam(o: &OptimizerStep, dw: Estimate, [w, m, v]: [Estimate; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
-    let first = combine(o.beta1, exact(m), o.one_minus_beta1, g);
+    let first = combine(o.beta1, m, o.one_minus_beta1, g);
     let second = mean_square(o, g, v);
     let update = normalised(scaled(o.learning_rate, first), second, f64::from(o.root_bias2), o.epsilon);
-    let decay = scaled(o.decoupled_decay, exact(w));
+    let decay = scaled(o.decoupled_decay, w);
     // The first of two subtractions rounds what is larger than its result by no more than the decay.
-    let change = (decay.0 + update.0, decay.1 + update.1 + 2.0 * EPS * (f64::from(w).abs() + decay.0.abs()) + FLUSH);
+    let change = (decay.0 + update.0, decay.1 + update.1 + 2.0 * EPS * (w.0.abs() + decay.0.abs()) + FLUSH);
     [first, second, moved(w, change)]
 }
 
 /// The new (momentum buffer, mean square, weight).
-fn rmsprop(o: &OptimizerStep, dw: Estimate, [w, m, v]: [f32; 3]) -> [Estimate; 3] {
+fn rmsprop(o: &OptimizerStep, dw: Estimate, [w, m, v]: [Estimate; 3]) -> [Estimate; 3] {
     let g = gradient(o, dw, w);
     let second = mean_square(o, g, v);
-    let first = combine(o.beta1, exact(m), 1.0, normalised(g, second, 1.0, o.epsilon));
+    let first = combine(o.beta1, m, 1.0, normalised(g, second, 1.0, o.epsilon));
     [first, second, moved(w, scaled(o.learning_rate, first))]
 }
 
@@ -120,8 +120,8 @@ pub(super) fn updated(
     update: Update,
     o: &OptimizerStep,
     g: Estimate,
-    (w, m): (f32, f32),
-    v: impl Fn() -> f32,
+    (w, m): (Estimate, Estimate),
+    v: impl Fn() -> Estimate,
 ) -> [Option<Estimate>; 3] {
     match update {
         Update::Sgd => {
@@ -139,6 +139,31 @@ pub(super) fn updated(
     }
 }
 
+/// What a number is when it was stored.
+pub(super) fn stored((value, error): Estimate) -> Estimate {
+    (f64::from(value as f32), error + EPS * value.abs() + FLUSH)
+}
+
+/// What a kernel writes of w, m and v, and how far the device may be off; `None` where it writes nothing.
+pub(super) type Written = [Vec<Option<Estimate>>; 3];
+
+/// The twin's part: what is written.
+pub(super) fn write(memory: &Memory, member: usize, tensors: [Tensor; 3], results: Written) {
+    for (tensor, results) in tensors.into_iter().zip(results) {
+        for (out, new) in memory.f32_mut(tensor, member).iter_mut().zip(results) {
+            if let Some((value, _)) = new {
+                *out = value as f32;
+            }
+        }
+    }
+}
+
+/// No difference is below -1: what is left alone has the same bits.
+pub(super) fn bounds(results: Written) -> Vec<Tolerance> {
+    let of = |new: Vec<Option<Estimate>>| new.into_iter().map(|new| new.map_or(-1.0, |(_, bound)| bound)).collect();
+    results.map(|new| Tolerance::Bounds(of(new))).into()
+}
+
 impl Kernel for Sgd {
     fn sections(&self) -> Vec<Section> {
         vec![Section::Optimizer]
@@ -152,14 +177,15 @@ impl Kernel for Sgd {
         let dw = memory.f32(self.dw, member);
         let (mut w, mut m) = (memory.f32_mut(self.w, member), memory.f32_mut(self.m, member));
         for i in 0..dw.len() {
-            let [velocity, weight] = sgd(&step.members[member].optimizer, exact(dw[i]), w[i], m[i]);
+            let [velocity, weight] = sgd(&step.members[member].optimizer, exact(dw[i]), exact(w[i]), exact(m[i]));
             (m[i], w[i]) = (velocity.0 as f32, weight.0 as f32);
         }
     }
 
     fn tolerance(&self, memory: &Memory, step: &Step, member: usize) -> Vec<Tolerance> {
         let (dw, w, m) = (memory.f32(self.dw, member), memory.f32(self.w, member), memory.f32(self.m, member));
-        let new: Vec<_> = (0..dw.len()).map(|i| sgd(&step.members[member].optimizer, exact(dw[i]), w[i], m[i])).collect();
+        let new: Vec<_> =
+            (0..dw.len()).map(|i| sgd(&step.members[member].optimizer, exact(dw[i]), exact(w[i]), exact(m[i]))).collect();
         let bounds = |which: usize| Tolerance::Bounds(new.iter().map(|n| n[which].1).collect());
         vec![bounds(1), bounds(0)]
     }
@@ -182,7 +208,8 @@ macro_rules! two_moments {
                 let (mut w, mut m) = (memory.f32_mut(self.w, member), memory.f32_mut(self.m, member));
                 let mut v = memory.f32_mut(self.v, member);
                 for i in 0..dw.len() {
-                    let [first, second, weight] = $new(&step.members[member].optimizer, exact(dw[i]), [w[i], m[i], v[i]]);
+                    let [first, second, weight] =
+                        $new(&step.members[member].optimizer, exact(dw[i]), [w[i], m[i], v[i]].map(exact));
                     (m[i], v[i], w[i]) = (first.0 as f32, second.0 as f32, weight.0 as f32);
                 }
             }
@@ -191,7 +218,7 @@ macro_rules! two_moments {
                 let (dw, w) = (memory.f32(self.dw, member), memory.f32(self.w, member));
                 let (m, v) = (memory.f32(self.m, member), memory.f32(self.v, member));
                 let optimizer = &step.members[member].optimizer;
-                let new: Vec<_> = (0..dw.len()).map(|i| $new(optimizer, exact(dw[i]), [w[i], m[i], v[i]])).collect();
+                let new: Vec<_> = (0..dw.len()).map(|i| $new(optimizer, exact(dw[i]), [w[i], m[i], v[i]].map(exact))).collect();
                 let bounds = |which: usize| Tolerance::Bounds(new.iter().map(|n| n[which].1).collect());
                 vec![bounds(2), bounds(0), bounds(1)]
             }

@@ -1,6 +1,6 @@
 //! `shaders/units.wgsl`: thinned networks of per-batch unit dropout, between whole matrices and those of the kept units alone.
 
-use super::{Constants, Kernel, WORKGROUP, kernel, params};
+use super::{Kernel, WORKGROUP, kernel, params};
 use crate::memory::Memory;
 use crate::step::{DROPPED, Section, Step, list_words};
 
@@ -11,13 +11,8 @@ params! {
     UnitsParams {
         rows: u32, columns: u32, quads: u32, read_quads: u32,
         rows_thinned: u32, columns_thinned: u32, row_list_stride: u32, column_list_stride: u32,
-        read_stride: u32, write_stride: u32, pad0: u32, pad1: u32,
+        read_stride: u32, write_stride: u32, block_quads: u32, pad0: u32,
     }
-}
-
-/// For matrices and for single rows.
-pub(super) fn spans() -> Vec<Constants> {
-    [8, WORKGROUP].map(|span| vec![("SPAN", span)]).into()
 }
 
 /// Which site of the plan thins the rows of a matrix, and which its columns; `None` where all are kept. Of a weight
@@ -31,8 +26,8 @@ pub struct Sides {
 }
 
 impl UnitsParams {
-    /// For a matrix `[rows, columns]` that is written from one with rows of `read_columns`, without strides. The rows of both are
-    /// padded to quads; `quads` and `read_quads` may be set to more, up to rows of a multiple of 64 columns.
+    /// For a matrix `[rows, columns]` that is written from one with rows of `read_columns`, without strides, in the shortest
+    /// blocks. The rows of both are padded to quads; `quads` and `read_quads` may be set to more, up to rows of a multiple of 64 columns.
     pub fn new(sides: Sides, [rows, columns]: [u32; 2], read_columns: u32) -> Self {
         Self {
             rows,
@@ -44,25 +39,14 @@ impl UnitsParams {
             // A list of kept units is as long as the side that a gather writes, one of positions as that of a scatter.
             row_list_stride: list_words(rows),
             column_list_stride: list_words(columns),
+            block_quads: 8,
             ..Self::default()
         }
     }
 
-    /// Quads that a workgroup is wide: a bias, a matrix of one row, would leave seven of eight rows of invocations idle.
-    fn span(&self) -> u32 {
-        if self.rows == 1 { WORKGROUP } else { 8 }
-    }
-
-    /// What a kernel is specialised by.
-    pub(super) fn constants(&self) -> Constants {
-        vec![("SPAN", self.span())]
-    }
-
-    /// A grid over `rows` rows, of which a workgroup of a matrix has `tall` for each row of invocations.
-    pub(super) fn grid(&self, rows: u32, tall: u32) -> [u32; 2] {
-        let span = self.span();
-        let tall = if self.rows == 1 { 1 } else { tall };
-        [self.quads.div_ceil(span).max(1), rows.div_ceil(tall * (WORKGROUP / span)).max(1)]
+    /// A grid over `rows` rows.
+    pub(super) fn grid(&self, rows: u32) -> [u32; 2] {
+        [self.quads.div_ceil(self.block_quads).max(1), rows.div_ceil(WORKGROUP / 8).max(1)]
     }
 
     /// Words of a row that is written, and of one that is read.
@@ -75,25 +59,25 @@ kernel! {
     /// `compact[a, b] = weight[kept_rows[a], kept_columns[b]]`, with all rows or columns where [`Sides`] says so.
     GatherWeight = "gather_weight" in "units.wgsl", SOURCE;
     params UnitsParams; sections [kept_rows, kept_columns]; sides sides: Sides;
-    read [weight: 3]; write [compact: 4]; variants spans
+    read [weight: 3]; write [compact: 4]
 }
 
 kernel! {
     /// `dweight[o, i] = compact_gradient[position_rows[o], position_columns[i]]`, 0 where o or i is dropped.
     ScatterGradient = "scatter_gradient" in "units.wgsl", SOURCE;
     params UnitsParams; sections [position_rows, position_columns]; sides sides: Sides;
-    read [compact_gradient: 3]; write [dweight: 4]; variants spans
+    read [compact_gradient: 3]; write [dweight: 4]
 }
 
 kernel! {
     /// `compact[r, b] = x[r, kept_columns[b]]` of the valid rows of the batch.
     GatherColumns = "gather_columns" in "units.wgsl", SOURCE;
     params UnitsParams; sections [step, kept_columns]; site site;
-    read [x: 3]; write [compact: 4]; variants spans
+    read [x: 3]; write [compact: 4]
 }
 
 /// The units of a matrix's side that are kept, of `all` where no site thins it.
-fn kept(step: &Step, member: usize, site: Option<usize>, all: u32) -> Vec<u32> {
+pub(super) fn kept(step: &Step, member: usize, site: Option<usize>, all: u32) -> Vec<u32> {
     site.map_or_else(|| (0..all).collect(), |site| step.members[member].sites[site].kept.clone())
 }
 
@@ -107,12 +91,8 @@ impl Kernel for GatherWeight {
         sections(self.sides, Section::Kept)
     }
 
-    fn constants(&self) -> Constants {
-        self.params.constants()
-    }
-
     fn grid(&self) -> [u32; 2] {
-        self.params.grid(self.params.rows, 1)
+        self.params.grid(self.params.rows)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -135,12 +115,8 @@ impl Kernel for ScatterGradient {
         sections(self.sides, Section::Positions)
     }
 
-    fn constants(&self) -> Constants {
-        self.params.constants()
-    }
-
     fn grid(&self) -> [u32; 2] {
-        self.params.grid(self.params.rows, 1)
+        self.params.grid(self.params.rows)
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {
@@ -162,12 +138,8 @@ impl Kernel for GatherColumns {
         vec![Section::Step, Section::Kept(self.site)]
     }
 
-    fn constants(&self) -> Constants {
-        self.params.constants()
-    }
-
     fn grid(&self) -> [u32; 2] {
-        self.params.grid(self.compact.len / (4 * self.params.quads).max(1), 1)
+        self.params.grid(self.compact.len / (4 * self.params.quads).max(1))
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

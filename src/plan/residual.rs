@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
     fn begin_path(&mut self, number: usize) -> Result<Path> {
         let (site, batch) = (self.plan.sites.len(), self.plan.options.batch);
         self.plan_site(number)?;
-        self.plan.sites[site].layout = SiteLayout { units: batch, kept: Some(batch) };
+        self.plan.sites[site].layout = SiteLayout { units: batch, kept: Some(batch), idle: false };
         self.plan.sites[site].path = Some(plan::Path { within: self.path });
         let samples = self.tensor(&format!("path.samples.{site}"), batch.into())?;
         let params = ResidualParams {

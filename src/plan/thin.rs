@@ -3,6 +3,7 @@
 
 use super::build::{Builder, Linear};
 use super::{ALIGN, Update};
+use crate::kernels::idle_update::{IdleParams, IdleUpdate};
 use crate::kernels::thinned_update::ThinnedUpdate;
 use crate::kernels::units::{GatherColumns, GatherWeight, ScatterGradient, Sides, UnitsParams};
 use crate::memory::Tensor;
@@ -81,11 +82,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The optimizer's step of all units with the gradient of the kept ones.
+    /// The optimizer's step of all units with the gradient of the kept ones. The rows of a weight that a batch drops may wait for it, see
+    /// [`crate::idle`].
     pub(super) fn thinned_update(&mut self, gradient: Linear, update: Update) -> Result<()> {
         let shapes = self.network.shapes()?;
         let (inputs, outputs) = (shapes[gradient.layer].elements(), shapes[gradient.layer + 1].elements());
-        let all = Linear { inputs, outputs, ..gradient };
+        let (kept, all) = (Linear { inputs, ..gradient }, Linear { inputs, outputs, ..gradient });
         let (weights, moments) = (self.weight_and_bias(all.layer, "")?, self.weight_and_bias(all.layer, ".moment1")?);
         let squares = match update {
             Update::Sgd => (self.nothing()?, self.nothing()?),
@@ -93,10 +95,19 @@ impl Builder<'_> {
         };
         let strides =
             |params, compact: Tensor| UnitsParams { read_stride: compact.stride, write_stride: weights.0.stride, ..params };
-        let params = strides(self.matrix_params(all, gradient.inputs), gradient.weight);
+        let params = strides(self.matrix_params(kept, gradient.inputs), gradient.weight);
         let compact_gradient = gradient.weight;
         let (w, m, v) = (weights.0, moments.0, squares.0);
         self.push(ThinnedUpdate { params, update, sides: all.sides, compact_gradient, w, m, v });
+        if let Some(site) = all.sides.rows {
+            self.plan.sites[site].layout.idle = true;
+            let params = IdleParams {
+                stride: w.stride,
+                block_quads: self.block_quads(),
+                ..IdleParams::new(outputs, self.row_quads(inputs))
+            };
+            self.push(IdleUpdate { params, site, update, w, m, v });
+        }
         let (params, sides) = self.bias_params(all, gradient.outputs);
         let (params, compact_gradient) = (strides(params, gradient.bias), gradient.bias);
         let (w, m, v) = (weights.1, moments.1, squares.1);
@@ -117,6 +128,12 @@ impl Builder<'_> {
 
     fn units_params(&self, sides: Sides, shape: [u32; 2], read_columns: u32) -> UnitsParams {
         let (quads, read_quads) = (self.row_quads(shape[1]), self.row_quads(read_columns));
-        UnitsParams { quads, read_quads, ..UnitsParams::new(sides, shape, read_columns) }
+        UnitsParams { quads, read_quads, block_quads: self.block_quads(), ..UnitsParams::new(sides, shape, read_columns) }
+    }
+
+    /// Software adapters go through long rows at a stretch, so that the CPU fetches ahead: it made gather_weight take 0.6 of its time. GPUs
+    /// have as many workgroups as possible.
+    fn block_quads(&self) -> u32 {
+        if self.plans.caps.software { 256 } else { 8 }
     }
 }

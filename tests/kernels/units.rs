@@ -1,6 +1,8 @@
 //! Cases of the kernels between whole matrices and those of the kept units alone.
 
 use thinnet::Dropout;
+use thinnet::idle::{Idle, MAX_UPDATES};
+use thinnet::kernels::idle_update::{IdleParams, IdleUpdate};
 use thinnet::kernels::thinned_update::ThinnedUpdate;
 use thinnet::kernels::units::{GatherColumns, GatherWeight, ScatterGradient, Sides, UnitsParams};
 use thinnet::plan::Update;
@@ -23,6 +25,11 @@ struct Shape {
 impl Shape {
     fn quads(&self, columns: u32) -> u32 {
         columns.next_multiple_of(self.padded) / 4
+    }
+
+    /// Short blocks of rows, and long ones, of which one shape has two.
+    fn block_quads(&self) -> u32 {
+        if self.padded == 4 { 8 } else { 40 }
     }
 }
 
@@ -82,6 +89,7 @@ pub(super) fn gather_weight(case: &mut Case) {
                     read_quads,
                     read_stride: weight.stride,
                     write_stride: compact_at.stride,
+                    block_quads: shape.block_quads(),
                     ..UnitsParams::new(sides, compact, shape.whole[1])
                 };
                 GatherWeight { params, sides, weight, compact: compact_at }
@@ -104,6 +112,7 @@ pub(super) fn scatter_gradient(case: &mut Case) {
                     read_quads,
                     read_stride: compact_gradient.stride,
                     write_stride: dweight.stride,
+                    block_quads: shape.block_quads(),
                     ..UnitsParams::new(sides, shape.whole, compact[1])
                 };
                 ScatterGradient { params, sides, compact_gradient, dweight }
@@ -126,6 +135,7 @@ pub(super) fn gather_columns(case: &mut Case) {
                 read_quads,
                 read_stride: x.stride,
                 write_stride: compact.stride,
+                block_quads: shape.block_quads(),
                 ..UnitsParams::new(Sides { rows: None, ..SIDES }, [batch, kept], columns)
             };
             GatherColumns { params, site: 2, x, compact }
@@ -133,24 +143,26 @@ pub(super) fn gather_columns(case: &mut Case) {
     }
 }
 
+/// Numbers of a weight or a moment, of `low` and more where that is above 0.
+fn numbers_of(name: &'static str, len: u32, low: f32) -> Slot<'static> {
+    let value = move |v: f32| if low > 0.0 { v.abs() + low } else { v };
+    Slot::own(name, len, move |m| bits(numbers(len as usize, seed(name, m)).into_iter().map(value))).even()
+}
+
+const UPDATES: [Update; 3] = [Update::Sgd, Update::Adam, Update::RmsProp];
+
 /// Every optimizer, over shapes and sides in turn; what is read of m and v is as large as w.
 pub(super) fn thinned_update(case: &mut Case) {
-    let updates = [Update::Sgd, Update::Adam, Update::RmsProp].into_iter().cycle();
     let all = shapes().flat_map(|(shape, members)| sides(shape).map(move |(sides, compact)| (shape, members, sides, compact)));
-    for ((shape, members, sides, compact), update) in all.zip(updates) {
+    for ((shape, members, sides, compact), update) in all.zip(UPDATES.into_iter().cycle()) {
         let [quads, read_quads] = [shape.whole[1], compact[1]].map(|columns| shape.quads(columns));
         let len = shape.whole[0] * 4 * quads;
-        let numbers_of = |name: &'static str, low: f32| {
-            let values =
-                move |m| numbers(len as usize, seed(name, m)).into_iter().map(move |v| if low > 0.0 { v.abs() + low } else { v });
-            Slot::own(name, len, move |m| bits(values(m))).even()
-        };
         let gradient = (compact[0] * 4 * read_quads).max(4);
         let slots = [
             Slot::own("gradient", gradient, move |m| bits(numbers(gradient as usize, seed("gradient", m)))),
-            numbers_of("w", 0.0),
-            numbers_of("m", 0.0),
-            numbers_of("v", 0.01),
+            numbers_of("w", len, 0.0),
+            numbers_of("m", len, 0.0),
+            numbers_of("v", len, 0.01),
         ];
         let mut step = thinned(1, members, shape);
         for (member, values) in step.members.iter_mut().enumerate() {
@@ -162,9 +174,36 @@ pub(super) fn thinned_update(case: &mut Case) {
                 read_quads,
                 read_stride: compact_gradient.stride,
                 write_stride: w.stride,
-                ..UnitsParams::new(sides, shape.whole, compact[1])
+                block_quads: shape.block_quads(),
+                ..UnitsParams::new(sides, [compact[0], shape.whole[1]], compact[1])
             };
             ThinnedUpdate { params, update, sides, compact_gradient, w, m, v }
+        });
+    }
+}
+
+/// Every optimizer, over shapes in turn: all dropped rows once, as without a list; rows that have waited for different times, up to the
+/// longest; none.
+pub(super) fn idle_update(case: &mut Case) {
+    let lists = [None, Some(3), Some(MAX_UPDATES), Some(0)];
+    let all = shapes().flat_map(|(shape, members)| lists.map(|longest| (shape, members, longest)));
+    for ((shape, members, longest), update) in all.zip(UPDATES.into_iter().cycle()) {
+        let quads = shape.quads(shape.whole[1]);
+        let len = shape.whole[0] * 4 * quads;
+        let mut step = thinned(1, members, shape);
+        for (member, values) in (0..).zip(&mut step.members) {
+            values.optimizer = super::dense::optimizer_of(member);
+            values.sites[1].idle = longest.map(|longest| {
+                let earlier = (1..longest).map(|k| super::dense::optimizer_of(member + k)).collect();
+                let listed = (0..if longest == 0 { 0 } else { shape.whole[0] }).filter(|row| (row + member) % 3 != 1);
+                Idle { earlier, rows: listed.map(|row| [row, 1 + (7 * row + member) % longest]).collect() }
+            });
+        }
+        let slots = [numbers_of("w", len, 0.0), numbers_of("m", len, 0.0), numbers_of("v", len, 0.01)];
+        case.check(&step, slots, |[w, m, v]| {
+            let params =
+                IdleParams { stride: w.stride, block_quads: shape.block_quads(), ..IdleParams::new(shape.whole[0], quads) };
+            IdleUpdate { params, site: 1, update, w, m, v }
         });
     }
 }

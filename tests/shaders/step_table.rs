@@ -1,15 +1,20 @@
 //! The step table: what `RowLayout::write` puts where, and where the shaders look for it.
 
 use naga::ir::TypeInner;
+use thinnet::idle::{Idle, MAX_UPDATES};
 use thinnet::kernels::ALL;
 use thinnet::step::{MemberStep, OptimizerStep, RowLayout, Section, SiteLayout, SiteStep, Step, list_words};
 
 use super::{Checked, checked};
 
-/// Three sites, of which the second and the third keep a list.
+/// Three sites, of which the second and the third keep lists.
 fn layout(members: u32) -> RowLayout {
     let sites = [(9, None), (70, Some(65)), (130, Some(3))];
-    RowLayout { members, sites: sites.map(|(units, kept)| SiteLayout { units, kept }).into(), scopes: Vec::new() }
+    RowLayout {
+        members,
+        sites: sites.map(|(units, kept)| SiteLayout { units, kept, idle: kept.is_some() }).into(),
+        scopes: Vec::new(),
+    }
 }
 
 /// The section that a variable of a shader is bound to; of the sites, the second, and the third for the lists of columns.
@@ -18,6 +23,7 @@ fn section(variable: &str) -> Section {
         "step" => Section::Step,
         "optimizer" => Section::Optimizer,
         "sites" => Section::Site(1),
+        "idle" => Section::Idle(1),
         "kept_rows" => Section::Kept(1),
         "kept_columns" => Section::Kept(2),
         "position_rows" | "positions" => Section::Positions(1),
@@ -36,7 +42,7 @@ fn marked(layout: &RowLayout) -> Step {
     let [rows, position, epoch, slot, batch_rows, accumulated, window] = std::array::from_fn(|_| word());
     let mut number = || f32::from_bits(word());
     let mut member = || {
-        let optimizer = OptimizerStep {
+        let mut optimizer = || OptimizerStep {
             learning_rate: number(),
             weight_decay: number(),
             beta1: number(),
@@ -50,13 +56,16 @@ fn marked(layout: &RowLayout) -> Step {
             clip_norm: number(),
             max_norm: number(),
         };
+        let (optimizer, earlier) = (optimizer(), [optimizer(), optimizer()]);
         let mut word = || number().to_bits();
-        let mut site = |SiteLayout { units, kept }: SiteLayout| {
+        let mut site = |SiteLayout { units, kept, .. }: SiteLayout| {
             let [threshold, keep_all, scale, pass] = [word(), word(), word(), word()];
             let (units, count) = kept.map_or((0, 0), |kept| (units, kept));
             let first = pass % (units - count + 1);
             let kept = (first..first + count).collect();
-            SiteStep { threshold, keep_all, scale: f32::from_bits(scale), pass, units, kept }
+            let rows = (0..units.min(3)).map(|row| [row, 3 - row]).collect();
+            let idle = Some(Idle { earlier: earlier.into(), rows });
+            SiteStep { threshold, keep_all, scale: f32::from_bits(scale), pass, units, kept, idle }
         };
         let sites = layout.sites.iter().map(|&layout| site(layout)).collect();
         MemberStep { key: [word(), word()], optimizer, sites }
@@ -96,7 +105,7 @@ fn expected(step: &Step, section: Section, member: usize) -> Vec<(&'static str, 
             ("clip_norm", number(o.clip_norm)),
             ("max_norm", number(o.max_norm)),
         ],
-        Section::Kept(_) | Section::Positions(_) => panic!("a list has no fields"),
+        Section::Kept(_) | Section::Positions(_) | Section::Idle(_) => panic!("a list has no fields"),
         Section::Site(i) => vec![
             ("threshold", vec![sites[i].threshold]),
             ("keep_all", vec![sites[i].keep_all]),
@@ -140,10 +149,41 @@ fn check_list(shader: &Checked, ty: naga::Handle<naga::Type>, (layout, row, step
     assert_eq!(found, expected, "{section:?} of {} members", layout.members);
 }
 
+/// The scalars of the steps of each member, the last first, and behind those of all members the rows of each: their count, then row by row.
+fn check_idle(shader: &Checked, ty: naga::Handle<naga::Type>, (layout, row, step): (&RowLayout, &[u8], &Step), site: usize) {
+    let TypeInner::Struct { members: fields, .. } = shader.inner(ty) else { panic!("idle is a struct") };
+    let [optimizers, rows] = &fields[..] else { panic!("{fields:?}") };
+    let scalars = size_of::<OptimizerStep>();
+    assert_eq!((optimizers.offset, stride(shader, optimizers.ty), stride(shader, rows.ty)), (0, Some(scalars), Some(4)));
+    let count = layout.members as usize * MAX_UPDATES as usize;
+    assert_eq!(rows.offset as usize, count * scalars);
+    let mut expected: Vec<u32> = Vec::new();
+    for member in &step.members {
+        let idle = member.sites[site].idle.as_ref().unwrap();
+        let mut words: Vec<u32> = idle.optimizers(&member.optimizer).flat_map(|o| bytemuck::cast::<_, [u32; 12]>(*o)).collect();
+        assert_eq!(words.len(), 3 * 12);
+        words.resize(MAX_UPDATES as usize * scalars / 4, 0);
+        expected.extend(words);
+    }
+    for member in &step.members {
+        let rows = &member.sites[site].idle.as_ref().unwrap().rows;
+        let mut words = vec![rows.len() as u32];
+        words.extend(rows.iter().map(|&[row, updates]| MAX_UPDATES * row + updates - 1));
+        words.resize(list_words(1 + member.sites[site].units) as usize, 0);
+        expected.extend(words);
+    }
+    let section = Section::Idle(site);
+    let found: &[u32] = bytemuck::cast_slice(&row[layout.offset(section) as usize..][..layout.size(section) as usize]);
+    assert_eq!(found, expected, "of {} members", layout.members);
+}
+
 /// Compares the bytes of a section with the shader's variable of that name.
 fn check_section(shader: &Checked, name: &str, layout: &RowLayout, row: &[u8], step: &Step) {
     let variable = shader.variable(name).unwrap();
     let section = section(name);
+    if let Section::Idle(site) = section {
+        return check_idle(shader, variable.ty, (layout, row, step), site);
+    }
     if matches!(section, Section::Kept(_) | Section::Positions(_)) {
         return check_list(shader, variable.ty, (layout, row, step), section);
     }
@@ -184,7 +224,8 @@ fn the_shaders_read_each_field_where_the_host_writes_it() {
             }
         }
     }
-    let all = ["kept_columns", "kept_rows", "optimizer", "position_columns", "position_rows", "positions", "sites", "step"];
+    let all =
+        ["idle", "kept_columns", "kept_rows", "optimizer", "position_columns", "position_rows", "positions", "sites", "step"];
     assert_eq!(sections.into_iter().collect::<Vec<_>>(), all);
 }
 
@@ -192,7 +233,7 @@ fn the_shaders_read_each_field_where_the_host_writes_it() {
 fn sections_are_aligned_for_dynamic_offsets_and_do_not_overlap() {
     for members in [1, 2, 7, 16, 17, 100] {
         let layout = layout(members);
-        let of_site = |i| [Section::Site(i), Section::Kept(i), Section::Positions(i)];
+        let of_site = |i| [Section::Site(i), Section::Kept(i), Section::Positions(i), Section::Idle(i)];
         let mut end = 0;
         for section in [Section::Step, Section::Optimizer].into_iter().chain((0..3).flat_map(of_site)) {
             let offset = layout.offset(section);
@@ -201,7 +242,7 @@ fn sections_are_aligned_for_dynamic_offsets_and_do_not_overlap() {
         }
         assert!(layout.row_bytes() >= end && layout.row_bytes().is_multiple_of(256));
         // A site without lists takes what it took, and a list that is empty has room for a binding.
-        let site = |kept| RowLayout { members, sites: vec![SiteLayout { units: 70, kept }], scopes: Vec::new() };
+        let site = |kept| RowLayout { members, sites: vec![SiteLayout { units: 70, kept, idle: false }], scopes: Vec::new() };
         let words = |kept| [Section::Kept(0), Section::Positions(0)].map(|section| site(kept).size(section) / 4 / members);
         assert_eq!((words(None), words(Some(0)), words(Some(65))), ([0, 0], [64, 128], [128, 128]));
         let lists = site(Some(65)).row_bytes() - site(None).row_bytes();

@@ -19,6 +19,7 @@ macro_rules! source {
             include_str!("../../../shaders/lib/activation.wgsl"),
             include_str!("../../../shaders/lib/optimizer_step.wgsl"),
             include_str!("../../../shaders/lib/optimizer.wgsl"),
+            include_str!("../../../shaders/lib/chosen_optimizer.wgsl"),
             include_str!("../../../shaders/lib/dense.wgsl"),
             include_str!("../../../shaders/lib/dense_update.wgsl"),
             $(include_str!(concat!("../../../shaders/", $file))),*

@@ -3,8 +3,9 @@
 //! A number is what the twin computes and how far the device may be from it; `None` is an element that the kernel leaves alone.
 
 use super::{DenseBackwardInput, DenseBackwardWeight, DenseForward, DenseParams, DenseUpdate, Epilogue};
+use crate::kernels::optimizer::{self, exact};
 use crate::kernels::sums::{self, Number};
-use crate::kernels::{EPS, FLUSH, Tolerance, activation, gamma, optimizer};
+use crate::kernels::{EPS, FLUSH, Tolerance, activation, gamma};
 use crate::mask_rule::SiteMask;
 use crate::memory::{Memory, Tensor};
 use crate::step::{MemberStep, Step};
@@ -171,7 +172,7 @@ impl DenseUpdate {
         for (i, g) in gradient.into_iter().enumerate() {
             let Some((g, error)) = g else { continue };
             let g = (f64::from(g as f32), error + EPS * g.abs());
-            let new = optimizer::updated(self.update, o, g, (w[i], m[i]), || v[i]);
+            let new = optimizer::updated(self.update, o, g, (exact(w[i]), exact(m[i])), || exact(v[i]));
             results.iter_mut().zip(new).for_each(|(result, new)| result[i] = new);
         }
         results
