@@ -109,6 +109,7 @@ mutant idle-updates-one-too-many killed 'kernels:: training::' shaders/idle_upda
 mutant idle-rows-of-the-first-groups killed 'kernels:: training::' shaders/idle_update.wgsl 'local.y * groups.y + group.y' 'group.y'
 mutant rows-wait-past-the-step-that-keeps-them killed 'training:: resume::' src/idle.rs 'next[unit])' 'next[unit] || now % 2 == 0)'
 mutant rows-wait-past-the-submission killed 'training:: resume::' src/idle.rs '.is_some_and(|next| next[unit])' '.is_none_or(|next| next[unit])'
+mutant rows-wait-past-max-norm killed 'training::' src/idle.rs '!reads_all && ' ''
 mutant rows-wait-past-evaluations killed 'training::' src/idle.rs '|a, b| a.plan == b.plan' '|a, b| a.plan == b.plan || b.plan != 0'
 mutant rows-never-wait killed 'idle::' src/idle.rs 'if !waits || ' 'if true || '
 mutant rows-wait-for-ever killed 'idle::' src/idle.rs 'if !waits || waited[unit] == MAX_UPDATES {' 'if !waits {'

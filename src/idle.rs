@@ -1,16 +1,16 @@
 //! Updates of weights without a gradient, which wait until somebody reads the weight.
 //!
-//! Where a batch drops units, the rows of a weight that belong to them have no gradient: their optimizer's step depends on the weight and its
-//! moments alone. Until the row is kept again nobody reads it, so its steps wait, and are then made one after another, without
+//! Where a batch drops units, the rows of a weight that belong to them have no gradient: their optimizer's step depends on the weight
+//! and its moments alone. Until the row is kept again nobody reads it, so its steps wait, and are then made one after another, without
 //! storing what lies between: the same operations in the same order for a part of the loads and stores. No weight is behind at the
-//! end of a submission, nor when a step of another plan reads it.
+//! end of a submission, nor when a step of another plan reads it. Max-norm reads every weight in every step: there nothing waits.
 //!
 //! One kernel makes all of these steps, whether they waited or not, so that no weight depends on where submissions end; that a driver
 //! compiles its copies of the formula alike is guarded by `training::updates_that_wait_change_no_bit` and by tests/resume.rs.
 
 use std::borrow::Cow;
 
-use crate::plan::Plans;
+use crate::plan::{Mode, Plans};
 use crate::step::{DROPPED, OptimizerStep, SiteStep};
 use crate::work::Work;
 
@@ -23,7 +23,8 @@ pub const MAX_UPDATES: u32 = 4;
 pub struct Idle {
     /// The optimizer's scalars of the steps before this one, the last first.
     pub earlier: Vec<OptimizerStep>,
-    /// Rows, each with how many steps it has waited, this one included: at least 1, and at most one more than there are scalars of earlier steps.
+    /// Rows, each with how many steps it has waited, this one included: at least 1, and at most one more than there are scalars of
+    /// earlier steps.
     pub rows: Vec<[u32; 2]>,
 }
 
@@ -48,7 +49,11 @@ impl Idle {
 
 /// The same steps, in which rows without a gradient wait for the step before the one that keeps them.
 pub(crate) fn put_off<'a>(plans: &Plans, work: &'a [Work]) -> Cow<'a, [Work]> {
-    let waits = |plan: usize| plans.plans[plan].sites.iter().any(|site| site.layout.idle);
+    let waits = |plan: usize| {
+        let plan = &plans.plans[plan];
+        let reads_all = matches!(plan.options.mode, Mode::Train(training) if training.max_norm);
+        !reads_all && plan.sites.iter().any(|site| site.layout.idle)
+    };
     if !work.iter().any(|work| waits(work.plan)) {
         return Cow::Borrowed(work);
     }

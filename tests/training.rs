@@ -2,7 +2,7 @@
 
 use thinnet::data::{Dataset, digits};
 use thinnet::executor::Executor;
-use thinnet::plan::SLOTS;
+use thinnet::plan::{Mode, Options, Plans, SLOTS, Training};
 use thinnet::work::{Snapshot, Work};
 use thinnet::{Activation, Dense, Device, Dropout, Metrics, Model, Network, Optimizer, TrainOptions, Trainer};
 
@@ -107,21 +107,44 @@ fn thinned() -> Network {
     network.dropout(units(0.2)).dense(Dense::new(10))
 }
 
+/// An executor whose weights are updated as their gradient is made, so that updates of dropped rows may wait.
+fn at_once(device: &Device, data: &Dataset, members: &[Member], max_norm: f64) -> Executor {
+    let (network, mut plans) = (members[0].model.network(), Plans::new(device.caps()));
+    let training = Training { max_norm: max_norm.is_finite(), ..members[0].optimizer.update().into() };
+    for (name, mode) in [("train", Mode::Train(training)), ("eval", Mode::Eval)] {
+        let options = drive::options(name, mode, data, 32, members.len() as u32);
+        plans.add(network, Options { store_gradient: false, ..options }).unwrap();
+    }
+    let kernels: Vec<&str> = plans.plans[TRAIN].kernels.iter().map(|kernel| kernel.entry().name).collect();
+    assert!(["idle_update", "thinned_update"].iter().all(|name| kernels.contains(name)), "{kernels:?}");
+    let executor = Executor::new(device, plans).unwrap();
+    drive::upload(&executor, data, members);
+    executor
+}
+
 /// Within a submission, and there until somebody reads all weights, updates of dropped rows wait.
 #[test]
 fn updates_that_wait_change_no_bit() {
     let nesterov = Optimizer::Sgd { lr: 0.05, momentum: 0.9, nesterov: true };
     for (device, rows, epochs) in [(device(), 203, 4), (&Device::cpu(), 77, 5)] {
         let data = digits().slice(0..rows).unwrap();
-        for optimizers in [&[Optimizer::adam(0.01)][..], &[nesterov, Optimizer::sgd(0.1)], &[Optimizer::rmsprop(0.01)]] {
-            let member = |(seed, &optimizer)| Member::new(&thinned(), seed, optimizer).weight_decay(0.02 * seed as f64);
+        let cases = [
+            (&[Optimizer::adam(0.01)][..], f64::INFINITY),
+            (&[nesterov, Optimizer::sgd(0.1)], f64::INFINITY),
+            (&[nesterov], 0.5),
+            (&[Optimizer::rmsprop(0.01)], f64::INFINITY),
+        ];
+        for (optimizers, bound) in cases {
+            let member = |(seed, &optimizer)| {
+                Member::new(&thinned(), seed, optimizer).weight_decay(0.02 * seed as f64).norms(f64::INFINITY, bound)
+            };
             let members: Vec<Member> = (1..).zip(optimizers).map(member).collect();
             let mut work = drive::training(&members, rows, 32, 0..epochs);
             let steps = work.len();
             let evaluations = drive::evaluation(&members, rows, 32);
             work.splice(steps / 2..steps / 2, evaluations);
             let by_hand = |steps| {
-                let mut executor = executor(device, &data, &members);
+                let mut executor = at_once(device, &data, &members, bound);
                 let snapshot = run(&mut executor, &work, steps);
                 let of = |m: u32| -> (Vec<_>, Vec<_>) {
                     let sums = |plan| (0..epochs).map(move |slot| (plan, slot));
@@ -135,6 +158,25 @@ fn updates_that_wait_change_no_bit() {
                 assert!(by_hand(steps) == one_by_one, "{steps} steps in a submission, {optimizers:?}");
             }
         }
+    }
+}
+
+/// A bound on the norm of all gradients that none reaches needs the whole gradient first: scattered, and then one kernel for all weights.
+#[test]
+fn kernels_that_update_the_kept_and_the_dropped_end_where_those_of_all_weights_do() {
+    let data = digits().slice(0..203).unwrap();
+    for optimizer in [Optimizer::adam(0.01), Optimizer::momentum(0.05, 0.9), Optimizer::rmsprop(0.01)] {
+        let weights = |options| {
+            let mut trainer = Trainer::new(device(), &thinned(), &data, options).unwrap();
+            trainer.fit(4).unwrap();
+            trainer.model().unwrap().weights().concat()
+        };
+        let options = TrainOptions { optimizer, weight_decay: 0.02, batch: 32, ..TrainOptions::default() };
+        let [kept, all] = [None, Some(1e30)].map(|clip_norm| weights(TrainOptions { clip_norm, ..options.clone() }));
+        let worst = kept.iter().zip(&all).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-5, "{optimizer:?}: weights {worst} apart");
+        let other = weights(TrainOptions { weight_decay: 0.021, ..options });
+        assert!(kept.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-4), "{optimizer:?}: nothing would be seen");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Thinned layers of per-batch unit dropout: a layer between such sites is trained on the matrices of its kept units alone, which
-//! are gathered before it runs and whose gradient is scattered back, 0 where a unit was dropped.
+//! are gathered before it runs and whose gradient is scattered back, 0 where a unit was dropped, or updates the weights at once.
 
 use super::build::{Builder, Linear};
 use super::{ALIGN, Update};
@@ -82,8 +82,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The optimizer's step of all units with the gradient of the kept ones. The rows of a weight that a batch drops may wait for it, see
-    /// [`crate::idle`].
+    /// The optimizer's step of all units with the gradient of the kept ones. The rows of a weight that a batch drops may wait for
+    /// it, see [`crate::idle`].
     pub(super) fn thinned_update(&mut self, gradient: Linear, update: Update) -> Result<()> {
         let shapes = self.network.shapes()?;
         let (inputs, outputs) = (shapes[gradient.layer].elements(), shapes[gradient.layer + 1].elements());
@@ -131,8 +131,8 @@ impl Builder<'_> {
         UnitsParams { quads, read_quads, block_quads: self.block_quads(), ..UnitsParams::new(sides, shape, read_columns) }
     }
 
-    /// Software adapters go through long rows at a stretch, so that the CPU fetches ahead: it made gather_weight take 0.6 of its time. GPUs
-    /// have as many workgroups as possible.
+    /// Software adapters go through long rows at a stretch, so that the CPU fetches ahead: it made gather_weight take 0.6 of its
+    /// time. GPUs have as many workgroups as possible.
     fn block_quads(&self) -> u32 {
         if self.plans.caps.software { 256 } else { 8 }
     }
