@@ -111,6 +111,7 @@ mutant rows-wait-past-the-step-that-keeps-them killed 'training:: resume::' src/
 mutant rows-wait-past-the-submission killed 'training:: resume::' src/idle.rs '.is_some_and(|next| next[unit])' '.is_none_or(|next| next[unit])'
 mutant rows-wait-past-max-norm killed 'training::' src/idle.rs '!reads_all && ' ''
 mutant rows-wait-past-evaluations killed 'training::' src/idle.rs '|a, b| a.plan == b.plan' '|a, b| a.plan == b.plan || b.plan != 0'
+mutant table-of-all-steps killed 'units:: work::' src/work.rs '(TABLE_BYTES / row_bytes) as usize' 'MAX_STEPS'
 mutant rows-never-wait killed 'idle::' src/idle.rs 'if !waits || ' 'if true || '
 mutant rows-wait-for-ever killed 'idle::' src/idle.rs 'if !waits || waited[unit] == MAX_UPDATES {' 'if !waits {'
 mutant large-products-in-small-tiles survived 'kernels::' src/kernels/matmul.rs 'groups(8) >= 32' 'groups(8) >= 32000'

@@ -7,7 +7,7 @@
 // quads. Dispatch: as in units.wgsl, over as many rows as could be listed.
 
 struct Params {
-    rows: u32,          // of the weight
+    dropped: u32,       // rows of the weight that a step drops, the most that are listed; 1 where there are none
     quads: u32,         // of a row
     list_stride: u32,   // words from one member's list to the next
     stride: u32,        // words from one member's weight to the next
@@ -55,7 +55,7 @@ fn idle_update(
     let count = idle.rows[list];
     // The list is short of the grid, and lavapipe shares the workgroups out in one piece to each core: what is listed is spread over all.
     let place = local.y * groups.y + group.y;
-    let listed = idle.rows[list + 1u + min(place, p.rows - 1u)];
+    let listed = idle.rows[list + 1u + min(place, p.dropped - 1u)];
     let updates = listed % MAX_UPDATES + 1u;
     let row_at = member * (p.stride / 4u) + listed / MAX_UPDATES * p.quads;
     let end = select(0u, min((group.x + 1u) * p.block_quads, p.quads), place < count);

@@ -8,7 +8,7 @@ use crate::memory::Tensor;
 use crate::plan::{Caps, Plans};
 use crate::profile::{Clock, Lap};
 use crate::step::Step;
-use crate::work::{MAX_STEPS, Snapshot, Work};
+use crate::work::{Snapshot, Work};
 use crate::{Error, Result, cpu, idle};
 
 /// Where networks are trained and evaluated. Cheap to clone; clones share the device and its compiled kernels.
@@ -229,13 +229,14 @@ impl Executor {
         }
     }
 
-    /// Records and submits steps in order, at most [`MAX_STEPS`] of them; within them updates may wait, see [`crate::idle`]. At most two
+    /// Records and submits steps in order, at most [`Plans::max_steps`] of them; within them updates may wait, see [`crate::idle`]. At most two
     /// submissions should be under way.
     ///
     /// # Errors
     /// A lost device.
     pub fn submit(&mut self, work: &[Work]) -> Result<Submission> {
-        assert!(work.len() <= MAX_STEPS, "{} steps in one submission; the step table holds {MAX_STEPS}", work.len());
+        let most = self.plans().max_steps();
+        assert!(work.len() <= most, "{} steps in one submission; the step table holds {most}", work.len());
         let work = &idle::put_off(self.plans(), work);
         Ok(Submission(match self {
             Self::Gpu(executor) => Pending::Gpu(executor.submit(work)?),

@@ -35,6 +35,21 @@ impl Idle {
         Self { earlier: Vec::new(), rows: dropped.map(|(unit, _)| [unit, 1]).collect() }
     }
 
+    /// Panics unless a kernel may be given the list: it would read past the scalars, and write where a row has a gradient.
+    pub(crate) fn check(&self, site: &SiteStep) {
+        let scalars = 1 + self.earlier.len() as u32;
+        assert!(scalars <= MAX_UPDATES, "the scalars of {scalars} steps, where {MAX_UPDATES} have room");
+        let most = site.units as usize - site.kept.len();
+        assert!(self.rows.len() <= most, "{} rows are listed, where {most} have room", self.rows.len());
+        let positions = site.positions();
+        let mut listed = vec![false; positions.len()];
+        for &[row, updates] in &self.rows {
+            assert!((1..=scalars).contains(&updates), "row {row} has waited {updates} steps, with the scalars of {scalars}");
+            let idle = positions.get(row as usize) == Some(&DROPPED) && !std::mem::replace(&mut listed[row as usize], true);
+            assert!(idle, "row {row} is listed twice, or is not one that the batch drops");
+        }
+    }
+
     /// The list as `idle_update.wgsl` reads it.
     pub fn words(&self) -> Vec<u32> {
         let rows = self.rows.iter().map(|&[row, updates]| MAX_UPDATES * row + updates - 1);

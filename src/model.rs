@@ -278,7 +278,8 @@ impl Model {
         upload_data(&executor, plan, &self.network, inputs, targets)?;
         streams.add(executor.plans(), plan, inputs);
         let mut steps = evaluation_steps(inputs.rows(), executor.plans().plans[plan].options.batch, 0).peekable();
-        let (mut pacer, mut snapshot, mut in_flight) = (Pacer::default(), Snapshot::default(), VecDeque::new());
+        let mut pacer = Pacer::new(executor.plans().max_steps());
+        let (mut snapshot, mut in_flight) = (Snapshot::default(), VecDeque::new());
         loop {
             if in_flight.len() < pacer.room() && steps.peek().is_some() {
                 streams.begin();

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::work::MAX_STEPS;
-
 /// Chooses how many steps a submission has, so that it takes about [`TARGET`]: long enough that the host costs nothing,
 /// short enough for Ctrl-C and for drivers that reset a device after two seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pacer {
+    /// The most steps of a submission.
+    most: usize,
     /// Submissions completed; the first compiles the kernels too, so it takes longer than its step.
     completed: u64,
     /// Seconds of one step, from the last submission.
@@ -21,6 +21,11 @@ pub(crate) struct Pacer {
 const TARGET: f64 = 0.2;
 
 impl Pacer {
+    /// For submissions of at most so many steps, see [`crate::plan::Plans::max_steps`].
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, completed: 0, step: 0.0, last: 0, last_completed: None }
+    }
+
     /// How many submissions may be under way: one until a step has been timed, then two, which keep the device busy.
     pub(crate) fn room(&self) -> usize {
         if self.completed < 2 { 1 } else { 2 }
@@ -32,7 +37,7 @@ impl Pacer {
             return 1;
         }
         // One slow measurement is made good soon, one fast measurement is not trusted too far.
-        ((TARGET / self.step) as usize).clamp(1, (64 * self.last).min(MAX_STEPS))
+        ((TARGET / self.step) as usize).clamp(1, (64 * self.last).min(self.most))
     }
 
     /// Notes that the oldest submission, of `work` steps, is done.
@@ -53,10 +58,11 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work::MAX_STEPS;
 
     /// The sizes of the submissions of steps that take `step` seconds each, the first of them `compile` seconds longer.
     fn sizes(compile: f64, step: f64, submissions: usize) -> Vec<usize> {
-        let mut pacer = Pacer::default();
+        let mut pacer = Pacer::new(MAX_STEPS);
         let sizes = (0..submissions).map(|i| {
             let work = pacer.next();
             pacer.note(step * work as f64 + if i == 0 { compile } else { 0.0 }, work);
@@ -72,6 +78,9 @@ mod tests {
         assert_eq!(sizes(2.0, 0.001, 5), [1, 1, 64, 200, 200]);
         assert_eq!(sizes(0.03, 0.001, 4), [1, 6, 200, 200]);
         assert_eq!(sizes(0.0, 1e-6, 4), [1, 64, MAX_STEPS, MAX_STEPS]);
+        let mut few = Pacer::new(34);
+        few.note(1e-6, 1);
+        assert_eq!(few.next(), 34);
     }
 
     #[test]

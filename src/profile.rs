@@ -127,8 +127,8 @@ pub fn profile(device: &Device, network: &Network, train: &Dataset, options: &Tr
     let batch = options.batch.min(train.rows());
     let warm_up = options.accumulate.max(2);
     let mut trainer = Trainer::new(device, network, train, options)?;
-    let clock = trainer.next_steps(0)?.1.clock();
-    let mut pacer = Pacer::default();
+    let (_, executor) = trainer.next_steps(0)?;
+    let (clock, mut pacer) = (executor.clock(), Pacer::new(executor.plans().max_steps()));
     // The first steps, one of every plan at least, compile the kernels and tell the pacer how long a step is.
     for _ in 0..warm_up {
         let (work, executor) = trainer.next_steps(1)?;

@@ -225,6 +225,11 @@ impl SiteLayout {
     pub fn of(dropout: &Dropout, units: u32) -> Self {
         Self { units, kept: (dropout.mode == DropoutMode::Units).then(|| dropout.kept_count(units)), idle: false }
     }
+
+    /// How many units the whole batch drops: the most that a list of rows without a gradient has.
+    pub fn dropped(&self) -> u32 {
+        self.kept.map_or(0, |kept| self.units - kept)
+    }
 }
 
 /// Words from one member's list of `len` words to the next: a multiple of 64, so that it can be read in vectors. The words behind
@@ -284,7 +289,7 @@ impl RowLayout {
             Section::Positions(i) => self.sites[i].kept.map_or(0, |_| list(self.sites[i].units)),
             Section::Idle(i) if self.sites[i].idle => {
                 let optimizers = MAX_UPDATES * size_of::<OptimizerStep>() as u32 * self.members;
-                optimizers + list(1 + self.sites[i].units)
+                optimizers + list(1 + self.sites[i].dropped())
             }
             Section::Idle(_) => 0,
         }
@@ -345,10 +350,11 @@ impl RowLayout {
                 if idle {
                     let (at, size) = (self.offset(Section::Idle(s)), size_of::<OptimizerStep>() as u32);
                     let list = site.idle.clone().unwrap_or_else(|| Idle::all_dropped(site));
+                    list.check(site);
                     for (k, optimizer) in (0..).zip(list.optimizers(&member.optimizer)) {
                         put(at + (i * MAX_UPDATES + k) * size, bytemuck::bytes_of(optimizer));
                     }
-                    let at = at + self.members * MAX_UPDATES * size + 4 * i * list_words(1 + units);
+                    let at = at + self.members * MAX_UPDATES * size + 4 * i * list_words(1 + self.sites[s].dropped());
                     put(at, bytemuck::cast_slice(&list.words()));
                 }
             }

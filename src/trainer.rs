@@ -151,7 +151,7 @@ impl Trainer {
             evaluation: None,
             updates: 0,
         };
-        let (network, pacer) = (network.clone(), Pacer::default());
+        let (network, pacer) = (network.clone(), Pacer::new(executor.plans().max_steps()));
         let (in_flight, history, best) = (VecDeque::new(), Vec::new(), None);
         let fingerprints = resume::fingerprints(&data);
         // The host has to know the samples of a step only where a branch is computed for some of them.

@@ -4,8 +4,17 @@ use crate::memory::Tensor;
 use crate::plan::Plans;
 use crate::step::Step;
 
-/// Rows of the step table: the most steps of one submission.
+/// The most steps of one submission; a plan whose rows of the step table are long has fewer, see [`Plans::max_steps`].
 pub const MAX_STEPS: usize = 1024;
+
+/// Bytes of the step table, unless a single row has more. The rows of plans without per-batch units have a few hundred bytes for each
+/// dropout layer, so that all of [`MAX_STEPS`] fit; those of per-batch units list units, and steps of such widths are slow enough for fewer.
+const TABLE_BYTES: u32 = 1 << 24;
+
+/// How many rows of so many bytes the step table has.
+pub(crate) fn table_rows(row_bytes: u32) -> usize {
+    ((TABLE_BYTES / row_bytes) as usize).clamp(1, MAX_STEPS)
+}
 
 /// One step of one plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,5 +50,15 @@ impl Snapshot {
         let (stride, losses, hits) = &self.metrics[plan];
         let at = (stride * member + slot) as usize;
         (f32::from_bits(losses[at]), hits[at])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_STEPS, table_rows};
+
+    #[test]
+    fn the_step_table_has_all_rows_that_fit_and_one_at_least() {
+        assert_eq!([256, 1 << 14, 1 << 15, 1 << 24, u32::MAX].map(table_rows), [MAX_STEPS, MAX_STEPS, 512, 1, 1]);
     }
 }

@@ -3,14 +3,14 @@
 //! Seeds are fixed, so a test passes always or never; the false-alarm rates are those of a seed drawn anew.
 
 use thinnet::config::Config;
-use thinnet::data::Inputs;
+use thinnet::data::{Dataset, Inputs};
 use thinnet::network::{DropoutMode, Layer};
 use thinnet::plan::{Mode, Plans, Update};
 use thinnet::rng::{self, Coordinates, Stream, exact_k};
 use thinnet::step::{DROPPED, Draw, SiteLayout, SiteStep};
-use thinnet::{Activation, Dense, Device, Dropout, Error, Model, Network, checkpoint};
+use thinnet::{Activation, Dense, Device, Dropout, Error, Model, Network, Optimizer, TrainOptions, Trainer, checkpoint};
 
-use crate::common::{numbers, options};
+use crate::common::{device, numbers, options};
 
 fn at(site: u32, pass: u32) -> Coordinates {
     Coordinates { stream: Stream::BatchMask, site, pass, sample: 0 }
@@ -219,4 +219,20 @@ fn a_site_without_a_dense_layer_behind_it_is_refused_with_its_place() {
             other => panic!("{network:?}: {other:?}"),
         }
     }
+}
+
+/// The lists of a wide layer make the rows of the step table long: the table has fewer of them.
+#[test]
+fn a_layer_may_be_as_wide_as_its_weights_fit() {
+    let wide = Network::new(1).dense(Dense::new(60_000)).dropout(Dropout::units(0.5).unwrap()).dense(Dense::new(2));
+    let mut plans = Plans::new(thinnet::plan::Caps::baseline());
+    let options = thinnet::plan::Options { mode: Mode::Train(Update::Sgd.into()), ..options(1, 1) };
+    let plan = plans.add(&wide, options).unwrap();
+    let bytes = u64::from(plans.plans[plan].row_layout().row_bytes()) * plans.max_steps() as u64;
+    assert!(bytes <= plans.caps.max_buffer && plans.max_steps() < 100, "{} rows of the table: {bytes} bytes", plans.max_steps());
+    let data = Dataset::new(Inputs::from_f32(1, numbers(20, 1)).unwrap(), (0..20).map(|row| row % 2).collect(), 2).unwrap();
+    let options = TrainOptions { batch: 1, optimizer: Optimizer::momentum(1e-6, 0.9), ..TrainOptions::default() };
+    let mut trainer = Trainer::new(device(), &wide, &data, options).unwrap();
+    let losses: Vec<f64> = trainer.fit(2).unwrap().iter().map(|epoch| epoch.running.loss).collect();
+    assert!(losses.len() == 2 && losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
 }

@@ -10,7 +10,7 @@ use crate::kernels::Access;
 use crate::memory::Tensor;
 use crate::plan::{Plan, Plans};
 use crate::step::Step;
-use crate::work::{MAX_STEPS, Snapshot, Work};
+use crate::work::{Snapshot, Work};
 
 mod profile;
 
@@ -74,9 +74,9 @@ impl Executor {
         let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let buffers: Vec<_> =
             plans.buffers.iter().map(|b| gpu.buffer(&b.name, 4 * u64::from(b.words), storage)).collect::<Result<_>>()?;
-        let row_bytes = plans.plans.iter().map(|p| p.row_layout().row_bytes()).max().unwrap_or(256);
+        let row_bytes = plans.row_bytes();
         let read_only = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let table = gpu.buffer("step table", u64::from(row_bytes) * MAX_STEPS as u64, read_only)?;
+        let table = gpu.buffer("step table", u64::from(row_bytes) * plans.max_steps() as u64, read_only)?;
 
         // The parameters of all kernels are slices of one buffer.
         let kernels = plans.plans.iter().flat_map(|p| &p.kernels);

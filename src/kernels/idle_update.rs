@@ -21,13 +21,14 @@ fn variants() -> Vec<Constants> {
 
 params! {
     /// `params` of `idle_update.wgsl`.
-    IdleParams { rows: u32, quads: u32, list_stride: u32, stride: u32, block_quads: u32, pad0: u32, pad1: u32, pad2: u32 }
+    IdleParams { dropped: u32, quads: u32, list_stride: u32, stride: u32, block_quads: u32, pad0: u32, pad1: u32, pad2: u32 }
 }
 
 impl IdleParams {
-    /// For a weight of so many rows of so many quads, without a stride, in the shortest blocks.
-    pub fn new(rows: u32, quads: u32) -> Self {
-        Self { rows, quads, list_stride: list_words(1 + rows), block_quads: 8, ..Self::default() }
+    /// For a weight whose rows have so many quads, where a step drops so many of them, without a stride, in the shortest blocks.
+    pub fn new(dropped: u32, quads: u32) -> Self {
+        // Where nothing is dropped there is a grid all the same.
+        Self { dropped: dropped.max(1), quads, list_stride: list_words(1 + dropped), block_quads: 8, ..Self::default() }
     }
 }
 
@@ -70,7 +71,7 @@ impl Kernel for IdleUpdate {
     }
 
     fn grid(&self) -> [u32; 2] {
-        [self.params.quads.div_ceil(self.params.block_quads), self.params.rows.div_ceil(WORKGROUP / 8)]
+        [self.params.quads.div_ceil(self.params.block_quads), self.params.dropped.div_ceil(WORKGROUP / 8)]
     }
 
     fn twin(&self, memory: &Memory, step: &Step, member: usize) {

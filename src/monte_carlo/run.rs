@@ -252,7 +252,7 @@ impl<'a> Ensemble<'a> {
     /// Runs some draws of a chunk; `observe` is told of the rows of each step.
     fn run(&self, chunk: &mut Chunk, draws: Range<u32>, first: u32, mut observe: impl FnMut(u64)) -> Result<()> {
         let mut all = self.work(chunk, draws, first).peekable();
-        let (mut pacer, mut in_flight) = (Pacer::default(), VecDeque::new());
+        let (mut pacer, mut in_flight) = (Pacer::new(chunk.executor.plans().max_steps()), VecDeque::new());
         loop {
             if in_flight.len() < pacer.room() && all.peek().is_some() {
                 let work: Vec<Work> = all.by_ref().take(pacer.next()).collect();

@@ -4,7 +4,7 @@ use super::{ALIGN, BufferSpec, Caps, Options, Plan, build};
 use crate::kernels::Access;
 use crate::memory::{BufferId, Tensor};
 use crate::network::Network;
-use crate::{Error, Result};
+use crate::{Error, Result, work};
 
 /// Iterations that loops with constant bounds may take besides those of [`Kernel::iterations`](crate::kernels::Kernel::iterations).
 const CONSTANT_LOOPS: u64 = 256;
@@ -41,6 +41,16 @@ impl Plans {
     pub fn push(&mut self, plan: Plan) -> usize {
         self.plans.push(plan);
         self.plans.len() - 1
+    }
+
+    /// Bytes of a row of the step table, which all plans share.
+    pub(crate) fn row_bytes(&self) -> u32 {
+        self.plans.iter().map(|plan| plan.row_layout().row_bytes()).max().unwrap_or(256)
+    }
+
+    /// The most steps of one submission.
+    pub fn max_steps(&self) -> usize {
+        work::table_rows(self.row_bytes())
     }
 
     /// Words that the rows of weights and activations are padded to.

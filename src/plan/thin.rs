@@ -100,11 +100,13 @@ impl Builder<'_> {
         let (w, m, v) = (weights.0, moments.0, squares.0);
         self.push(ThinnedUpdate { params, update, sides: all.sides, compact_gradient, w, m, v });
         if let Some(site) = all.sides.rows {
-            self.plan.sites[site].layout.idle = true;
+            let layout = &mut self.plan.sites[site].layout;
+            layout.idle = true;
+            let dropped = layout.dropped();
             let params = IdleParams {
                 stride: w.stride,
                 block_quads: self.block_quads(),
-                ..IdleParams::new(outputs, self.row_quads(inputs))
+                ..IdleParams::new(dropped, self.row_quads(inputs))
             };
             self.push(IdleUpdate { params, site, update, w, m, v });
         }

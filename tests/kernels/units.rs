@@ -193,16 +193,24 @@ pub(super) fn idle_update(case: &mut Case) {
         let mut step = thinned(1, members, shape);
         for (member, values) in (0..).zip(&mut step.members) {
             values.optimizer = super::dense::optimizer_of(member);
-            values.sites[1].idle = longest.map(|longest| {
+            // Sites whose dropped rows are updated keep as many as their plan says.
+            for (site, dropped) in values.sites[1..].iter_mut().zip([0, 1].map(|side| shape.whole[side] - shape.kept[side])) {
+                if site.kept.contains(&DROPPED) {
+                    site.kept = (dropped..site.units).collect();
+                }
+            }
+            let site = &mut values.sites[1];
+            let dropped = Idle::all_dropped(site).rows;
+            site.idle = longest.map(|longest| {
                 let earlier = (1..longest).map(|k| super::dense::optimizer_of(member + k)).collect();
-                let listed = (0..if longest == 0 { 0 } else { shape.whole[0] }).filter(|row| (row + member) % 3 != 1);
-                Idle { earlier, rows: listed.map(|row| [row, 1 + (7 * row + member) % longest]).collect() }
+                let listed = dropped.iter().filter(|[row, _]| longest > 0 && (row + member) % 3 != 1);
+                Idle { earlier, rows: listed.map(|&[row, _]| [row, 1 + (7 * row + member) % longest]).collect() }
             });
         }
         let slots = [numbers_of("w", len, 0.0), numbers_of("m", len, 0.0), numbers_of("v", len, 0.01)];
         case.check(&step, slots, |[w, m, v]| {
-            let params =
-                IdleParams { stride: w.stride, block_quads: shape.block_quads(), ..IdleParams::new(shape.whole[0], quads) };
+            let dropped = shape.whole[0] - shape.kept[0];
+            let params = IdleParams { stride: w.stride, block_quads: shape.block_quads(), ..IdleParams::new(dropped, quads) };
             IdleUpdate { params, site: 1, update, w, m, v }
         });
     }

@@ -63,7 +63,8 @@ fn marked(layout: &RowLayout) -> Step {
             let (units, count) = kept.map_or((0, 0), |kept| (units, kept));
             let first = pass % (units - count + 1);
             let kept = (first..first + count).collect();
-            let rows = (0..units.min(3)).map(|row| [row, 3 - row]).collect();
+            let dropped = (0..units).filter(|unit| !(first..first + count).contains(unit));
+            let rows = dropped.zip([3, 2, 1]).map(|(row, updates)| [row, updates]).collect();
             let idle = Some(Idle { earlier: earlier.into(), rows });
             SiteStep { threshold, keep_all, scale: f32::from_bits(scale), pass, units, kept, idle }
         };
@@ -169,7 +170,7 @@ fn check_idle(shader: &Checked, ty: naga::Handle<naga::Type>, (layout, row, step
         let rows = &member.sites[site].idle.as_ref().unwrap().rows;
         let mut words = vec![rows.len() as u32];
         words.extend(rows.iter().map(|&[row, updates]| MAX_UPDATES * row + updates - 1));
-        words.resize(list_words(1 + member.sites[site].units) as usize, 0);
+        words.resize(list_words(1 + layout.sites[site].dropped()) as usize, 0);
         expected.extend(words);
     }
     let section = Section::Idle(site);

@@ -8,7 +8,7 @@ use thinnet::ops::{self, Ops, Samples, Shape, Site};
 use thinnet::plan::{Mode, Options, Plans, Source};
 use thinnet::rng::{self, Stream};
 use thinnet::step::{MemberStep, OptimizerStep, Step};
-use thinnet::work::{MAX_STEPS, Work};
+use thinnet::work::Work;
 use thinnet::{Activation, Dataset, Dense, Device, Dropout, Error, Inputs, KeepProb, Network, Optimizer, Result, TrainOptions};
 
 use super::measure::Timed;
@@ -146,7 +146,7 @@ pub(crate) fn product(device: &Device, [rows, inputs, units]: [u32; 3]) -> Resul
 /// Submits one step over and over, and waits for the last.
 pub(crate) fn repeat(executor: &mut Executor, work: &Work, mut repetitions: u32) -> Result<()> {
     while repetitions > 0 {
-        let now = repetitions.min(MAX_STEPS as u32);
+        let now = repetitions.min(executor.plans().max_steps() as u32);
         let submission = executor.submit(&vec![work.clone(); now as usize])?;
         executor.wait(submission)?;
         repetitions -= now;
