@@ -38,6 +38,7 @@ use crate::{Error, Result};
 mod training;
 
 pub use training::Checkpoint;
+pub(crate) use training::training_difference;
 pub(crate) use training::{MOMENTS, State};
 
 const KEY: &str = "thinnet";
@@ -289,7 +290,7 @@ impl Model {
     }
 }
 
-fn check_contract(version: u32) -> Result<()> {
+pub(crate) fn check_contract(version: u32) -> Result<()> {
     match version {
         CONTRACT_VERSION => Ok(()),
         other => Err(Error::Data(format!("follows version {other} of the mask contract, this is version {CONTRACT_VERSION}"))),

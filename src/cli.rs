@@ -16,6 +16,7 @@ mod describe;
 mod devices;
 mod eval;
 mod init;
+mod interrupt;
 mod mask;
 mod output;
 mod plot;

@@ -3,13 +3,22 @@
 //! All rates of a site threshold the same words, so the mask at 0.5 is a subset of the mask at 0.8: two rates of one seed differ
 //! in nothing but the units between them, and their difference has less noise than that of two independent runs.
 
-use crate::data::Dataset;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::checkpoint::{check_contract, training_difference};
+use crate::data::{Dataset, fingerprint};
 use crate::network::{KeepProb, Layer, Network, Noise};
+use crate::rng::CONTRACT_VERSION;
 use crate::trainer::{Epoch, Progress, TrainOptions, Trainer};
 use crate::{Device, Error, Result};
 
 /// A rate and a seed, trained.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Run {
     /// keep_prob of the sites that were swept.
     pub keep: f64,
@@ -115,35 +124,224 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
     Ok(changed)
 }
 
-/// Trains the network with every keep_prob at the given layers for every seed, one after the other; `observe` sees the progress of
-/// each.
+/// A network's training with every keep_prob at some layers for every seed, and the runs that are through: [`Sweep::fit`] makes those
+/// that are not. Kept as JSON between two programs, it goes on where it was.
 ///
-/// # Errors
-/// As [`Trainer::new`] and [`Trainer::fit`], but that a run that diverges ends with the epochs it had.
-#[expect(clippy::too_many_arguments, reason = "an experiment: a network, data, options, and what is varied")]
-pub fn sweep(
-    device: &Device,
-    network: &Network,
-    (train, valid): (&Dataset, &Dataset),
-    options: &TrainOptions,
+/// ```
+/// use std::ops::ControlFlow;
+/// use thinnet::sweep::{Sweep, hidden_sites};
+/// use thinnet::{Dense, Device, Dropout, KeepProb, Network, TrainOptions, data};
+///
+/// let (train, valid) = (data::digits().slice(0..200)?, data::digits().slice(200..300)?);
+/// let network = Network::new(64).dense(Dense::new(16)).dropout(Dropout::keep(0.5)?).dense(Dense::new(10));
+/// let mut sweep = Sweep::new(&network, hidden_sites(&network), (&train, &valid), &TrainOptions::default(), 2)?;
+/// sweep.add(&[KeepProb::new(0.5)?, KeepProb::ONE], &[1, 2])?;
+/// let stop_after_one = |sweep: &Sweep, _, _: &_| if sweep.runs().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+/// assert!(sweep.fit(&Device::cpu(), (&train, &valid), stop_after_one)?.is_break());
+///
+/// let mut sweep = Sweep::from_json(&sweep.to_json()?)?;
+/// let all = sweep.fit(&Device::cpu(), (&train, &valid), |_, _, _| ControlFlow::Continue(()))?;
+/// assert!(all.is_continue() && sweep.paired().len() == 4);
+/// # Ok::<(), thinnet::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    mask_contract: u32,
+    /// With 1 for the rates that are swept.
+    network: Network,
+    layers: Vec<usize>,
+    options: TrainOptions,
     epochs: u32,
-    (layers, keeps): (&[usize], &[KeepProb]),
-    seeds: &[u64],
-    mut observe: impl FnMut(f64, u64, &Progress<'_>),
-) -> Result<Vec<Run>> {
-    // Everything is checked before anything is trained.
-    let networks = keeps.iter().map(|&keep| with_keep(network, layers, keep)).collect::<Result<Vec<_>>>()?;
-    let mut runs = Vec::new();
-    for (network, keep) in networks.iter().zip(keeps) {
-        for &seed in seeds {
-            let mut trainer = Trainer::new(device, network, (train, valid), TrainOptions { seed, ..options.clone() })?;
-            let diverged = match trainer.fit_with(epochs, |progress| observe(keep.get(), seed, progress)) {
-                Ok(_) => false,
-                Err(Error::Diverged { .. }) => true,
-                Err(error) => return Err(error),
-            };
-            runs.push(Run { keep: keep.get(), seed, history: trainer.history().to_vec(), diverged });
+    /// The fingerprints of the training and the validation rows.
+    data: [u64; 2],
+    keeps: Vec<KeepProb>,
+    seeds: Vec<u64>,
+    /// What multiplied the matrices of the first run.
+    matmul: Option<String>,
+    runs: Vec<Run>,
+}
+
+impl Sweep {
+    /// No rates yet: of a network at these layers (see [`sites_at`]), for so many epochs of training with these options, but for their
+    /// seed.
+    ///
+    /// # Errors
+    /// As [`with_keep`], and options that make no sense.
+    pub fn new(
+        network: &Network,
+        layers: Vec<usize>,
+        (train, valid): (&Dataset, &Dataset),
+        options: &TrainOptions,
+        epochs: u32,
+    ) -> Result<Self> {
+        options.check()?;
+        Ok(Self {
+            mask_contract: CONTRACT_VERSION,
+            network: with_keep(network, &layers, KeepProb::ONE)?,
+            layers,
+            options: TrainOptions { seed: 0, ..options.clone() },
+            epochs,
+            data: [train, valid].map(fingerprint::with_samples),
+            keeps: Vec::new(),
+            seeds: Vec::new(),
+            matmul: None,
+            runs: Vec::new(),
+        })
+    }
+
+    /// Adds rates and seeds to those that there are: every rate is trained with every seed.
+    ///
+    /// # Errors
+    /// A layer without a rate that could be swept, see [`with_keep`].
+    pub fn add(&mut self, keeps: &[KeepProb], seeds: &[u64]) -> Result<()> {
+        for &keep in keeps {
+            with_keep(&self.network, &self.layers, keep)?;
+        }
+        self.keeps.extend_from_slice(keeps);
+        self.keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
+        self.keeps.dedup();
+        seeds.iter().for_each(|seed| {
+            if !self.seeds.contains(seed) {
+                self.seeds.push(*seed)
+            }
+        });
+        Ok(())
+    }
+
+    /// The rates, in ascending order.
+    pub fn keeps(&self) -> &[KeepProb] {
+        &self.keeps
+    }
+
+    /// The seeds, in the order they were added.
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
+    }
+
+    /// The layers whose rates are swept, by their numbers in [`Network::walk`].
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// What multiplied the matrices of its first run, as [`Matmul`](crate::kernels::matmul::Matmul) is printed: a device that does it
+    /// otherwise adds in another order, and pairs of such runs differ in more than their rate.
+    pub fn matmul(&self) -> Option<&str> {
+        self.matmul.as_deref()
+    }
+
+    /// The runs that are through, by rate and then by seed.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The runs that can be compared: those of the seeds that every rate has been trained with.
+    pub fn paired(&self) -> Vec<Run> {
+        let all_rates = |seed: u64| self.keeps.iter().all(|&keep| self.has(keep, seed));
+        self.runs.iter().filter(|run| all_rates(run.seed)).cloned().collect()
+    }
+
+    fn has(&self, keep: KeepProb, seed: u64) -> bool {
+        self.runs.iter().any(|run| run.keep == keep.get() && run.seed == seed)
+    }
+
+    /// Where another sweep would train otherwise, with both values; rates and seeds may differ.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let places =
+            |sweep: &Self| sweep.layers.iter().map(|&layer| sweep.network.addresses()[layer].clone()).collect::<Vec<_>>();
+        training_difference((&other.network, &other.options), (&self.network, &self.options))
+            .or_else(|| {
+                (self.epochs != other.epochs).then(|| format!("train.epochs is {}, but was {}", other.epochs, self.epochs))
+            })
+            .or_else(|| {
+                (self.layers != other.layers).then(|| format!("the layers are {:?}, but were {:?}", places(other), places(self)))
+            })
+    }
+
+    /// Makes the runs that are not through, every rate with one seed before the next seed, so that what there is when it is stopped can
+    /// be compared. `observe` is told the keep_prob and the seed of the run that is being made, and its progress; it may stop the
+    /// sweep, which loses that run alone. So does an error.
+    ///
+    /// # Errors
+    /// Other rows than those it began with; as [`Trainer::new`] and [`Trainer::fit`], but that a run that diverges ends with the epochs it
+    /// had.
+    pub fn fit(
+        &mut self,
+        device: &Device,
+        (train, valid): (&Dataset, &Dataset),
+        mut observe: impl FnMut(&Self, (f64, u64), &Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        for (name, data, was) in [("training", train, self.data[0]), ("validation", valid, self.data[1])] {
+            if fingerprint::with_samples(data) != was {
+                let problem = format!(
+                    "the {name} rows are not those of the sweep, or in another order; give it the same, or begin another sweep"
+                );
+                return Err(Error::Data(problem));
+            }
+        }
+        for seed in self.seeds.clone() {
+            for keep in self.keeps.clone() {
+                if self.has(keep, seed) {
+                    continue;
+                }
+                let network = with_keep(&self.network, &self.layers, keep)?;
+                let mut trainer = Trainer::new(device, &network, (train, valid), TrainOptions { seed, ..self.options.clone() })?;
+                let stop = trainer.stop_flag();
+                let trained = trainer.fit_with(self.epochs, |progress| {
+                    if observe(self, (keep.get(), seed), progress).is_break() {
+                        stop.store(true, Relaxed);
+                    }
+                });
+                let diverged = match trained {
+                    Ok(_) => false,
+                    Err(Error::Diverged { .. }) => true,
+                    Err(error) => return Err(error),
+                };
+                let stopped = stop.load(Relaxed);
+                if diverged || trainer.history().len() == self.epochs as usize {
+                    self.matmul.get_or_insert_with(|| device.caps().matmul.to_string());
+                    self.runs.push(Run { keep: keep.get(), seed, history: trainer.history().to_vec(), diverged });
+                    let place = |seed: u64| self.seeds.iter().position(|&other| other == seed);
+                    self.runs.sort_by(|a, b| a.keep.total_cmp(&b.keep).then(place(a.seed).cmp(&place(b.seed))));
+                }
+                if stopped {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The sweep as JSON. Runs that diverged are not in it, for JSON has no number for what they ended with; they are made again.
+    ///
+    /// # Errors
+    /// Never for a sweep that was made by this crate.
+    pub fn to_json(&self) -> Result<String> {
+        let runs = self.runs.iter().filter(|run| !run.diverged).cloned().collect();
+        let json = serde_json::to_string_pretty(&Self { runs, ..self.clone() });
+        json.map(|json| json + "\n").map_err(|e| Error::Data(format!("the sweep cannot be written as JSON: {e}")))
+    }
+
+    /// Reads what [`Sweep::to_json`] wrote.
+    ///
+    /// # Errors
+    /// Text that is no sweep, contradicts itself, or follows another version of the mask contract.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let unreadable = |problem: String| Error::Data(format!("is no sweep that can be read ({problem}); begin another"));
+        // Before the rest, which another version may have otherwise.
+        let version = serde_json::from_str(json).ok().and_then(|sweep: Value| sweep.get("mask_contract")?.as_u64());
+        check_contract(version.map_or(Ok(CONTRACT_VERSION), u32::try_from).unwrap_or(u32::MAX))?;
+        let mut sweep: Self = serde_json::from_str(json).map_err(|e| unreadable(e.to_string()))?;
+        sweep.options.check()?;
+        with_keep(&sweep.network, &sweep.layers, KeepProb::ONE)?;
+        let (keeps, seeds) = (std::mem::take(&mut sweep.keeps), std::mem::take(&mut sweep.seeds));
+        sweep.add(&keeps, &seeds)?;
+        let whole = |run: &Run| run.history.iter().map(|epoch| epoch.epoch).eq(0..sweep.epochs);
+        match sweep.runs.iter().find(|run| !whole(run)) {
+            Some(run) => {
+                Err(unreadable(format!("keep {}, seed {} has other epochs than 1 to {}", run.keep, run.seed, sweep.epochs)))
+            }
+            None => Ok(sweep),
         }
     }
-    Ok(runs)
 }

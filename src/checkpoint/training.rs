@@ -120,14 +120,7 @@ impl Checkpoint {
     /// The first number, with its place and both values, in which a training of this network with these options would be another
     /// one; the data budget is none of its.
     pub fn difference(&self, network: &Network, options: &TrainOptions) -> Option<String> {
-        let options = TrainOptions { data_budget: self.state.options.data_budget, ..options.clone() };
-        // As a configuration has them: the seed and the augmentation are tables of their own.
-        let [is, was] = [(network, &options), (&self.state.network, &self.state.options)].map(|(network, options)| {
-            let mut train = serde_json::json!(options);
-            let [seed, augment] = ["seed", "augment"].map(|key| train[key].take());
-            serde_json::json!({ "seed": seed, "network": network, "train": train, "augment": augment })
-        });
-        difference("", &is, &was)
+        training_difference((network, options), (&self.state.network, &self.state.options))
     }
 
     /// The bytes of its file.
@@ -220,6 +213,18 @@ fn read(tensors: &SafeTensors<'_>, parameter: &Parameter, ending: &str) -> Resul
         return Err(unreadable(format!("{name} is {dtype:?} {shape:?}, expected F32 {:?}", extents(parameter))));
     }
     Ok(bytemuck::pod_collect_to_vec(tensor.data()))
+}
+
+/// The first number in which the training of this network with these options is another one than that was, see
+/// [`Checkpoint::difference`].
+pub(crate) fn training_difference(is: (&Network, &TrainOptions), was: (&Network, &TrainOptions)) -> Option<String> {
+    // As a configuration has them: the seed and the augmentation are tables of their own.
+    let [is, was] = [is, was].map(|(network, options)| {
+        let mut train = serde_json::json!(TrainOptions { data_budget: None, ..options.clone() });
+        let [seed, augment] = ["seed", "augment"].map(|key| train[key].take());
+        serde_json::json!({ "seed": seed, "network": network, "train": train, "augment": augment })
+    });
+    difference("", &is, &was)
 }
 
 /// The first place in which two values differ, and both.

@@ -82,6 +82,9 @@ pub(super) const MODEL: &str = "model.safetensors";
 /// All that its training goes on from.
 pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
 
+/// All that a sweep goes on from.
+pub(super) const SWEEP: &str = "sweep.json";
+
 /// What a training or a sweep writes into its folder, with [`CALIBRATION`] in a folder of its own.
 const RUN: &[&str] = &[
     CHECKPOINT,
@@ -93,6 +96,7 @@ const RUN: &[&str] = &[
     "rates.csv",
     "rates.svg",
     "sweep.csv",
+    SWEEP,
     "timing.csv",
 ];
 
@@ -255,6 +259,34 @@ impl Drop for Folder {
         } else {
             self.remove();
         }
+    }
+}
+
+/// What appears at its place all at once when it is written for the first time; from then on nothing but its own files is replaced, each
+/// by a whole one.
+#[derive(Default)]
+pub(super) struct Results {
+    place: PathBuf,
+    /// Until it is written for the first time.
+    folder: Option<Folder>,
+    /// Whether its place was taken by somebody else in the meantime.
+    pub(super) displaced: bool,
+}
+
+impl Results {
+    /// For a place where nothing is yet but what `folder` plans, or for one where results are that go on.
+    pub(super) fn new(place: &Path, folder: Option<Folder>) -> Self {
+        Self { place: place.into(), folder, displaced: false }
+    }
+
+    /// Lets `files` write them into a folder.
+    pub(super) fn write(&mut self, files: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+        let Some(folder) = self.folder.take() else { return files(&self.place) };
+        if let Err(failure) = folder.begin().and_then(|()| files(&folder.file(""))) {
+            self.folder = Some(folder);
+            return Err(failure);
+        }
+        folder.complete().inspect_err(|_| self.displaced = true)
     }
 }
 

@@ -1,16 +1,22 @@
 //! `thinnet sweep`: the same training at several rates of dropout, in pairs.
 
-use std::fmt::Write as _;
-use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
-use thinnet::sweep::{Run, hidden_sites, sites_at, sweep, with_keep};
-use thinnet::{Epoch, Error, KeepProb};
+use thinnet::config::Config;
+use thinnet::sweep::{Sweep, hidden_sites, sites_at, with_keep};
+use thinnet::{Dataset, Device, Error, KeepProb, Network};
 
-use super::output::{Bar, Folder, Listener, refuse_read};
-use super::plot::{self, BLUE, Curve, ORANGE, Picture};
-use super::train::{Experiment, in_file};
+use super::interrupt::interruptible;
+use super::output::{Bar, Folder, Listener, Results, SWEEP, note, refuse_read, write_whole};
+use super::train::{Experiment, in_file, note_shift, places};
 use super::{Cli, Failure};
+
+mod rates;
+
+use rates::{by_rate, csv, curves, is_accuracy, rates, rates_csv, report};
 
 /// Compare rates of dropout in pairs and find the best.
 ///
@@ -18,23 +24,20 @@ use super::{Cli, Failure};
 ///
 /// Without --layer the rate of every dropout layer but that of the input changes. Rates are judged by the validation figures of the
 /// last epoch; `patience` has no part in it. Writes sweep.csv (every epoch), rates.csv (every rate, with its difference in pairs),
-/// curves.svg (validation by epoch) and rates.svg (validation by keep_prob, with bands).
+/// curves.svg (validation by epoch), rates.svg (validation by keep_prob, with bands) and sweep.json, which --resume goes on from.
+///
+/// Every rate is trained with one seed before the next seed, and what there is is written after every run. Ctrl-C loses the run that
+/// is being made, with exit code 130.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The network and its training, as TOML.
+    /// The network and its training, as TOML; with --resume also the folder of the sweep.
     file: PathBuf,
-    /// Rates to compare: shares of units that are kept.
-    #[arg(
-        long,
-        value_name = "P,P,...",
-        value_delimiter = ',',
-        default_value = "0.3,0.5,0.7,0.9,1.0",
-        allow_negative_numbers = true
-    )]
-    keep: Vec<f64>,
-    /// How many seeds: the file's and those after it.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    seeds: u64,
+    /// Rates to compare, shares of units that are kept: 0.3,0.5,0.7,0.9,1.0 unless given; with --resume they are added.
+    #[arg(long, value_name = "P,P,...", value_delimiter = ',', allow_negative_numbers = true)]
+    keep: Option<Vec<f64>>,
+    /// How many seeds, 3 unless given: the file's and those after it; with --resume they are added.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: Option<u64>,
     /// Change only the dropout layer at this place; may be given several times. A place is the path in the file: the number of
     /// the layer in `layers` from 0, as 3, inside a block 3.residual[1] or 3.skip[0], inside a recurrent layer 0.recurrent.
     /// `thinnet preflight` shows them all.
@@ -47,276 +50,178 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace results that are there already.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "resume")]
     force: bool,
+    /// Go on with the sweep in its folder: runs that are through are not made again, but those that diverged.
+    #[arg(long)]
+    resume: bool,
 }
+
+/// The rates and the number of seeds of a sweep that does not say.
+const KEEPS: [f64; 5] = [0.3, 0.5, 0.7, 0.9, 1.0];
+const SEEDS: u64 = 3;
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
-    let name = Experiment::name(&args.file);
-    let place = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
-    let mut keeps = args.keep.iter().map(|&keep| KeepProb::new(keep)).collect::<thinnet::Result<Vec<_>>>()?;
-    keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
-    keeps.dedup();
-    let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
+    let (file, place) = places(&args.file, args.out.as_deref(), args.resume, "-sweep")?;
+    let before = if args.resume { Some(begun(&place)?) } else { None };
+    let fresh: (&[f64], u64) = if args.resume { (&[], 0) } else { (&KEEPS, SEEDS) };
+    let keeps = args.keep.clone().unwrap_or_else(|| fresh.0.to_vec());
+    let keeps = keeps.into_iter().map(KeepProb::new).collect::<thinnet::Result<Vec<_>>>()?;
+    let Experiment { config, network, sets, options } = Experiment::read(&file, args.data.as_deref())?;
     let Some(valid) = &sets.valid else {
         let problem = "a sweep compares rates by validation data; give `valid` or `valid_fraction` in [data]".into();
-        return Err(Error::File { path: args.file.clone(), problem }.into());
+        return Err(Error::File { path: file, problem }.into());
     };
-    let layers = match args.layer.as_slice() {
-        [] => hidden_sites(&network),
-        places => {
-            let each = places.iter().map(|place| sites_at(&network, place)).collect::<thinnet::Result<Vec<_>>>();
-            each.map_err(|e| in_file(&args.file, e))?.concat()
-        }
+    let data = (&sets.train, valid);
+    let new = layers(&args.layer, before.as_ref(), &network);
+    let new = new.and_then(|layers| Sweep::new(&network, layers, data, &options, config.train.epochs));
+    let new = new.map_err(|e| in_file(&file, e))?;
+    let mut sweep = match before {
+        Some(before) => going_on(before, &new, &file, &place)?,
+        None => new,
     };
-    // Rates ascend: the first drops most.
-    let most = with_keep(&network, &layers, keeps[0]).map_err(|e| in_file(&args.file, e))?;
+    let seeds = (0..args.seeds.unwrap_or(fresh.1)).map(|i| config.seed.wrapping_add(i));
+    sweep.add(&keeps, &seeds.collect::<Vec<_>>()).map_err(|e| in_file(&file, e))?;
     // What was asked for is right; now where to put it, before the work.
-    refuse_read(&place, "--out", std::slice::from_ref(&config.data.path))?;
-    let folder = Folder::plan(&place, args.force)?;
-    let seeds: Vec<u64> = (0..args.seeds).map(|i| config.seed.wrapping_add(i)).collect();
+    let folder = match args.resume {
+        true => None,
+        false => {
+            refuse_read(&place, "--out", &[file.clone(), config.data.path.clone()])?;
+            Some(Folder::plan(&place, args.force)?)
+        }
+    };
     let device = cli.device()?;
-    super::train::note_shift(&most);
-    let bar = Bar::new("sweep");
-    let (epochs, count) = (config.train.epochs, (keeps.len() * seeds.len()) as u64);
-    let (mut done, mut current) = (0, None);
-    let runs =
-        sweep(&device, &network, (&sets.train, valid), &options, epochs, (&layers, &keeps), &seeds, |keep, seed, progress| {
-            if current.replace((keep.to_bits(), seed)).is_some_and(|before| before != (keep.to_bits(), seed)) {
-                done += 1;
+    if let Some(&most) = sweep.keeps().first() {
+        // Rates ascend: the first drops most.
+        note_shift(&with_keep(&network, sweep.layers(), most)?);
+    }
+    introduce(&sweep, &device);
+    let mut results = Results::new(&place, folder);
+    let ended = train(&mut sweep, &device, data, &config, &mut results);
+    let interrupted = ended.map_err(|failure| match failure {
+        Failure::Thinnet(error) => Failure::Thinnet(in_file(&file, error)),
+        other => other,
+    })?;
+    if !sweep.paired().is_empty() {
+        report(&mut Listener(std::io::stdout().lock()), &sweep, &place, cli.json)?;
+    }
+    let (through, all) = progress(&sweep);
+    let place = place.display();
+    match (interrupted && through < all, through) {
+        (false, _) => Ok(()),
+        (true, 0) => Err(Failure::Interrupted(format!("Interrupted in the first of {all} runs; nothing of it is kept."))),
+        (true, _) => Err(Failure::Interrupted(format!(
+            "Interrupted; {place} has {through} of {all} runs. To go on: thinnet sweep {place} --resume"
+        ))),
+    }
+}
+
+/// How many runs are through, of how many.
+fn progress(sweep: &Sweep) -> (usize, usize) {
+    (sweep.runs().len(), sweep.keeps().len() * sweep.seeds().len())
+}
+
+/// The layers that are swept: those at these places, those from before, or all hidden ones.
+fn layers(places: &[String], before: Option<&Sweep>, network: &Network) -> thinnet::Result<Vec<usize>> {
+    match (places, before) {
+        // In another network they may be no dropout layers; going_on names the difference.
+        ([], Some(before)) if with_keep(network, before.layers(), KeepProb::ONE).is_ok() => Ok(before.layers().to_vec()),
+        ([], _) => Ok(hidden_sites(network)),
+        (places, _) => Ok(places.iter().map(|place| sites_at(network, place)).collect::<thinnet::Result<Vec<_>>>()?.concat()),
+    }
+}
+
+/// The sweep in a folder.
+fn begun(place: &Path) -> Result<Sweep, Failure> {
+    let path = place.join(SWEEP);
+    let json = std::fs::read_to_string(&path).map_err(|e| {
+        Failure::Usage(format!(
+            "{} cannot be read ({e}), so there is no sweep to go on with; name it with --out DIR, or begin one without --resume",
+            path.display()
+        ))
+    })?;
+    Ok(Sweep::from_json(&json).map_err(|e| match e {
+        Error::Data(problem) => Error::File { path, problem },
+        other => other,
+    })?)
+}
+
+/// The same, if the file says the same training.
+fn going_on(before: Sweep, new: &Sweep, file: &Path, place: &Path) -> Result<Sweep, Failure> {
+    match before.difference(new) {
+        Some(difference) => Err(Failure::Usage(format!(
+            "{}: {difference} in {place}; a sweep goes on as it began, but for rates and seeds; go on with `thinnet sweep {place} --resume`, or \
+             begin another with --out",
+            file.display(),
+            place = place.display(),
+        ))),
+        None => Ok(before),
+    }
+}
+
+/// Where a sweep goes on.
+fn introduce(sweep: &Sweep, device: &Device) {
+    let here = device.caps().matmul.to_string();
+    if let Some(there) = sweep.matmul() {
+        let (through, all) = progress(sweep);
+        note(format_args!("{through} of {all} runs are through."));
+        if there != here {
+            note(format_args!(
+                "note: they are of matrix products of {there}, here they are {here}: the masks are the same, sums are added in another order"
+            ));
+        }
+    }
+}
+
+/// Makes the runs that are missing and saves after each; whether Ctrl-C ended it.
+fn train(
+    sweep: &mut Sweep,
+    device: &Device,
+    data: (&Dataset, &Dataset),
+    config: &Config,
+    results: &mut Results,
+) -> Result<bool, Failure> {
+    let (bar, interrupted) = (Bar::new("sweep"), interruptible(Arc::default())?);
+    let mut save = |sweep: &Sweep| {
+        let written = results.write(|place| write_files(place, config, sweep));
+        written.map_err(|failure| (failure, results.displaced))
+    };
+    let (mut saved, count) = progress(sweep);
+    let mut displaced = None;
+    let ended = sweep.fit(device, data, |sweep, (keep, seed), progress| {
+        if sweep.runs().len() > saved {
+            saved = sweep.runs().len();
+            match save(sweep) {
+                Err((failure, true)) => displaced = Some(failure),
+                Err((failure, false)) => note(format_args!("note: what there is by now could not be saved: {failure}")),
+                Ok(()) => {}
             }
-            bar.show_part(&format!("keep {keep}, seed {seed}"), progress, done, count);
-        });
-    let runs = runs.map_err(|e| in_file(&args.file, e))?;
-    bar.finish();
-
-    let rates: Vec<Rate> = keeps.iter().map(|keep| Rate::of(keep.get(), &runs)).collect();
-    folder.begin()?;
-    folder.write("config.toml", &config.to_toml())?;
-    folder.write("sweep.csv", &csv(&runs))?;
-    folder.write("rates.csv", &rates_csv(&rates, &runs))?;
-    folder.write("curves.svg", &curves(&rates, &runs)?)?;
-    folder.write("rates.svg", &by_rate(&rates, is_accuracy(&runs))?)?;
-    folder.complete()?;
-    report(&mut Listener(std::io::stdout().lock()), &rates, &runs, &place, cli.json)
-}
-
-/// What validation shows: accuracy in percent, or the loss where no row is right or wrong. NaN where there is none.
-fn figure(epoch: &Epoch) -> f64 {
-    epoch.valid.map_or(f64::NAN, |valid| valid.accuracy.map_or(valid.loss, |accuracy| 100.0 * accuracy))
-}
-
-fn is_accuracy(runs: &[Run]) -> bool {
-    runs.iter().flat_map(|run| &run.history).any(|epoch| epoch.valid.is_some_and(|valid| valid.accuracy.is_some()))
-}
-
-/// A rate over all seeds: the last epoch's figure.
-struct Rate {
-    keep: f64,
-    mean: f64,
-    /// Standard error of the mean; NaN for a single seed.
-    error: f64,
-}
-
-fn mean_and_error(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
-}
-
-/// The last figure of a run; NaN if it diverged.
-fn last(run: &Run) -> f64 {
-    run.history.last().filter(|_| !run.diverged).map_or(f64::NAN, figure)
-}
-
-impl Rate {
-    fn of(keep: f64, runs: &[Run]) -> Self {
-        let values: Vec<f64> = runs.iter().filter(|run| run.keep == keep).map(last).collect();
-        let (mean, error) = mean_and_error(&values);
-        Self { keep, mean, error }
-    }
-}
-
-/// The rates that reach the best mean, the highest accuracy or the lowest loss: several where it is a tie.
-fn best_means(rates: &[Rate], accuracy: bool) -> Vec<&Rate> {
-    let worth = |rate: &Rate| if accuracy { rate.mean } else { -rate.mean };
-    let finite = || rates.iter().filter(|rate| rate.mean.is_finite());
-    let most = finite().map(worth).fold(f64::NEG_INFINITY, f64::max);
-    finite().filter(|rate| equal(worth(rate), most, most)).collect()
-}
-
-/// Among those that reach the best mean the one whose mean is known best, then the one that drops least.
-fn best(rates: &[Rate], accuracy: bool) -> Option<&Rate> {
-    let tied = best_means(rates, accuracy);
-    let error = |rate: &Rate| if rate.error.is_finite() { rate.error } else { 0.0 }; // a single seed has none
-    let least = tied.iter().map(|rate| error(rate)).fold(f64::INFINITY, f64::min);
-    // Rates ascend.
-    tied.into_iter().rev().find(|rate| equal(error(rate), least, rate.mean))
-}
-
-/// Whether two figures are one but for what rounding adds to numbers of this scale.
-fn equal(a: f64, b: f64, scale: f64) -> bool {
-    (a - b).abs() <= 1e-9 * scale.abs()
-}
-
-/// What others are compared with: the largest rate that did not diverge, normally 1.
-fn densest(rates: &[Rate]) -> Option<&Rate> {
-    rates.iter().rev().find(|rate| rate.mean.is_finite())
-}
-
-/// The difference between two rates, in pairs of equal seeds.
-fn paired(keep: f64, dense: f64, runs: &[Run]) -> (f64, f64) {
-    let of = |keep: f64| runs.iter().filter(move |run| run.keep == keep).map(last);
-    mean_and_error(&of(keep).zip(of(dense)).map(|(a, b)| a - b).collect::<Vec<_>>())
-}
-
-/// One line a rate: what the report prints.
-fn rates_csv(rates: &[Rate], runs: &[Run]) -> String {
-    let mut csv = String::from("keep,mean,standard_error,difference,difference_error\n");
-    let number = |value: f64| finite(value).map_or(String::new(), |value| value.to_string());
-    for rate in rates {
-        let (difference, error) = densest(rates).map_or((f64::NAN, f64::NAN), |dense| paired(rate.keep, dense.keep, runs));
-        let figures = [rate.mean, rate.error, difference, error].map(number).join(",");
-        writeln!(csv, "{},{figures}", rate.keep).expect("a String takes everything");
-    }
-    csv
-}
-
-fn csv(runs: &[Run]) -> String {
-    let mut csv = String::from("keep,seed,epoch,train_loss,train_accuracy,valid_loss,valid_accuracy\n");
-    for run in runs {
-        for epoch in &run.history {
-            let [train, valid] = [Some(epoch.running), epoch.valid].map(|metrics| {
-                let accuracy = metrics.and_then(|m| m.accuracy).map_or(String::new(), |a| a.to_string());
-                format!("{},{accuracy}", metrics.map_or(String::new(), |m| m.loss.to_string()))
-            });
-            writeln!(csv, "{},{},{},{train},{valid}", run.keep, run.seed, epoch.epoch + 1).expect("a String takes everything");
         }
-    }
-    csv
-}
-
-/// Validation by epoch, the mean over the seeds, one curve for each rate.
-fn curves(rates: &[Rate], runs: &[Run]) -> Result<String, Failure> {
-    let curve = |(i, rate): (usize, &Rate)| {
-        let of_rate: Vec<&Run> = runs.iter().filter(|run| run.keep == rate.keep).collect();
-        let epochs = of_rate.iter().map(|run| run.history.len()).min().unwrap_or(0);
-        let at = |epoch: usize| of_rate.iter().map(|run| figure(&run.history[epoch])).collect::<Vec<_>>();
-        let (means, errors): (Vec<f64>, Vec<f64>) = (0..epochs).map(|epoch| mean_and_error(&at(epoch))).unzip();
-        Curve {
-            name: format!("keep {}", rate.keep),
-            color: plot::ordered(i, rates.len()),
-            dashed: false,
-            points: plot::by_epoch(means),
-            band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
-        }
-    };
-    let (title, y) = match is_accuracy(runs) {
-        true => ("Validation accuracy at several rates of dropout", "accuracy, %"),
-        false => ("Validation loss at several rates of dropout", "loss"),
-    };
-    plot::svg(&Picture { title, x: "epoch", y, curves: rates.iter().enumerate().map(curve).collect() })
-}
-
-/// Validation in the last epoch by keep_prob, with one standard error to either side.
-fn by_rate(rates: &[Rate], accuracy: bool) -> Result<String, Failure> {
-    let errors: Vec<f64> = rates.iter().map(|rate| rate.error).collect();
-    let curve = Curve {
-        name: "mean over the seeds".into(),
-        color: BLUE,
-        dashed: false,
-        points: rates.iter().map(|rate| (rate.keep, rate.mean)).collect(),
-        band: if errors.iter().all(|e| e.is_finite()) { errors } else { Vec::new() },
-    };
-    let tie = if best_means(rates, accuracy).len() > 1 { ", a tie" } else { "" };
-    let mark = best(rates, accuracy).map(|rate| Curve {
-        name: format!("best: keep {}{tie}", rate.keep),
-        color: ORANGE,
-        dashed: false,
-        points: vec![(rate.keep, rate.mean)],
-        band: Vec::new(),
+        bar.show_part(&format!("keep {keep}, seed {seed}"), progress, saved as u64, count as u64);
+        if displaced.is_some() || interrupted.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let title = "Validation in the last epoch by keep_prob; the band is one standard error";
-    let y = if accuracy { "validation accuracy, %" } else { "validation loss" };
-    plot::svg(&Picture { title, x: "keep_prob", y, curves: [Some(curve), mark].into_iter().flatten().collect() })
+    bar.finish();
+    if let Some(failure) = displaced {
+        return Err(failure);
+    }
+    // Where it was refused, nothing is written.
+    if sweep.runs().len() > saved || ended.is_ok() && saved > 0 {
+        save(sweep).map_err(|(failure, _)| failure)?;
+    }
+    Ok(ended?.is_break())
 }
 
-fn report(out: &mut impl Write, rates: &[Rate], runs: &[Run], place: &Path, json: bool) -> Result<(), Failure> {
-    let accuracy = is_accuracy(runs);
-    let (best, tied) = (best(rates, accuracy), best_means(rates, accuracy));
-    let ties = |rate: &Rate| tied.len() > 1 && tied.iter().any(|tied| tied.keep == rate.keep);
-    // In pairs: each seed's figure against that of the largest rate, normally 1.
-    let Some(dense) = densest(rates) else {
-        let lr = "use a smaller learning rate, or look for very large values in the data: thinnet preflight";
-        return Err(Failure::Other(format!("every rate diverged; {lr}")));
-    };
-    let pairs = |rate: &Rate| paired(rate.keep, dense.keep, runs);
-    if json {
-        for rate in rates {
-            let (difference, error) = pairs(rate);
-            let row = serde_json::json!({
-                "keep": rate.keep, "mean": finite(rate.mean), "standard_error": finite(rate.error),
-                "difference": finite(difference), "difference_error": finite(error), "best": best.is_some_and(|b| b.keep == rate.keep),
-                "tie": ties(rate),
-            });
-            writeln!(out, "{row}")?;
-        }
-        return Ok(());
+/// Everything that there is by now, what the sweep goes on from at last.
+fn write_files(place: &Path, config: &Config, sweep: &Sweep) -> Result<(), Failure> {
+    let text = |name: &str, text: &str| write_whole(&place.join(name), text.as_bytes());
+    text("config.toml", &config.to_toml())?;
+    text("sweep.csv", &csv(sweep.runs()))?;
+    let runs = sweep.paired();
+    if !runs.is_empty() {
+        let rates = rates(sweep, &runs);
+        text("rates.csv", &rates_csv(&rates, &runs))?;
+        text("curves.svg", &curves(&rates, &runs)?)?;
+        text("rates.svg", &by_rate(&rates, is_accuracy(&runs))?)?;
     }
-    let unit = if accuracy { "accuracy, %" } else { "loss" };
-    writeln!(out, "{:>6}  {:>22}  {:>30}", "keep", format!("validation {unit}"), format!("difference to keep {}", dense.keep))?;
-    let number = |mean: f64, error: f64| match (mean.is_finite(), error.is_finite()) {
-        (false, _) => "diverged".into(),
-        (true, false) => format!("{mean:.3}"),
-        (true, true) => format!("{mean:.3} +- {error:.3}"),
-    };
-    for rate in rates {
-        let (difference, error) = pairs(rate);
-        let mark = match (best.is_some_and(|b| b.keep == rate.keep), ties(rate)) {
-            (true, _) => "  best",
-            (false, true) => "  tie",
-            (false, false) => "",
-        };
-        writeln!(out, "{:>6}  {:>22}  {:>30}{mark}", rate.keep, number(rate.mean, rate.error), number(difference, error))?;
-    }
-    writeln!(out, "\nMeans over the seeds in the last epoch, with standard errors; differences in pairs of equal seeds.")?;
-    if tied.len() > 1 {
-        let keeps: Vec<String> = tied.iter().map(|rate| rate.keep.to_string()).collect();
-        let rule = "best is the one with the smallest standard error and, among equal ones, that which drops least";
-        writeln!(out, "It is a tie: keep {} reach the same mean; {rule}.", keeps.join(", "))?;
-    }
-    writeln!(out, "Written to {}: sweep.csv, rates.csv, curves.svg, rates.svg, config.toml", place.display())?;
-    Ok(())
-}
-
-/// JSON has no NaN.
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Rate, best, best_means};
-
-    /// The rate that is best, and those that tie, of these by keep_prob, mean and standard error.
-    fn judged(rates: &[(f64, f64, f64)], accuracy: bool) -> (Option<f64>, Vec<f64>) {
-        let rates: Vec<Rate> = rates.iter().map(|&(keep, mean, error)| Rate { keep, mean, error }).collect();
-        let tied = best_means(&rates, accuracy).iter().map(|rate| rate.keep).collect();
-        (best(&rates, accuracy).map(|rate| rate.keep), tied)
-    }
-
-    #[test]
-    fn equal_means_are_a_tie_that_goes_to_the_surer_then_to_the_less_dropped() {
-        let nan = f64::NAN;
-        assert_eq!(
-            judged(&[(0.1, 90.0, 1.9), (0.5, 90.0, 0.0), (0.9, 90.0 + 1e-12, 0.0)], true),
-            (Some(0.9), vec![0.1, 0.5, 0.9])
-        );
-        assert_eq!(judged(&[(0.1, 90.0, 0.2), (0.5, 90.0, 0.3), (1.0, 89.0, 0.0)], true), (Some(0.1), vec![0.1, 0.5]));
-        // One seed has no error; what diverged is no rate to choose.
-        assert_eq!(judged(&[(0.1, 90.0, nan), (0.5, 90.0, nan), (1.0, nan, nan)], true), (Some(0.5), vec![0.1, 0.5]));
-        assert_eq!(judged(&[(0.1, 0.3, 0.1), (0.5, 0.2, 0.1), (1.0, 0.4, 0.0)], false), (Some(0.5), vec![0.5]));
-        assert_eq!(judged(&[(0.5, nan, nan)], false), (None, vec![]));
-    }
+    text(SWEEP, &sweep.to_json()?)
 }

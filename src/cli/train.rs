@@ -131,7 +131,7 @@ pub(super) fn in_file(file: &Path, error: Error) -> Error {
 }
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
-    let (file, place) = places(args)?;
+    let (file, place) = places(&args.file, args.out.as_deref(), args.resume, "")?;
     // What is wrong with the file comes before where to put what comes of it, and that before the data, which may take long to read.
     read_config(&file)?;
     let checkpoint = match args.resume {
@@ -191,24 +191,25 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     ended
 }
 
-/// The file of the network and the folder of the run.
-fn places(args: &Args) -> Result<(PathBuf, PathBuf), Failure> {
-    let (file, name) = (&args.file, args.file.display());
-    if args.resume && !file.exists() {
+/// The network file and the folder of what comes of it: of a folder that goes on, the file in it.
+pub(super) fn places(file: &Path, out: Option<&Path>, resume: bool, suffix: &str) -> Result<(PathBuf, PathBuf), Failure> {
+    let name = file.display();
+    if resume && !file.exists() {
         return Err(Failure::Usage(format!("{name}: there is neither such a file nor such a run; check the path")));
     }
     if !file.is_dir() {
-        return Ok((file.clone(), args.out.clone().unwrap_or_else(|| Path::new("runs").join(Experiment::name(file)))));
+        let run = || Path::new("runs").join(Experiment::name(file) + suffix);
+        return Ok((file.into(), out.map_or_else(run, Path::to_path_buf)));
     }
-    if !args.resume {
+    if !resume {
         return Err(Failure::Usage(format!(
             "{name} is a folder; name a network file, or go on with the run in it with --resume"
         )));
     }
-    if args.out.as_ref().is_some_and(|out| out != file) {
+    if out.is_some_and(|out| out != file) {
         return Err(Failure::Usage(format!("the run in {name} goes on there; leave --out away, or name another run's folder")));
     }
-    Ok((file.join("config.toml"), file.clone()))
+    Ok((file.join("config.toml"), file.into()))
 }
 
 /// Classes that are judged, but that no row teaches.

@@ -8,28 +8,29 @@ use super::{Place, SMALL, tensors};
 
 const MODEL: &str = "model.safetensors";
 
-/// A training as a process of its own, once it has said what it trains.
+/// A command as a process of its own.
+pub(super) fn spawned(place: &Place, args: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thinnet"));
+    command.args(args.split(' ')).current_dir(place.path(".")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// The same of a training, once it has said what it trains.
 fn started(place: &Place, args: &str) -> Child {
-    let mut training = Command::new(env!("CARGO_BIN_EXE_thinnet"))
-        .args(args.split(' '))
-        .current_dir(place.path("."))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut training = spawned(place, args);
     BufReader::new(training.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
     training
 }
 
 /// Ends a training by a signal, after a moment.
-fn ended(training: Child, signal: &str, moment: Duration) -> Output {
+pub(super) fn ended(training: Child, signal: &str, moment: Duration) -> Output {
     std::thread::sleep(moment);
     assert!(Command::new("kill").args([signal, &training.id().to_string()]).status().unwrap().success());
     training.wait_with_output().unwrap()
 }
 
 /// What a command that must succeed says besides its output.
-fn said(place: &Place, arguments: &str) -> String {
+pub(super) fn said(place: &Place, arguments: &str) -> String {
     let output = place.run(arguments);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{arguments}: {text}");

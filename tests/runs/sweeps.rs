@@ -1,3 +1,4 @@
+use super::resumed::{ended, said, spawned};
 use super::{Place, SMALL, cells, keys};
 
 #[test]
@@ -6,7 +7,7 @@ fn keep_1_in_a_sweep_is_the_training_without_dropout() {
     let text = place.prints("sweep net.toml --keep 1,0.5 --seeds 2");
     assert!(text.contains("best") && text.contains("runs/net-sweep"), "{text}");
     assert_eq!((place.names("."), place.names("runs")), (vec!["net.toml".into(), "runs".into()], vec!["net-sweep".into()]));
-    assert_eq!(place.names("runs/net-sweep"), ["config.toml", "curves.svg", "rates.csv", "rates.svg", "sweep.csv"]);
+    assert_eq!(place.names("runs/net-sweep"), ["config.toml", "curves.svg", "rates.csv", "rates.svg", "sweep.csv", "sweep.json"]);
     for name in ["curves.svg", "rates.svg"] {
         assert!(place.text(&format!("runs/net-sweep/{name}")).trim_end().ends_with("</svg>"));
     }
@@ -93,11 +94,120 @@ fn a_sweep_that_fails_leaves_nothing_and_replaces_nothing_unasked() {
     place.fails("sweep net.toml --out file/s", 1);
     assert!(place.everything() == before);
     place.prints("sweep net.toml --keep 0.5 --seeds 1 --out s --force");
-    assert_eq!(place.names("s").len(), 5);
+    assert_eq!(place.names("s").len(), 6);
     // A rate that diverges is a result.
     place.write("wild.toml", SMALL.replace("0.01", "1e30"));
     let text = place.fails("sweep wild.toml --keep 0.5,1 --seeds 1 --out wild", 1);
     assert!(text.contains("every rate diverged") && text.contains("smaller learning rate"), "{text}");
     assert_eq!(place.text("wild/rates.csv").lines().nth(1), Some("0.5,,,,"));
     assert_eq!(place.names("."), ["file", "net.toml", "s", "wild", "wild.toml"]);
+}
+
+const FILES: [&str; 4] = ["sweep.csv", "rates.csv", "curves.svg", "rates.svg"];
+
+#[test]
+fn a_sweep_goes_on_with_more_rates_and_seeds_as_if_they_had_been_there_from_the_start() {
+    let place = Place::with(SMALL);
+    let table = place.prints("sweep net.toml --keep 0.5,1 --seeds 2 --out whole");
+    place.prints("sweep net.toml --keep 1 --seeds 1 --out part");
+    let first = place.text("part/sweep.json");
+    assert!(said(&place, "sweep net.toml --keep 0.5 --seeds 2 --out part --resume").contains("1 of 4 runs are through"));
+    for name in FILES {
+        assert_eq!(place.text(&format!("part/{name}")), place.text(&format!("whole/{name}")), "{name}");
+    }
+    // What was through was not made again: its seconds are those of the first time.
+    let seconds = |json: &str| {
+        let sweep: serde_json::Value = serde_json::from_str(json).unwrap();
+        let run = sweep["runs"].as_array().unwrap().iter().find(|run| run["keep"] == 1.0 && run["seed"] == 3).cloned().unwrap();
+        run["history"].as_array().unwrap().iter().map(|epoch| epoch["seconds"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(seconds(&first), seconds(&place.text("part/sweep.json")));
+    // From the folder alone; nothing is left to do.
+    let before = place.everything();
+    assert_eq!(place.prints("sweep part --resume"), table.replace("whole", "part"));
+    assert!(place.everything() == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_sweep_that_was_interrupted_or_killed_keeps_its_runs() {
+    let place = Place::with(SMALL);
+    let runs = || place.text("s/sweep.csv").lines().count() / 3;
+    let until = |enough: &dyn Fn() -> bool| {
+        (0..1200).any(|_| {
+            enough() || {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                false
+            }
+        })
+    };
+    let mut made = 0;
+    for (signal, arguments) in [
+        ("-INT", "sweep net.toml --keep 0.5,1 --seeds 1000 --out s"),
+        ("-KILL", "sweep s --resume"),
+        ("-INT", "sweep net.toml --out s --resume"),
+    ] {
+        let sweep = spawned(&place, arguments);
+        assert!(until(&|| place.path("s/sweep.json").exists() && runs() > made + 2), "{arguments}");
+        let output = ended(sweep, signal, std::time::Duration::ZERO);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            signal == "-KILL" || output.status.code() == Some(130) && text.contains("To go on: thinnet sweep s --resume"),
+            "{text}"
+        );
+        assert!(signal == "-KILL" || text.contains(&format!("s has {} of 2000 runs", runs())), "{text}");
+        assert!(made == 0 || signal == "-KILL" || text.contains(" of 2000 runs are through"), "{text}");
+        made = runs();
+    }
+    // Seed by seed, so that what there is can be compared.
+    place.prints("sweep net.toml --keep 0.5,1 --seeds 2 --out whole");
+    let (whole, csv) = (place.text("whole/sweep.csv"), place.text("s/sweep.csv"));
+    assert!(cells(&whole).iter().all(|row| cells(&csv).contains(row)), "{csv}");
+    assert_eq!(place.text("s/rates.csv").lines().count(), 3);
+}
+
+#[test]
+fn another_sweep_does_not_go_on_in_its_folder() {
+    let place = Place::with(SMALL);
+    assert!(place.fails("sweep net.toml --resume", 2).contains("sweep.json cannot be read"));
+    place.prints("sweep net.toml --keep 0.5 --seeds 1");
+    let before = place.everything();
+    for (from, to, arguments, message) in [
+        ("lr = 0.01", "lr = 0.02", "", "train.optimizer.adam.lr is 0.02, but was 0.01"),
+        ("epochs = 3", "epochs = 4", "", "train.epochs is 4, but was 3"),
+        ("0..200", "0..199", "", "training rows are not those"),
+        ("200..300", "201..300", "", "validation rows are not those"),
+        ("{ dense = 16", "{ dropout = { keep = 0.9 } }, { dense = 16", "", "network.layers"),
+        ("seed", "seed", "--keep 0.5,2", "keep_prob 2"),
+        ("seed", "seed", "--force", "--resume"),
+    ] {
+        place.write("other.toml", SMALL.replace(from, to));
+        let refused = place.fails(format!("sweep other.toml --out runs/net-sweep --resume {arguments}").trim(), 2);
+        assert!(refused.contains(message), "{refused}");
+    }
+    std::fs::remove_file(place.path("other.toml")).unwrap();
+    assert!(place.everything() == before);
+    let whole = place.text("runs/net-sweep/sweep.json");
+    for damaged in [
+        &whole[..whole.len() / 2],
+        "{}",
+        &whole.replace("\"epoch\": 1", "\"epoch\": 7"),
+        &whole.replace("contract\": 1", "contract\": 9"),
+    ] {
+        place.write("runs/net-sweep/sweep.json", damaged);
+        let refused = place.fails("sweep net.toml --resume", 2);
+        assert!(
+            refused.contains("sweep.json") && (refused.contains("begin another") || refused.contains("version 9")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn rates_that_diverged_are_made_again() {
+    let place = Place::with(&SMALL.replace("0.01", "1e30"));
+    place.fails("sweep net.toml --keep 0.5,1 --seeds 1 --out s", 1);
+    let before = place.text("s/rates.csv");
+    assert!(place.fails("sweep s --resume", 1).contains("every rate diverged"));
+    assert_eq!(place.text("s/rates.csv"), before);
 }

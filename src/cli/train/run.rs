@@ -1,8 +1,7 @@
 //! A run from its first step, or from its checkpoint, to its folder: trained, interrupted, saved on the way.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use thinnet::config::Config;
@@ -11,8 +10,9 @@ use thinnet::profile::Profile;
 use thinnet::{Best, Checkpoint, Device, EarlyStopping, Error, Model, Network, Progress, TrainOptions, Trainer};
 
 use super::report::{curves, history_csv};
-use crate::cli::output::{Bar, CHECKPOINT, Folder, IN_RUN, MODEL, note, plan_file, write_whole};
-use crate::cli::{Failure, INTERRUPTED};
+use crate::cli::Failure;
+use crate::cli::interrupt::interruptible;
+use crate::cli::output::{Bar, CHECKPOINT, Folder, IN_RUN, MODEL, Results, note, plan_file, write_whole};
 
 /// The checkpoint of the run in a folder.
 pub(super) fn checkpoint(place: &Path) -> Result<Checkpoint, Failure> {
@@ -100,10 +100,7 @@ pub(super) struct Run {
     matmul: String,
     preprocessing: Preprocessing,
     place: PathBuf,
-    /// Until it is written for the first time, all at once; then its files are replaced one by one.
-    folder: Option<Folder>,
-    /// Whether its place was taken by somebody else in the meantime.
-    displaced: bool,
+    results: Results,
 }
 
 impl Run {
@@ -116,7 +113,8 @@ impl Run {
         profile: Option<Profile>,
     ) -> Self {
         let (matmul, preprocessing) = (device.caps().matmul.to_string(), sets.preprocessing.clone());
-        Self { trainer, profile, config, matmul, preprocessing, place: place.into(), folder, displaced: false }
+        let results = Results::new(place, folder);
+        Self { trainer, profile, config, matmul, preprocessing, place: place.into(), results }
     }
 
     /// Trains all epochs, or until patience or Ctrl-C end it, and writes the run after every `save_every` seconds, or [`SAVING`]. The outer error
@@ -147,7 +145,7 @@ impl Run {
             }
             let begun = Instant::now();
             match self.write() {
-                Err(failure) if self.displaced => return Err(failure),
+                Err(failure) if self.results.displaced => return Err(failure),
                 Err(failure) => note(format_args!("note: what there is by now could not be saved: {failure}")),
                 Ok(()) => {}
             }
@@ -204,13 +202,10 @@ impl Run {
             Err(Error::Diverged { .. }) if self.kept().is_some() => None,
             Err(error) => return Err(error.into()),
         };
-        let Some(folder) = self.folder.take() else { return self.write_files(&self.place, checkpoint) };
-        let written = folder.begin().and_then(|()| self.write_files(&folder.file(""), checkpoint));
-        if let Err(failure) = written {
-            self.folder = Some(folder);
-            return Err(failure);
-        }
-        folder.complete().inspect_err(|_| self.displaced = true)
+        let mut results = std::mem::take(&mut self.results);
+        let written = results.write(|place| self.write_files(place, checkpoint));
+        self.results = results;
+        written
     }
 
     fn write_files(&self, place: &Path, checkpoint: Option<Checkpoint>) -> Result<(), Failure> {
@@ -233,19 +228,4 @@ impl Run {
         }
         checkpoint.map_or(Ok(()), |checkpoint| checkpoint.save(place.join(CHECKPOINT)).map_err(other))
     }
-}
-
-/// Whether the user wants the training to end: Ctrl-C or a request to terminate sets the trainer's flag, too; a second one ends the
-/// program.
-fn interruptible(flag: Arc<AtomicBool>) -> Result<Arc<AtomicBool>, Failure> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let seen = interrupted.clone();
-    let handler = move || {
-        if seen.swap(true, SeqCst) {
-            std::process::exit(INTERRUPTED.into());
-        }
-        flag.store(true, SeqCst);
-    };
-    ctrlc::set_handler(handler).map_err(|error| Failure::Other(format!("Ctrl-C cannot be heard: {error}")))?;
-    Ok(interrupted)
 }
