@@ -247,15 +247,17 @@ impl Sweep {
 
     /// Where another sweep would train otherwise, with both values; rates and seeds may differ.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        let places =
-            |sweep: &Self| sweep.layers.iter().map(|&layer| sweep.network.addresses()[layer].clone()).collect::<Vec<_>>();
-        training_difference((&other.network, &other.options), (&self.network, &self.options))
-            .or_else(|| {
-                (self.epochs != other.epochs).then(|| format!("train.epochs is {}, but was {}", other.epochs, self.epochs))
-            })
-            .or_else(|| {
-                (self.layers != other.layers).then(|| format!("the layers are {:?}, but were {:?}", places(other), places(self)))
-            })
+        let walks = [self, other].map(|sweep| sweep.network.walk().len());
+        if self.layers != other.layers && walks[0] == walks[1] {
+            let [is, was] = [other, self].map(|sweep| {
+                let addresses = sweep.network.addresses();
+                sweep.layers.iter().map(|&layer| &*addresses[layer]).collect::<Vec<_>>().join(", ")
+            });
+            return Some(format!("what is swept is {is}, but was {was}"));
+        }
+        let epochs =
+            || (self.epochs != other.epochs).then(|| format!("train.epochs is {}, but was {}", other.epochs, self.epochs));
+        training_difference((&other.network, &other.options), (&self.network, &self.options)).or_else(epochs)
     }
 
     /// Makes the runs that are not through, every rate with one seed before the next seed, so that what there is when it is stopped can

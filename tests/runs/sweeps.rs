@@ -179,6 +179,7 @@ fn another_sweep_does_not_go_on_in_its_folder() {
         ("200..300", "201..300", "", "validation rows are not those"),
         ("{ dense = 16", "{ dropout = { keep = 0.9 } }, { dense = 16", "", "network.layers"),
         ("seed", "seed", "--keep 0.5,2", "keep_prob 2"),
+        ("seed", "seed", "--layer 0", "layer 0"),
         ("seed", "seed", "--force", "--resume"),
     ] {
         place.write("other.toml", SMALL.replace(from, to));
@@ -187,6 +188,10 @@ fn another_sweep_does_not_go_on_in_its_folder() {
     }
     std::fs::remove_file(place.path("other.toml")).unwrap();
     assert!(place.everything() == before);
+    place.write("two.toml", SMALL.replace("layers = [", "layers = [{ dropout = { keep = 0.9 } }, "));
+    place.prints("sweep two.toml --keep 0.5 --seeds 1 --layer 0");
+    let refused = place.fails("sweep two.toml --resume --layer 2", 2);
+    assert!(refused.contains("what is swept is 2, but was 0"), "{refused}");
     let whole = place.text("runs/net-sweep/sweep.json");
     for damaged in [
         &whole[..whole.len() / 2],
