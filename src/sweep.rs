@@ -170,12 +170,14 @@ impl Sweep {
     /// As [`with_keep`], and options that make no sense.
     pub fn new(
         network: &Network,
-        layers: Vec<usize>,
+        mut layers: Vec<usize>,
         (train, valid): (&Dataset, &Dataset),
         options: &TrainOptions,
         epochs: u32,
     ) -> Result<Self> {
         options.check()?;
+        layers.sort_unstable();
+        layers.dedup();
         Ok(Self {
             mask_contract: CONTRACT_VERSION,
             network: with_keep(network, &layers, KeepProb::ONE)?,
@@ -276,7 +278,7 @@ impl Sweep {
         for (name, data, was) in [("training", train, self.data[0]), ("validation", valid, self.data[1])] {
             if fingerprint::with_samples(data) != was {
                 let problem = format!(
-                    "the {name} rows are not those of the sweep, or in another order; give it the same, or begin another sweep"
+                    "the {name} rows are not those of the sweep, or in another order (which rows a fraction takes the seed decides); give it the same, or begin another sweep"
                 );
                 return Err(Error::Data(problem));
             }
@@ -303,8 +305,7 @@ impl Sweep {
                 if diverged || trainer.history().len() == self.epochs as usize {
                     self.matmul.get_or_insert_with(|| device.caps().matmul.to_string());
                     self.runs.push(Run { keep: keep.get(), seed, history: trainer.history().to_vec(), diverged });
-                    let place = |seed: u64| self.seeds.iter().position(|&other| other == seed);
-                    self.runs.sort_by(|a, b| a.keep.total_cmp(&b.keep).then(place(a.seed).cmp(&place(b.seed))));
+                    self.sort();
                 }
                 if stopped {
                     return Ok(ControlFlow::Break(()));
@@ -314,13 +315,22 @@ impl Sweep {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The sweep as JSON. Runs that diverged are not in it, for JSON has no number for what they ended with; they are made again.
+    fn sort(&mut self) {
+        let place = |seed: u64| self.seeds.iter().position(|&other| other == seed);
+        self.runs.sort_by(|a, b| a.keep.total_cmp(&b.keep).then(place(a.seed).cmp(&place(b.seed))));
+    }
+
+    /// The sweep as JSON, which has no number for what a run that diverged ended with: of such a run it has the epochs before.
     ///
     /// # Errors
     /// Never for a sweep that was made by this crate.
     pub fn to_json(&self) -> Result<String> {
-        let runs = self.runs.iter().filter(|run| !run.diverged).cloned().collect();
-        let json = serde_json::to_string_pretty(&Self { runs, ..self.clone() });
+        let mut finite = self.clone();
+        for run in &mut finite.runs {
+            let end = run.history.iter().position(|epoch| !is_finite(epoch)).unwrap_or(run.history.len());
+            run.history.truncate(end);
+        }
+        let json = serde_json::to_string_pretty(&finite);
         json.map(|json| json + "\n").map_err(|e| Error::Data(format!("the sweep cannot be written as JSON: {e}")))
     }
 
@@ -338,12 +348,26 @@ impl Sweep {
         with_keep(&sweep.network, &sweep.layers, KeepProb::ONE)?;
         let (keeps, seeds) = (std::mem::take(&mut sweep.keeps), std::mem::take(&mut sweep.seeds));
         sweep.add(&keeps, &seeds)?;
-        let whole = |run: &Run| run.history.iter().map(|epoch| epoch.epoch).eq(0..sweep.epochs);
-        match sweep.runs.iter().find(|run| !whole(run)) {
-            Some(run) => {
-                Err(unreadable(format!("keep {}, seed {} has other epochs than 1 to {}", run.keep, run.seed, sweep.epochs)))
-            }
-            None => Ok(sweep),
+        if sweep.keeps.is_empty() || sweep.seeds.is_empty() {
+            return Err(unreadable("it has no rates or no seeds".into()));
         }
+        let runs = std::mem::take(&mut sweep.runs);
+        for run in runs {
+            let planned = sweep.keeps.iter().any(|keep| keep.get() == run.keep) && sweep.seeds.contains(&run.seed);
+            let twice = sweep.runs.iter().any(|other| (other.keep, other.seed) == (run.keep, run.seed));
+            let epochs = if run.diverged { run.history.len() as u32 } else { sweep.epochs };
+            let whole = epochs <= sweep.epochs && run.history.iter().map(|epoch| epoch.epoch).eq(0..epochs);
+            let judged = run.history.iter().all(|epoch| epoch.valid.is_some());
+            if !(planned && !twice && whole && judged) {
+                return Err(unreadable(format!("the run of keep {}, seed {} is none of its, or not whole", run.keep, run.seed)));
+            }
+            sweep.runs.push(run);
+        }
+        sweep.sort();
+        Ok(sweep)
     }
+}
+
+fn is_finite(epoch: &Epoch) -> bool {
+    [Some(epoch.running), epoch.train, epoch.valid].iter().flatten().all(|metrics| metrics.loss.is_finite())
 }

@@ -7,8 +7,8 @@ use crate::step::Step;
 /// The most steps of one submission; a plan whose rows of the step table are long has fewer, see [`Plans::max_steps`].
 pub const MAX_STEPS: usize = 1024;
 
-/// Bytes of the step table, unless a single row has more. The rows of plans without per-batch units have a few hundred bytes for each
-/// dropout layer, so that all of [`MAX_STEPS`] fit; those of per-batch units list units, and steps of such widths are slow enough for fewer.
+/// Bytes of the step table, unless a single row has more. A dropout layer takes 256 bytes of a row, so that all of [`MAX_STEPS`] fit for up to
+/// some sixty of them; one of per-batch units lists units. Steps of more layers or of such widths are slow enough for fewer.
 const TABLE_BYTES: u32 = 1 << 24;
 
 /// How many rows of so many bytes the step table has.

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use thinnet::Progress;
@@ -23,12 +24,18 @@ pub(super) fn field(text: &str) -> String {
 
 /// Writes a file beside its place and moves it there, so that no half-written file is ever seen.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
+    let beside = beside(path); // of this process: another may write the same file
     std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| {
         let _ = std::fs::remove_file(&beside); // ours alone; the error that is reported is the first
         failed(path, format!("cannot be written: {e}"))
     })
+}
+
+/// Where something is made that is moved to its place when it is complete.
+fn beside(place: &Path) -> PathBuf {
+    let mut beside = place.as_os_str().to_owned();
+    beside.push(format!(".part-{}", std::process::id()));
+    beside.into()
 }
 
 /// Whether anything is at this place, be it a link to nothing.
@@ -153,8 +160,11 @@ fn foreign(path: &Path, ours: &[&str]) -> Option<String> {
         return Some("a link".into());
     }
     let Ok(entries) = std::fs::read_dir(path) else { return Some("no folder".into()) };
-    let is_ours =
-        |name: &str| ours.contains(&name) || (ours == RUN && name == IN_RUN && foreign(&path.join(name), CALIBRATION).is_none());
+    // What was being written when a program was killed is ours, too.
+    let whole = |name: &str| name.split_once(".part-").map_or_else(|| name.to_owned(), |(name, _)| name.to_owned());
+    let is_ours = |name: &str| {
+        ours.contains(&&*whole(name)) || (ours == RUN && name == IN_RUN && foreign(&path.join(name), CALIBRATION).is_none())
+    };
     let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
     names.find(|name| !is_ours(name)).map(|name| format!("a folder with {name} in it"))
 }
@@ -183,11 +193,10 @@ impl Folder {
         refuse_folder_of(place, force, ours)?;
         // Without a slash at the end, which would put what is beside the place inside of it.
         let place = &place.components().collect::<PathBuf>();
-        let mut beside = place.as_os_str().to_owned();
-        beside.push(format!(".part-{}", std::process::id()));
+        let beside = beside(place);
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
-        let folder = Self { place: place.into(), beside: beside.into(), force, ours, parents };
+        let folder = Self { place: place.into(), beside, force, ours, parents };
         folder.begin()?;
         folder.remove();
         Ok(folder)
@@ -263,30 +272,87 @@ impl Drop for Folder {
 }
 
 /// What appears at its place all at once when it is written for the first time; from then on nothing but its own files is replaced, each
-/// by a whole one.
+/// by a whole one, unless another command has written there in the meantime.
 #[derive(Default)]
 pub(super) struct Results {
     place: PathBuf,
     /// Until it is written for the first time.
     folder: Option<Folder>,
+    /// The file that is written last.
+    last: &'static str,
+    /// What was there when it was written.
+    written: Stamp,
     /// Whether its place was taken by somebody else in the meantime.
     pub(super) displaced: bool,
 }
 
+/// What tells a folder and a file in it from those that take their place.
+#[derive(Debug, Default, PartialEq)]
+struct Stamp {
+    folder: Option<u64>,
+    /// When it was written, and its length.
+    file: Option<(SystemTime, u64)>,
+}
+
+impl Stamp {
+    fn of(folder: &Path, file: &str) -> Self {
+        let about = folder.join(file).metadata().ok();
+        Self { folder: identity(folder), file: about.and_then(|about| Some((about.modified().ok()?, about.len()))) }
+    }
+}
+
+/// The number of a folder, which it keeps when it is moved.
+#[cfg(unix)]
+fn identity(folder: &Path) -> Option<u64> {
+    folder.metadata().ok().map(|about| std::os::unix::fs::MetadataExt::ino(&about))
+}
+
+/// When a folder was made, which it keeps when it is moved.
+#[cfg(not(unix))]
+fn identity(folder: &Path) -> Option<u64> {
+    let made = folder.metadata().ok()?.created().ok()?;
+    Some(made.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos() as u64)
+}
+
 impl Results {
-    /// For a place where nothing is yet but what `folder` plans, or for one where results are that go on.
-    pub(super) fn new(place: &Path, folder: Option<Folder>) -> Self {
-        Self { place: place.into(), folder, displaced: false }
+    /// For a place where nothing is yet but what `folder` plans, or for one where results are that go on; `last` is the file that is
+    /// written last.
+    pub(super) fn new(place: &Path, folder: Option<Folder>, last: &'static str) -> Self {
+        let written = if folder.is_some() { Stamp::default() } else { Stamp::of(place, last) };
+        Self { place: place.into(), folder, last, written, displaced: false }
     }
 
     /// Lets `files` write them into a folder.
-    pub(super) fn write(&mut self, files: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
-        let Some(folder) = self.folder.take() else { return files(&self.place) };
-        if let Err(failure) = folder.begin().and_then(|()| files(&folder.file(""))) {
-            self.folder = Some(folder);
-            return Err(failure);
+    pub(super) fn write(&mut self, files: impl Fn(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+        if let Some(folder) = self.folder.take() {
+            if let Err(failure) = folder.begin().and_then(|()| files(&folder.file(""))) {
+                self.folder = Some(folder);
+                return Err(failure);
+            }
+            folder.complete().inspect_err(|_| self.displaced = true)?;
+            self.written = Stamp::of(&self.place, self.last);
+            return Ok(());
         }
-        folder.complete().inspect_err(|_| self.displaced = true)
+        let result = match Stamp::of(&self.place, self.last) == self.written {
+            true => files(&self.place),
+            false => return self.aside(files),
+        };
+        let now = Stamp::of(&self.place, self.last);
+        if now.folder != self.written.folder {
+            return self.aside(files); // while it was written
+        }
+        self.written = now;
+        result
+    }
+
+    /// Lets `files` write them where nobody else does, and says so.
+    fn aside(&mut self, files: impl Fn(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+        self.displaced = true;
+        let aside = beside(&self.place);
+        std::fs::create_dir_all(&aside).map_err(|e| failed(&aside, format!("cannot be created: {e}")))?;
+        files(&aside)?;
+        let problem = format!("another command has written there in the meantime; what this one has is in {}", aside.display());
+        Err(failed(&self.place, problem))
     }
 }
 

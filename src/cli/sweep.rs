@@ -10,7 +10,7 @@ use thinnet::sweep::{Sweep, hidden_sites, sites_at, with_keep};
 use thinnet::{Dataset, Device, Error, KeepProb, Network};
 
 use super::interrupt::interruptible;
-use super::output::{Bar, Folder, Listener, Results, SWEEP, note, refuse_read, write_whole};
+use super::output::{Bar, Folder, Listener, Results, SWEEP, note, plan_file, refuse_read, write_whole};
 use super::train::{Experiment, in_file, note_shift, places};
 use super::{Cli, Failure};
 
@@ -32,10 +32,10 @@ use rates::{by_rate, csv, curves, is_accuracy, rates, rates_csv, report};
 pub(crate) struct Args {
     /// The network and its training, as TOML; with --resume also the folder of the sweep.
     file: PathBuf,
-    /// Rates to compare, shares of units that are kept: 0.3,0.5,0.7,0.9,1.0 unless given; with --resume they are added.
+    /// Rates to compare, shares of units that are kept: 0.3,0.5,0.7,0.9,1.0 unless given; with --resume those that are not there yet.
     #[arg(long, value_name = "P,P,...", value_delimiter = ',', allow_negative_numbers = true)]
     keep: Option<Vec<f64>>,
-    /// How many seeds, 3 unless given: the file's and those after it; with --resume they are added.
+    /// How many seeds, 3 unless given: the file's and those after it; with --resume those that are not there yet.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: Option<u64>,
     /// Change only the dropout layer at this place; may be given several times. A place is the path in the file: the number of
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     /// Replace results that are there already.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Go on with the sweep in its folder: runs that are through are not made again, but those that diverged.
+    /// Go on with the sweep in its folder: runs that are through are not made again.
     #[arg(long)]
     resume: bool,
 }
@@ -96,19 +96,20 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         note_shift(&with_keep(&network, sweep.layers(), most)?);
     }
     introduce(&sweep, &device);
-    let mut results = Results::new(&place, folder);
+    let mut results = Results::new(&place, folder, SWEEP);
     let ended = train(&mut sweep, &device, data, &config, &mut results);
     let interrupted = ended.map_err(|failure| match failure {
         Failure::Thinnet(error) => Failure::Thinnet(in_file(&file, error)),
         other => other,
     })?;
-    if !sweep.paired().is_empty() {
-        report(&mut Listener(std::io::stdout().lock()), &sweep, &place, cli.json)?;
-    }
+    let told = match sweep.paired().is_empty() {
+        true => Ok(()),
+        false => report(&mut Listener(std::io::stdout().lock()), &sweep, &place, cli.json),
+    };
     let (through, all) = progress(&sweep);
     let place = place.display();
     match (interrupted && through < all, through) {
-        (false, _) => Ok(()),
+        (false, _) => told,
         (true, 0) => Err(Failure::Interrupted(format!("Interrupted in the first of {all} runs; nothing of it is kept."))),
         (true, _) => Err(Failure::Interrupted(format!(
             "Interrupted; {place} has {through} of {all} runs. To go on: thinnet sweep {place} --resume"
@@ -140,6 +141,8 @@ fn begun(place: &Path) -> Result<Sweep, Failure> {
             path.display()
         ))
     })?;
+    // Better found out now than after the training.
+    plan_file(&path, "--out", true, &[])?;
     Ok(Sweep::from_json(&json).map_err(|e| match e {
         Error::Data(problem) => Error::File { path, problem },
         other => other,
@@ -150,10 +153,10 @@ fn begun(place: &Path) -> Result<Sweep, Failure> {
 fn going_on(before: Sweep, new: &Sweep, file: &Path, place: &Path) -> Result<Sweep, Failure> {
     match before.difference(new) {
         Some(difference) => Err(Failure::Usage(format!(
-            "{}: {difference} in {place}; a sweep goes on as it began, but for rates and seeds; go on with `thinnet sweep {place} --resume`, or \
-             begin another with --out",
+            "{}: {difference} in {}; a sweep goes on as it began, but for rates and seeds; go on with the file and the layers of then, or begin \
+             another with --out",
             file.display(),
-            place = place.display(),
+            place.join(SWEEP).display(),
         ))),
         None => Ok(before),
     }
@@ -187,25 +190,25 @@ fn train(
         written.map_err(|failure| (failure, results.displaced))
     };
     let (mut saved, count) = progress(sweep);
-    let mut displaced = None;
+    let (mut through, mut displaced) = (saved, None);
     let ended = sweep.fit(device, data, |sweep, (keep, seed), progress| {
-        if sweep.runs().len() > saved {
-            saved = sweep.runs().len();
+        if sweep.runs().len() > through {
+            through = sweep.runs().len();
             match save(sweep) {
                 Err((failure, true)) => displaced = Some(failure),
                 Err((failure, false)) => note(format_args!("note: what there is by now could not be saved: {failure}")),
-                Ok(()) => {}
+                Ok(()) => saved = through,
             }
         }
-        bar.show_part(&format!("keep {keep}, seed {seed}"), progress, saved as u64, count as u64);
+        bar.show_part(&format!("keep {keep}, seed {seed}"), progress, through as u64, count as u64);
         if displaced.is_some() || interrupted.load(SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish();
     if let Some(failure) = displaced {
         return Err(failure);
     }
-    // Where it was refused, nothing is written.
-    if sweep.runs().len() > saved || ended.is_ok() && saved > 0 {
+    // Without a run more, rates and seeds that were asked for by mistake are not kept.
+    if sweep.runs().len() > saved {
         save(sweep).map_err(|(failure, _)| failure)?;
     }
     Ok(ended?.is_break())
@@ -214,7 +217,10 @@ fn train(
 /// Everything that there is by now, what the sweep goes on from at last.
 fn write_files(place: &Path, config: &Config, sweep: &Sweep) -> Result<(), Failure> {
     let text = |name: &str, text: &str| write_whole(&place.join(name), text.as_bytes());
-    text("config.toml", &config.to_toml())?;
+    // Of a sweep that goes on the file stays: the seeds count from its own.
+    if !place.join("config.toml").exists() {
+        text("config.toml", &config.to_toml())?;
+    }
     text("sweep.csv", &csv(sweep.runs()))?;
     let runs = sweep.paired();
     if !runs.is_empty() {

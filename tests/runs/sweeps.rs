@@ -195,6 +195,7 @@ fn another_sweep_does_not_go_on_in_its_folder() {
     let whole = place.text("runs/net-sweep/sweep.json");
     for damaged in [
         &whole[..whole.len() / 2],
+        &whole.replace("\"seed\": 3,", "\"seed\": 4,"),
         "{}",
         &whole.replace("\"epoch\": 1", "\"epoch\": 7"),
         &whole.replace("contract\": 1", "contract\": 9"),
@@ -209,10 +210,31 @@ fn another_sweep_does_not_go_on_in_its_folder() {
 }
 
 #[test]
-fn rates_that_diverged_are_made_again() {
+fn rates_that_diverged_are_not_made_again() {
     let place = Place::with(&SMALL.replace("0.01", "1e30"));
     place.fails("sweep net.toml --keep 0.5,1 --seeds 1 --out s", 1);
-    let before = place.text("s/rates.csv");
-    assert!(place.fails("sweep s --resume", 1).contains("every rate diverged"));
-    assert_eq!(place.text("s/rates.csv"), before);
+    let before = place.everything();
+    let output = place.fails("sweep s --resume", 1);
+    assert!(output.contains("2 of 2 runs are through") && output.contains("every rate diverged"), "{output}");
+    assert!(place.everything() == before);
+}
+
+/// Two commands in one folder: the later one to write notices, writes nothing there, and loses nothing.
+#[cfg(unix)]
+#[test]
+fn a_sweep_whose_folder_another_command_has_replaced_leaves_it_alone() {
+    let place = Place::with(SMALL);
+    // Runs of a second, so that it is seldom writing.
+    place.write("long.toml", SMALL.replace("epochs = 3", "epochs = 200"));
+    let sweep = spawned(&place, "sweep long.toml --keep 0.5,1 --seeds 1000 --out s");
+    while !place.path("s/sweep.json").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    place.prints("train net.toml --out s --force");
+    let output = sweep.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("another command has written there"), "{text}");
+    assert!(!place.names("s").contains(&"sweep.json".to_string()) && place.path("s/checkpoint.safetensors").exists());
+    let aside = place.names(".").into_iter().find(|name| name.starts_with("s.part-")).unwrap();
+    assert!(place.text(&format!("{aside}/sweep.csv")).lines().count() > 3);
 }

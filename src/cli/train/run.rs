@@ -113,7 +113,7 @@ impl Run {
         profile: Option<Profile>,
     ) -> Self {
         let (matmul, preprocessing) = (device.caps().matmul.to_string(), sets.preprocessing.clone());
-        let results = Results::new(place, folder);
+        let results = Results::new(place, folder, CHECKPOINT);
         Self { trainer, profile, config, matmul, preprocessing, place: place.into(), results }
     }
 
@@ -203,12 +203,12 @@ impl Run {
             Err(error) => return Err(error.into()),
         };
         let mut results = std::mem::take(&mut self.results);
-        let written = results.write(|place| self.write_files(place, checkpoint));
+        let written = results.write(|place| self.write_files(place, checkpoint.as_ref()));
         self.results = results;
         written
     }
 
-    fn write_files(&self, place: &Path, checkpoint: Option<Checkpoint>) -> Result<(), Failure> {
+    fn write_files(&self, place: &Path, checkpoint: Option<&Checkpoint>) -> Result<(), Failure> {
         let other = |e: Error| Failure::Other(e.to_string());
         let text = |name: &str, text: &str| write_whole(&place.join(name), text.as_bytes());
         // First, so that they are kept whatever happens to the rest.
