@@ -203,11 +203,11 @@ impl Sweep {
         self.keeps.extend_from_slice(keeps);
         self.keeps.sort_by(|a, b| a.get().total_cmp(&b.get()));
         self.keeps.dedup();
-        seeds.iter().for_each(|seed| {
-            if !self.seeds.contains(seed) {
-                self.seeds.push(*seed)
+        for &seed in seeds {
+            if !self.seeds.contains(&seed) {
+                self.seeds.push(seed);
             }
-        });
+        }
         Ok(())
     }
 
@@ -278,7 +278,8 @@ impl Sweep {
         for (name, data, was) in [("training", train, self.data[0]), ("validation", valid, self.data[1])] {
             if fingerprint::with_samples(data) != was {
                 let problem = format!(
-                    "the {name} rows are not those of the sweep, or in another order (which rows a fraction takes the seed decides); give it the same, or begin another sweep"
+                    "the {name} rows are not those of the sweep, or in another order (which rows a fraction takes the seed decides); give \
+                     it the same, or begin another sweep"
                 );
                 return Err(Error::Data(problem));
             }
