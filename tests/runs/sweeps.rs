@@ -224,17 +224,18 @@ fn rates_that_diverged_are_not_made_again() {
 #[test]
 fn a_sweep_whose_folder_another_command_has_replaced_leaves_it_alone() {
     let place = Place::with(SMALL);
-    // Runs of a second, so that it is seldom writing.
+    // It appears whole, and a run takes a second: nothing is written while it is moved.
     place.write("long.toml", SMALL.replace("epochs = 3", "epochs = 200"));
     let sweep = spawned(&place, "sweep long.toml --keep 0.5,1 --seeds 1000 --out s");
     while !place.path("s/sweep.json").exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    place.prints("train net.toml --out s --force");
+    std::fs::rename(place.path("s"), place.path("moved")).unwrap();
+    place.write("s/history.csv", "theirs");
     let output = sweep.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && text.contains("another command has written there"), "{text}");
-    assert!(!place.names("s").contains(&"sweep.json".to_string()) && place.path("s/checkpoint.safetensors").exists());
+    assert_eq!((place.names("s"), &*place.text("s/history.csv")), (vec!["history.csv".to_string()], "theirs"));
     let aside = place.names(".").into_iter().find(|name| name.starts_with("s.part-")).unwrap();
     assert!(place.text(&format!("{aside}/sweep.csv")).lines().count() > 3);
 }
