@@ -136,8 +136,12 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
 /// let network = Network::new(64).dense(Dense::new(16)).dropout(Dropout::keep(0.5)?).dense(Dense::new(10));
 /// let mut sweep = Sweep::new(&network, hidden_sites(&network), (&train, &valid), &TrainOptions::default(), 2)?;
 /// sweep.add(&[KeepProb::new(0.5)?, KeepProb::ONE], &[1, 2])?;
-/// let stop_after_one = |sweep: &Sweep, _, _: &_| if sweep.runs().is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
-/// assert!(sweep.fit(&Device::cpu(), (&train, &valid), stop_after_one)?.is_break());
+/// // Stopped after the first run: what is asked before every epoch sees the runs that are through.
+/// let stopped = sweep.fit(&Device::cpu(), (&train, &valid), |sweep, _, _| match sweep.runs() {
+///     [] => ControlFlow::Continue(()),
+///     _ => ControlFlow::Break(()),
+/// })?;
+/// assert!(stopped.is_break() && sweep.runs().len() == 1);
 ///
 /// let mut sweep = Sweep::from_json(&sweep.to_json()?)?;
 /// let all = sweep.fit(&Device::cpu(), (&train, &valid), |_, _, _| ControlFlow::Continue(()))?;
