@@ -51,6 +51,9 @@ MEANING = {
 # What a program without per-batch units is compared with.
 ALIKE = {"mlp-units": "mlp-dropout", "draws-one": "draws", "cnn-spatial": "cnn-element", "cnn-block": "cnn-element", "lstm-variational": "lstm"}
 
+# PyTorch's own loops, MKL and oneDNN in vectors of 256 bits: as wide as lavapipe's, where the processor has 512.
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
@@ -147,7 +150,7 @@ def cpu():
     return field("model name") or platform.machine(), set(field("flags").split())
 
 
-def torch_peers(options):
+def torch_peers(options, both_widths):
     python = os.environ.get("PYTHON", "python3")
     found = subprocess.run([python, "-c", "import torch"], capture_output=True)
     if found.returncode != 0:
@@ -156,7 +159,11 @@ def torch_peers(options):
         return []
     modes = options.torch_modes.split(",")
     name = lambda mode: "torch" if mode == "eager" else f"torch, {mode}"
-    return [Peer(name(m), [python, HERE / "torch_peer.py", "--device", options.torch_device, "--mode", m]) for m in modes]
+    command = lambda mode: [python, HERE / "torch_peer.py", "--device", options.torch_device, "--mode", mode]
+    peers = [Peer(name(mode), command(mode)) for mode in modes]
+    if both_widths and options.torch_device == "cpu":
+        peers += [Peer(f"{name(mode)}, 8 lanes", command(mode), AVX2) for mode in modes]
+    return peers
 
 
 def rust_peer(name, options, environment):
@@ -184,9 +191,10 @@ def start(options, scratch):
         sys.exit(1)
     again = [Peer("thinnet again", command, usual)] if options.control else []
     burn = rust_peer("burn", options, usual)
-    others = torch_peers(options) + burn + rust_peer("candle", options, {})
     applies = "avx512f" in cpu()[1] and "llvmpipe" in first.hello["adapter"] and "LP_NATIVE_VECTOR_WIDTH" not in os.environ
-    if applies and not options.no_wide:
+    both_widths = applies and not options.no_wide
+    others = torch_peers(options, both_widths) + burn + rust_peer("candle", options, {})
+    if both_widths:
         again.append(Peer("thinnet, 16 lanes", command, wide))
         others += [Peer("burn, 16 lanes", peer.command, wide) for peer in burn]
     return [first] + [peer for peer in again + others if peer.start()]
@@ -239,6 +247,13 @@ def markdown(peers, times, about):
             ratio = shown(compare(by_name["thinnet"], by_name[name]))
             cells.append("-" if ratio == "-" else f"{milliseconds(by_name[name])}, x {ratio}")
         lines.append(f"| {MEANING.get(work, work)} | " + " | ".join(cells) + " |")
+    wide = "thinnet, 16 lanes"
+    by_wide = [name for name in names if wide in names and not name.startswith("thinnet") and not name.endswith(" 8 lanes")]
+    if by_wide:
+        lines += ["", f"| by {wide} | " + " | ".join(by_wide) + " |", "| --- |" + " --- |" * len(by_wide)]
+        for work, by_name in times.items():
+            cells = [shown(compare(by_name[wide], by_name[name])) for name in by_wide]
+            lines.append(f"| {MEANING.get(work, work)} | " + " | ".join(cells) + " |")
     lines += ["", "x: the program's time by thinnet's, above 1 where thinnet is faster; in brackets the 95 % interval of the median."]
     pairs = [("mlp", "mlp-dropout"), ("mlp-dropout", "mlp-units"), ("digits", "digits-dropout"), ("copy", "dropout"), ("draws", "draws-one")]
     pairs = [(a, b) for a, b in pairs if a in times and b in times]
@@ -264,7 +279,7 @@ def arguments():
         parser.add_argument(f"--{name}-bin", metavar="PATH", help=f"peer-{name}, built before")
     parser.add_argument("--torch-device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--torch-modes", default="eager", help="eager, compile, graph, with commas (graph: cuda only)")
-    parser.add_argument("--no-wide", action="store_true", help="no column of lavapipe with 16 lanes")
+    parser.add_argument("--no-wide", action="store_true", help="nothing twice, with 8 and with 16 numbers in a vector: lavapipe, PyTorch")
     parser.add_argument("--control", action="store_true", help="thinnet twice: a ratio whose interval lacks 1 shows a bias")
     options = parser.parse_args()
     if options.rounds < 1:

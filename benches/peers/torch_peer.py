@@ -257,7 +257,7 @@ def main():
     if options.request:
         print(json.dumps(answer(" ".join(options.request))))
         return
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     print(json.dumps({"program": "torch", "version": torch.__version__, "adapter": f"{where}, {options.mode}"}), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(line)), flush=True)
