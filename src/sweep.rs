@@ -3,9 +3,6 @@
 //! All rates of a site threshold the same words, so the mask at 0.5 is a subset of the mask at 0.8: two rates of one seed differ
 //! in nothing but the units between them, and their difference has less noise than that of two independent runs.
 
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering::Relaxed;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,8 +10,10 @@ use crate::checkpoint::{check_contract, training_difference};
 use crate::data::{Dataset, fingerprint};
 use crate::network::{KeepProb, Layer, Network, Noise};
 use crate::rng::CONTRACT_VERSION;
-use crate::trainer::{Epoch, Progress, TrainOptions, Trainer};
-use crate::{Device, Error, Result};
+use crate::trainer::{Epoch, TrainOptions};
+use crate::{Error, Result};
+
+mod fit;
 
 /// A rate and a seed, trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ pub struct Run {
     pub keep: f64,
     /// The seed.
     pub seed: u64,
-    /// All epochs, up to where it diverged.
+    /// All epochs, or those before the one that it diverged in.
     pub history: Vec<Epoch>,
     /// Whether the loss stopped being a number.
     pub diverged: bool,
@@ -135,17 +134,16 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
 /// let (train, valid) = (data::digits().slice(0..200)?, data::digits().slice(200..300)?);
 /// let network = Network::new(64).dense(Dense::new(16)).dropout(Dropout::keep(0.5)?).dense(Dense::new(10));
 /// let mut sweep = Sweep::new(&network, hidden_sites(&network), (&train, &valid), &TrainOptions::default(), 2)?;
-/// sweep.add(&[KeepProb::new(0.5)?, KeepProb::ONE], &[1, 2])?;
-/// // Stopped after the first run: what is asked before every epoch sees the runs that are through.
-/// let stopped = sweep.fit(&Device::cpu(), (&train, &valid), |sweep, _, _| match sweep.runs() {
-///     [] => ControlFlow::Continue(()),
-///     _ => ControlFlow::Break(()),
-/// })?;
-/// assert!(stopped.is_break() && sweep.runs().len() == 1);
+/// sweep.add(&[KeepProb::new(0.5)?], &[1, 2])?;
+/// sweep.fit(&Device::cpu(), (&train, &valid), |_, _, _| ControlFlow::Continue(()))?;
 ///
 /// let mut sweep = Sweep::from_json(&sweep.to_json()?)?;
-/// let all = sweep.fit(&Device::cpu(), (&train, &valid), |_, _, _| ControlFlow::Continue(()))?;
-/// assert!(all.is_continue() && sweep.paired().len() == 4);
+/// sweep.add(&[KeepProb::ONE], &[])?;
+/// let making = |_: &Sweep, runs: &[(f64, u64)], _: &_| {
+///     assert_eq!(runs, [(1.0, 1), (1.0, 2)]); // the others are through
+///     ControlFlow::Continue(())
+/// };
+/// assert!(sweep.fit(&Device::cpu(), (&train, &valid), making)?.is_continue() && sweep.paired().len() == 4);
 /// # Ok::<(), thinnet::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -266,76 +264,17 @@ impl Sweep {
         training_difference((&other.network, &other.options), (&self.network, &self.options)).or_else(epochs)
     }
 
-    /// Makes the runs that are not through, every rate with one seed before the next seed, so that what there is when it is stopped can
-    /// be compared. `observe` is told the keep_prob and the seed of the run that is being made, and its progress; it may stop the
-    /// sweep, which loses that run alone. So does an error.
-    ///
-    /// # Errors
-    /// Other rows than those it began with; as [`Trainer::new`] and [`Trainer::fit`], but that a run that diverges ends with the epochs it
-    /// had.
-    pub fn fit(
-        &mut self,
-        device: &Device,
-        (train, valid): (&Dataset, &Dataset),
-        mut observe: impl FnMut(&Self, (f64, u64), &Progress<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>> {
-        for (name, data, was) in [("training", train, self.data[0]), ("validation", valid, self.data[1])] {
-            if fingerprint::with_samples(data) != was {
-                let problem = format!(
-                    "the {name} rows are not those of the sweep, or in another order (which rows a fraction takes the seed decides); give \
-                     it the same, or begin another sweep"
-                );
-                return Err(Error::Data(problem));
-            }
-        }
-        for seed in self.seeds.clone() {
-            for keep in self.keeps.clone() {
-                if self.has(keep, seed) {
-                    continue;
-                }
-                let network = with_keep(&self.network, &self.layers, keep)?;
-                let mut trainer = Trainer::new(device, &network, (train, valid), TrainOptions { seed, ..self.options.clone() })?;
-                let stop = trainer.stop_flag();
-                let trained = trainer.fit_with(self.epochs, |progress| {
-                    if observe(self, (keep.get(), seed), progress).is_break() {
-                        stop.store(true, Relaxed);
-                    }
-                });
-                let diverged = match trained {
-                    Ok(_) => false,
-                    Err(Error::Diverged { .. }) => true,
-                    Err(error) => return Err(error),
-                };
-                let stopped = stop.load(Relaxed);
-                if diverged || trainer.history().len() == self.epochs as usize {
-                    self.matmul.get_or_insert_with(|| device.caps().matmul.to_string());
-                    self.runs.push(Run { keep: keep.get(), seed, history: trainer.history().to_vec(), diverged });
-                    self.sort();
-                }
-                if stopped {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
     fn sort(&mut self) {
         let place = |seed: u64| self.seeds.iter().position(|&other| other == seed);
         self.runs.sort_by(|a, b| a.keep.total_cmp(&b.keep).then(place(a.seed).cmp(&place(b.seed))));
     }
 
-    /// The sweep as JSON, which has no number for what a run that diverged ended with: of such a run it has the epochs before.
+    /// The sweep as JSON.
     ///
     /// # Errors
     /// Never for a sweep that was made by this crate.
     pub fn to_json(&self) -> Result<String> {
-        let mut finite = self.clone();
-        for run in &mut finite.runs {
-            let end = run.history.iter().position(|epoch| !is_finite(epoch)).unwrap_or(run.history.len());
-            run.history.truncate(end);
-        }
-        let json = serde_json::to_string_pretty(&finite);
+        let json = serde_json::to_string_pretty(self);
         json.map(|json| json + "\n").map_err(|e| Error::Data(format!("the sweep cannot be written as JSON: {e}")))
     }
 
@@ -371,8 +310,4 @@ impl Sweep {
         sweep.sort();
         Ok(sweep)
     }
-}
-
-fn is_finite(epoch: &Epoch) -> bool {
-    [Some(epoch.running), epoch.train, epoch.valid].iter().flatten().all(|metrics| metrics.loss.is_finite())
 }

@@ -9,18 +9,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::executor::{Executor, Submission};
-use crate::model::{Metrics, Model, check_data, download_weights, evaluation, evaluation_batch, upload_data, upload_weights};
+use crate::model::{Model, check_data, download_weights, evaluation, evaluation_batch, upload_data, upload_weights};
 use crate::network::{Dropout, DropoutMode, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Gradient, Mode, Options, PlannedSite, Plans, SLOTS};
-use crate::rng::Shuffle;
-use crate::step::{MemberStep, Step};
 use crate::stream::Streams;
-use crate::work::{Snapshot, Work};
-use crate::{Device, Error, Result, rng};
+use crate::work::Work;
+use crate::{Device, Error, Result};
 
 mod control;
 mod data;
+mod members;
 mod options;
 mod progress;
 mod resume;
@@ -29,6 +28,7 @@ mod schedule;
 pub use control::{Best, EarlyStopping};
 pub use data::Data;
 use data::sources;
+pub(crate) use members::Member;
 pub use options::TrainOptions;
 pub use progress::{Epoch, Progress};
 use schedule::{Evaluation, Next, Schedule, What};
@@ -53,7 +53,8 @@ use schedule::{Evaluation, Next, Schedule, What};
 pub struct Trainer {
     executor: Executor,
     streams: Streams,
-    network: Network,
+    /// The network that it trains, or several in the same dispatches; see [`Trainer::together`].
+    members: Vec<Member>,
     /// The sample of each row of the training data, where steps list samples.
     ids: Vec<u32>,
     options: TrainOptions,
@@ -61,7 +62,6 @@ pub struct Trainer {
     pacer: Pacer,
     /// Submissions under way. They outlive a call only if its observer panicked; the next call waits for them.
     in_flight: VecDeque<Flight>,
-    history: Vec<Epoch>,
     seconds: f64,
     /// The best epoch of [`Trainer::fit_best`].
     best: Option<Best>,
@@ -78,9 +78,7 @@ impl Trainer {
     /// A network, data or options that do not fit together or the device.
     pub fn new<'a>(device: &Device, network: &Network, data: impl Into<Data<'a>>, options: TrainOptions) -> Result<Self> {
         let seed = options.seed;
-        let trainer = Self::without_weights(device, network, data.into(), options)?;
-        upload_weights(&trainer.executor, TRAIN, 0, &Model::initial(network, seed)?)?;
-        Ok(trainer)
+        Self::together(device, &[(network.clone(), seed)], data, options)
     }
 
     /// The same, from the weights of a model: training goes on from them, with new optimizer state. See
@@ -89,14 +87,23 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::new`].
     pub fn from_model<'a>(device: &Device, model: &Model, data: impl Into<Data<'a>>, options: TrainOptions) -> Result<Self> {
-        let trainer = Self::without_weights(device, model.network(), data.into(), options)?;
+        let member = Member::new(model.network(), options.seed);
+        let trainer = Self::without_weights(device, vec![member], data.into(), options)?;
         upload_weights(&trainer.executor, TRAIN, 0, model)?;
         Ok(trainer)
     }
 
+    fn upload_initial(&self) -> Result<()> {
+        for (m, member) in (0..).zip(&self.members) {
+            upload_weights(&self.executor, TRAIN, m, &Model::initial(&member.network, member.seed)?)?;
+        }
+        Ok(())
+    }
+
     /// Everything but the weights, which may take long to compute, so that errors come first.
-    fn without_weights(device: &Device, network: &Network, data: Data<'_>, options: TrainOptions) -> Result<Self> {
+    fn without_weights(device: &Device, members: Vec<Member>, data: Data<'_>, options: TrainOptions) -> Result<Self> {
         options.check()?;
+        let (network, count) = (&members[0].network, members.len() as u32);
         check_data(network, data.train)?;
         let mut plans = Plans::new(device.caps());
         let train_rows = data.train.rows();
@@ -105,9 +112,9 @@ impl Trainer {
             name: "train".into(),
             mode: Mode::Train(options.training(gradient)),
             batch: options.batch.min(train_rows),
-            members: 1,
+            members: count,
             source: train_source.clone(),
-            variable_rates: false,
+            variable_rates: count > 1,
             store_output: false,
             store_gradient: false,
         };
@@ -121,7 +128,10 @@ impl Trainer {
         let mut evaluations = Vec::new();
         if options.evaluate_train {
             evaluations.push(Evaluation {
-                plan: plans.add(network, evaluation(network, "eval-train", train_source.clone(), false)?)?,
+                plan: plans.add(
+                    network,
+                    Options { members: count, ..evaluation(network, "eval-train", train_source.clone(), false)? },
+                )?,
                 rows: train_rows,
                 batch: evaluation_batch(network, train_rows)?,
                 what: What::Train,
@@ -129,7 +139,7 @@ impl Trainer {
         }
         if let Some(valid) = data.valid {
             check_data(network, valid)?;
-            let options = evaluation(network, "eval-valid", valid_source, false)?;
+            let options = Options { members: count, ..evaluation(network, "eval-valid", valid_source, false)? };
             let (batch, rows) = (options.batch, valid.rows());
             evaluations.push(Evaluation { plan: plans.add(network, options)?, rows, batch, what: What::Valid });
         }
@@ -151,28 +161,14 @@ impl Trainer {
             evaluation: None,
             updates: 0,
         };
-        let (network, pacer) = (network.clone(), Pacer::new(executor.plans().max_steps()));
-        let (in_flight, history, best) = (VecDeque::new(), Vec::new(), None);
+        let pacer = Pacer::new(executor.plans().max_steps());
+        let (in_flight, best) = (VecDeque::new(), None);
         let fingerprints = resume::fingerprints(&data);
         // The host has to know the samples of a step only where a branch is computed for some of them.
         let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.path.is_some());
         let ids = if lists { data.train.inputs().samples().to_vec() } else { Vec::new() };
         let stop = Arc::default();
-        Ok(Self {
-            executor,
-            streams,
-            network,
-            ids,
-            options,
-            schedule,
-            pacer,
-            in_flight,
-            history,
-            seconds: 0.0,
-            best,
-            fingerprints,
-            stop,
-        })
+        Ok(Self { executor, streams, members, ids, options, schedule, pacer, in_flight, seconds: 0.0, best, fingerprints, stop })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
@@ -190,7 +186,7 @@ impl Trainer {
     /// As [`Trainer::fit`].
     pub fn fit_with(&mut self, epochs: u32, mut observe: impl FnMut(&Progress<'_>)) -> Result<&[Epoch]> {
         self.advance(self.last_epoch(epochs)?, (0, self.steps_of(epochs)), &mut observe)?;
-        Ok(&self.history)
+        Ok(self.history())
     }
 
     /// The training steps of so many epochs, the one it is in counted by what is left of it.
@@ -208,7 +204,7 @@ impl Trainer {
         })?;
         let counts =
             |dropout: &Dropout| dropout.schedule.is_some() || matches!(dropout.mode, DropoutMode::Batch | DropoutMode::Units);
-        let by_update = |site: &PlannedSite| self.network.dropout_at(site.layer).is_some_and(counts);
+        let by_update = |site: &PlannedSite| self.members[0].network.dropout_at(site.layer).is_some_and(counts);
         let shared = self.plans().plans[TRAIN].sites.iter().any(by_update);
         if shared { schedule::check_updates(last, self.schedule.updates_per_epoch()) } else { Ok(last) }
     }
@@ -236,7 +232,7 @@ impl Trainer {
             self.seconds = seconds_before + began.elapsed().as_secs_f64();
             self.pacer.completed(flight.work, flight.submitted);
             match snapshot.and_then(|snapshot| self.record(&flight.epochs, flight.begun, &snapshot)) {
-                Ok(()) if failure.is_none() => observe(&Progress { steps, total_steps, history: &self.history }),
+                Ok(()) if failure.is_none() => observe(&Progress { steps, total_steps, history: self.history() }),
                 Ok(()) => {}
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -246,7 +242,7 @@ impl Trainer {
 
     /// The epochs so far.
     pub fn history(&self) -> &[Epoch] {
-        &self.history
+        &self.members[0].history
     }
 
     /// The network with its weights as they are now.
@@ -254,7 +250,7 @@ impl Trainer {
     /// # Errors
     /// A lost device.
     pub fn model(&self) -> Result<Model> {
-        download_weights(&self.executor, TRAIN, 0, &self.network)
+        download_weights(&self.executor, TRAIN, 0, &self.members[0].network)
     }
 
     fn has_validation(&self) -> bool {
@@ -321,53 +317,17 @@ impl Trainer {
         match self.schedule.advance() {
             Next::Train { mut step, batch, update } => {
                 let updates = self.schedule.updates_per_epoch();
-                let x = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
-                let (key, optimizer) = (rng::key(self.options.seed), self.options.optimizer_step(update, x, updates));
-                let update = self.schedule.shared_pass(step.epoch, batch);
-                let plan = &self.executor.plans().plans[TRAIN];
-                let sites = plan.site_steps(&self.network, key, [step.epoch, update], || self.samples(&step));
-                step.members = vec![MemberStep { key, optimizer, sites }];
+                let epochs = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
+                step.members = self.member_steps(&step, (update, epochs, updates), self.schedule.shared_pass(step.epoch, batch));
                 let last = step.accumulated + step.rows == step.batch_rows;
                 Work { plan: if last { TRAIN } else { ACCUMULATE }, step }
             }
-            Next::Evaluate { plan, step } => Work { plan, step },
-        }
-    }
-
-    /// The samples of a step, in order.
-    fn samples(&self, step: &Step) -> Vec<u32> {
-        let (shuffle, key) = (Shuffle::new(self.schedule.rows), rng::key(self.options.seed));
-        let row = |position| shuffle.row(position, step.epoch, key);
-        (step.position..step.position + step.rows).map(|position| self.ids[row(position) as usize]).collect()
-    }
-
-    /// Adds the completed epochs of a submission to the history; `begun` is the epoch that it leaves unfinished.
-    fn record(&mut self, epochs: &[u32], begun: Option<u32>, snapshot: &Snapshot) -> Result<()> {
-        let mut diverged = None;
-        let mut check = |epoch, loss: f64| {
-            if !loss.is_finite() && diverged.is_none() {
-                diverged = Some(Error::Diverged { epoch, loss: loss as f32 });
+            Next::Evaluate { plan, mut step } => {
+                let member = step.members[0].clone();
+                step.members.resize(self.members.len(), member);
+                Work { plan, step }
             }
-        };
-        for &epoch in epochs {
-            let slot = epoch % SLOTS;
-            let metrics = |plan, rows| {
-                let (loss, hits) = snapshot.sums(plan, 0, slot);
-                Metrics::of((f64::from(loss), hits), rows, self.network.loss)
-            };
-            let judged = |what| {
-                let evaluation = self.schedule.evaluations.iter().find(|e| e.what == what)?;
-                Some(metrics(evaluation.plan, evaluation.rows))
-            };
-            let running = metrics(TRAIN, self.schedule.rows);
-            let (train, valid) = (judged(What::Train), judged(What::Valid));
-            [Some(running), train, valid].into_iter().flatten().for_each(|metrics| check(epoch, metrics.loss));
-            self.history.push(Epoch { epoch, running, train, valid, seconds: self.seconds });
         }
-        if let Some(epoch) = begun {
-            check(epoch, f64::from(snapshot.sums(TRAIN, 0, epoch % SLOTS).0));
-        }
-        diverged.map_or(Ok(()), Err)
     }
 }
 

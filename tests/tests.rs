@@ -66,6 +66,9 @@ mod textures;
 /// Training against a training loop on the reference, and what dropout is for.
 mod learning;
 
+/// Small networks of a sweep that are trained in the same dispatches.
+mod together;
+
 /// Rates that move during a training: every step's, going on, and that a new rate costs nothing.
 mod schedules;
 

@@ -120,12 +120,12 @@ impl Bar {
         }
     }
 
-    /// The same for run `done` of `count`, all of which take equally many steps.
-    pub(super) fn show_part(&self, name: &str, progress: &Progress<'_>, done: u64, count: u64) {
+    /// The same for some runs at a time of `count`, all of which take equally many steps, where `done` are through.
+    pub(super) fn show_part(&self, name: &str, progress: &Progress<'_>, [done, at_a_time, count]: [u64; 3]) {
         self.show(progress);
         self.0.set_prefix(name.to_owned());
         self.0.set_length(count * progress.total_steps);
-        self.0.set_position(done * progress.total_steps + progress.steps);
+        self.0.set_position(done * progress.total_steps + at_a_time * progress.steps);
     }
 
     /// `done` of `count`.

@@ -60,12 +60,12 @@ impl Trainer {
             if self.schedule.epoch <= epoch {
                 break; // in the middle of an epoch, see Trainer::stop_flag
             }
-            let ended = *self.history.last().expect("an epoch was just trained");
+            let ended = *self.history().last().expect("an epoch was just trained");
             if decide(self, &ended)?.is_break() {
                 break;
             }
         }
-        Ok(&self.history)
+        Ok(self.history())
     }
 
     /// Trains for `epochs` more epochs, or until the validation loss has not become better for some of them, and returns the best
@@ -98,7 +98,7 @@ impl Trainer {
             Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         // An observer's panic may have come between an epoch and its judgement; who was judged is judged alike again.
-        if let (Some(last), Some(_), 0) = (self.history.last().copied(), &self.best, self.schedule.position) {
+        if let (Some(last), Some(_), 0) = (self.history().last().copied(), &self.best, self.schedule.position) {
             let _ = judge(self, &last)?; // whether to stop is asked below
         }
         if self.without_better() < stopping.patience {
@@ -121,7 +121,7 @@ impl Trainer {
 
     /// Epochs since the best one.
     fn without_better(&self) -> u32 {
-        let last = self.history.last().map_or(0, |last| last.epoch);
+        let last = self.history().last().map_or(0, |last| last.epoch);
         self.best.as_ref().map_or(0, |best| last - best.epoch.epoch)
     }
 
@@ -168,23 +168,23 @@ impl Trainer {
     /// learned, and one that the layer's noise does not have. The old one stays then.
     pub fn set_keep(&mut self, layer: usize, keep: KeepProb) -> Result<()> {
         let refused = |problem: &str| {
-            let place = self.network.places().get(layer).cloned();
+            let place = self.members[0].network.places().get(layer).cloned();
             let place = place.unwrap_or_else(|| format!("layer {layer}"));
             Err(Error::Network { place, problem: problem.into() })
         };
         let planned = self.plans().plans[super::TRAIN].sites.iter().any(|site| site.layer == layer);
-        match self.network.dropout_at(layer) {
+        match self.members[0].network.dropout_at(layer) {
             Some(Dropout { noise: Noise::Concrete(_), .. }) => {
                 refused("is concrete dropout, whose rate is learned, so it cannot be changed; begin with another keep")
             }
             Some(dropout) if planned && dropout.mode == DropoutMode::Inverted => {
-                let mut network = self.network.clone();
+                let mut network = self.members[0].network.clone();
                 network.change_layers(|number, layer_of| match layer_of {
                     Layer::Dropout(dropout) if number == layer => dropout.keep = keep,
                     _ => {}
                 });
                 network.shapes()?;
-                self.network = network;
+                self.members[0].network = network;
                 Ok(())
             }
             _ => refused("is no layer of inverted dropout that began with a keep_prob below 1, so its rate cannot be changed"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Best, Data, TRAIN, Trainer};
+use super::{Best, Data, Member, TRAIN, Trainer};
 use crate::checkpoint::{Checkpoint, MOMENTS, State};
 use crate::data::fingerprint;
 use crate::memory::Tensor;
@@ -28,7 +28,7 @@ impl Trainer {
         let model = self.model()?;
         let epoch = self.schedule.epoch;
         let losses = |e: &super::Epoch| [Some(e.running), e.train, e.valid].into_iter().flatten().all(|m| m.loss.is_finite());
-        if let Some(bad) = self.history.iter().find(|epoch| !losses(epoch)) {
+        if let Some(bad) = self.history().iter().find(|epoch| !losses(epoch)) {
             return Err(Error::Diverged { epoch: bad.epoch, loss: bad.running.loss as f32 });
         }
         if model.weights().iter().flatten().any(|weight| !weight.is_finite()) {
@@ -36,7 +36,7 @@ impl Trainer {
         }
         let mut moments = BTreeMap::new();
         for ending in self.kept_beside_weights() {
-            moments.insert(ending.to_owned(), download(&self.executor, TRAIN, 0, &self.network, ending)?);
+            moments.insert(ending.to_owned(), download(&self.executor, TRAIN, 0, &self.members[0].network, ending)?);
         }
         let slot = (epoch % SLOTS) as usize;
         let mut sums = Vec::new();
@@ -46,7 +46,7 @@ impl Trainer {
         let (train, valid) = self.fingerprints;
         let state = State {
             mask_contract: CONTRACT_VERSION,
-            network: self.network.clone(),
+            network: self.members[0].network.clone(),
             options: self.options.clone(),
             matmul: self.plans().caps.matmul.to_string(),
             train,
@@ -55,7 +55,7 @@ impl Trainer {
             position: self.schedule.position,
             evaluation: self.schedule.evaluation,
             sums,
-            history: self.history.clone(),
+            history: self.history().to_vec(),
             seconds: self.seconds,
             best: self.best.as_ref().map(|best| best.epoch),
         };
@@ -84,7 +84,8 @@ impl Trainer {
         if valid != state.valid {
             return differ("validation");
         }
-        let mut trainer = Self::without_weights(device, &state.network, data, state.options.clone())?;
+        let member = Member::new(&state.network, state.options.seed);
+        let mut trainer = Self::without_weights(device, vec![member], data, state.options.clone())?;
         trainer.place(state)?;
         let kept = trainer.kept_beside_weights();
         if !kept.iter().copied().eq(checkpoint.moments.keys().map(String::as_str)) {
@@ -102,7 +103,7 @@ impl Trainer {
                 trainer.executor.write(tensor, 0, &words)?;
             }
         }
-        trainer.history.clone_from(&state.history);
+        trainer.members[0].history.clone_from(&state.history);
         trainer.seconds = state.seconds;
         trainer.best = state.best.zip(checkpoint.best.clone()).map(|(epoch, model)| Best { epoch, model });
         Ok(trainer)
@@ -137,7 +138,7 @@ impl Trainer {
 
     /// The endings of what the training plan keeps beside every weight from step to step, sorted.
     fn kept_beside_weights(&self) -> Vec<&'static str> {
-        let parameters = self.network.parameters().unwrap_or_default();
+        let parameters = self.members[0].network.parameters().unwrap_or_default();
         let name = parameters.iter().find(|p| p.trained).map(|p| p.name.clone()).unwrap_or_default();
         let tensors = &self.plans().plans[TRAIN].tensors;
         MOMENTS.into_iter().filter(|ending| tensors.contains_key(&format!("{name}{ending}"))).collect()

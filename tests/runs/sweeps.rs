@@ -224,9 +224,9 @@ fn rates_that_diverged_are_not_made_again() {
 #[test]
 fn a_sweep_whose_folder_another_command_has_replaced_leaves_it_alone() {
     let place = Place::with(SMALL);
-    // It appears whole, and a run takes a second: nothing is written while it is moved.
+    // It appears whole, and eight runs take seconds: nothing is written while it is moved.
     place.write("long.toml", SMALL.replace("epochs = 3", "epochs = 200"));
-    let sweep = spawned(&place, "sweep long.toml --keep 0.5,1 --seeds 4 --out s");
+    let sweep = spawned(&place, "sweep long.toml --keep 0.5,1 --seeds 8 --out s");
     while !place.path("s/sweep.json").exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
