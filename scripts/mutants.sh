@@ -202,7 +202,7 @@ mutant metrics-not-reset killed 'kernels:: training::' shaders/metrics.wgsl 'if 
 mutant adam-without-bias-correction killed 'learning::' src/optimizer.rs 'lr / (1.0 - libm::pow(beta1, t))' 'lr'
 mutant last-batch-dropped killed 'training::' src/trainer/schedule.rs 'if self.position == self.rows {' 'if self.position + self.batch > self.rows {'
 mutant masks-in-evaluation killed 'gradients:: training::' src/plan/forward.rs 'let drawn = self.plan.options.mode != Mode::Eval;' 'let drawn = true;'
-mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer.rs '[step.epoch, update]' '[0, update]'
+mutant same-pass-every-epoch killed 'training:: trainer::' src/trainer/members.rs '[step.epoch, shared_pass]' '[0, shared_pass]'
 mutant members-share-a-key killed 'kernels:: training::' shaders/dropout.wgsl 'let key = step.keys[member].xy;' 'let key = step.keys[0].xy;'
 
 # Monte-Carlo draws. Each is the slip that the sentence above it says; the tests of kernels would see many of them as differences
@@ -308,6 +308,16 @@ mutant samples-may-differ killed 'resume::' src/data/fingerprint.rs 'hash.all(da
 mutant patience-begins-anew killed 'resume::' src/trainer/resume.rs '.map(|(epoch, model)| Best { epoch, model });' '.map(|(epoch, model)| Best { epoch, model }).and(None);'
 mutant best-epoch-of-an-earlier-patience killed 'runs::resumed' src/cli/train/run.rs 'self.trainer.best().filter(|_| self.config.train.patience.is_some())' 'self.trainer.best()'
 mutant bytes-at-another-scale-are-the-same killed 'resume::other' src/data/fingerprint.rs 'hash.pair(scale, data.rows());' 'hash.pair(scale.min(0), data.rows());'
+
+# Runs of a sweep that are trained together.
+mutant rates-of-the-first-run killed 'together::' src/trainer/members.rs 'plan.site_steps(&member.network' 'plan.site_steps(&self.members[0].network'
+mutant seed-of-the-first-run killed 'together::' src/trainer/members.rs 'let key = rng::key(member.seed);' 'let key = rng::key(self.members[0].seed);'
+mutant losses-of-the-first-run killed 'together::' src/trainer/members.rs 'snapshot.sums(plan, m, slot)' 'snapshot.sums(plan, 0 * m, slot)'
+mutant weights-of-the-first-run-alone killed 'together::' src/trainer/members.rs '(0..).zip(&trainer.members)' '(0..).zip(&trainer.members[..1])'
+mutant one-run-that-diverges-ends-all killed 'together::' src/trainer/members.rs '.all(|member| member.diverged)' '.any(|member| member.diverged)'
+mutant rates-of-runs-do-not-vary killed 'together::' src/trainer.rs 'variable_rates: count > 1' 'variable_rates: count > 99'
+mutant any-dropout-together killed 'together::' src/sweep/fit.rs 'if !network.walk().iter().all(simple) {' 'if !network.walk().iter().any(simple) {'
+mutant large-networks-together killed 'together::' src/sweep/fit.rs '.clamp(1, MOST)' '.clamp(MOST, MOST)'
 
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'

@@ -93,13 +93,6 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn upload_initial(&self) -> Result<()> {
-        for (m, member) in (0..).zip(&self.members) {
-            upload_weights(&self.executor, TRAIN, m, &Model::initial(&member.network, member.seed)?)?;
-        }
-        Ok(())
-    }
-
     /// Everything but the weights, which may take long to compute, so that errors come first.
     fn without_weights(device: &Device, members: Vec<Member>, data: Data<'_>, options: TrainOptions) -> Result<Self> {
         options.check()?;
@@ -317,8 +310,9 @@ impl Trainer {
         match self.schedule.advance() {
             Next::Train { mut step, batch, update } => {
                 let updates = self.schedule.updates_per_epoch();
-                let epochs = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
-                step.members = self.member_steps(&step, (update, epochs, updates), self.schedule.shared_pass(step.epoch, batch));
+                let x = f64::from(step.epoch) + f64::from(batch) / f64::from(updates);
+                let optimizer = self.options.optimizer_step(update, x, updates);
+                step.members = self.member_steps(&step, optimizer, self.schedule.shared_pass(step.epoch, batch));
                 let last = step.accumulated + step.rows == step.batch_rows;
                 Work { plan: if last { TRAIN } else { ACCUMULATE }, step }
             }

@@ -27,7 +27,7 @@ use rates::{by_rate, csv, curves, is_accuracy, rates, rates_csv, report};
 /// curves.svg (validation by epoch), rates.svg (validation by keep_prob, with bands) and sweep.json, which --resume goes on from.
 ///
 /// Every rate is trained with one seed before the next seed, and what there is is written after every run. Small networks are trained up to
-/// eight at a time, each as if it were alone, which takes a half to a third of the time. Ctrl-C loses what is being trained, with exit code 130.
+/// eight at a time, each as if it were alone. Ctrl-C loses what is being trained, with exit code 130.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The network and its training, as TOML; with --resume also the folder of the sweep.

@@ -9,11 +9,12 @@ use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Network, Noise, Unit
 use crate::trainer::{Epoch, Progress, Trainer};
 use crate::{Device, Error, Result};
 
-/// The most runs that are made together.
+/// The most runs that are made together. What a small network waits for is dispatches, 20 to 40 us each on lavapipe whatever is in them,
+/// and together they wait once.
 const MOST: u64 = 8;
 
-/// How many weights, and how many activations of their batches, runs that are made together have at most. What a small network waits for
-/// is dispatches, 20 to 40 us each on lavapipe whatever is in them, and together they wait once; of a larger one nothing is gained.
+/// How many weights, and how many activations of their batches, runs that are made together have at most: where a run alone has more,
+/// nothing is gained (lavapipe on two cores; not measured on a GPU).
 const NUMBERS: u64 = 1 << 18;
 
 impl Sweep {
@@ -100,7 +101,7 @@ fn together(network: &Network, batch: u32) -> Result<usize> {
     if !network.walk().iter().all(simple) {
         return Ok(1);
     }
-    let weights = network.parameters()?.iter().map(|parameter| parameter.len() as u64).sum();
+    let weights: u64 = network.parameters()?.iter().map(|parameter| parameter.len() as u64).sum();
     let elements: u64 = network.shapes()?.iter().map(|shape| u64::from(shape.elements())).sum();
     let numbers = u64::max(weights, u64::from(batch) * elements);
     Ok((NUMBERS / numbers.max(1)).clamp(1, MOST) as usize)

@@ -2,12 +2,13 @@
 
 use super::schedule::What;
 use super::{Data, Epoch, TRAIN, TrainOptions, Trainer};
+use crate::model::upload_weights;
 use crate::network::Network;
 use crate::plan::SLOTS;
 use crate::rng::{self, Shuffle};
-use crate::step::{MemberStep, Step};
+use crate::step::{MemberStep, OptimizerStep, Step};
 use crate::work::Snapshot;
-use crate::{Device, Error, Metrics, Result};
+use crate::{Device, Error, Metrics, Model, Result};
 
 /// One of the networks of a [`Trainer`], which differ in nothing but rates, seeds and weights.
 #[derive(Debug)]
@@ -40,7 +41,9 @@ impl Trainer {
     ) -> Result<Self> {
         let members = runs.iter().map(|(network, seed)| Member::new(network, *seed)).collect();
         let trainer = Self::without_weights(device, members, data.into(), options)?;
-        trainer.upload_initial()?;
+        for (m, member) in (0..).zip(&trainer.members) {
+            upload_weights(&trainer.executor, TRAIN, m, &Model::initial(&member.network, member.seed)?)?;
+        }
         Ok(trainer)
     }
 
@@ -49,14 +52,8 @@ impl Trainer {
         &self.members
     }
 
-    /// What the members of a training step draw and how they learn; `shared_pass` is the pass of masks that a batch shares.
-    pub(super) fn member_steps(
-        &self,
-        step: &Step,
-        (update, epochs, updates): (u64, f64, u32),
-        shared_pass: u32,
-    ) -> Vec<MemberStep> {
-        let optimizer = self.options.optimizer_step(update, epochs, updates);
+    /// What each network draws in a training step; `shared_pass` is the pass of masks that a batch shares.
+    pub(super) fn member_steps(&self, step: &Step, optimizer: OptimizerStep, shared_pass: u32) -> Vec<MemberStep> {
         let plan = &self.plans().plans[TRAIN];
         let member = |member: &Member| {
             let key = rng::key(member.seed);
