@@ -139,11 +139,11 @@ pub fn with_keep(network: &Network, layers: &[usize], keep: KeepProb) -> Result<
 ///
 /// let mut sweep = Sweep::from_json(&sweep.to_json()?)?;
 /// sweep.add(&[KeepProb::ONE], &[])?;
-/// let making = |_: &Sweep, runs: &[(f64, u64)], _: &_| {
-///     assert_eq!(runs, [(1.0, 1), (1.0, 2)]); // the others are through
+/// let all = sweep.fit(&Device::cpu(), (&train, &valid), |_, making, _| {
+///     assert_eq!(making, [(1.0, 1), (1.0, 2)]); // the others are through
 ///     ControlFlow::Continue(())
-/// };
-/// assert!(sweep.fit(&Device::cpu(), (&train, &valid), making)?.is_continue() && sweep.paired().len() == 4);
+/// })?;
+/// assert!(all.is_continue() && sweep.paired().len() == 4);
 /// # Ok::<(), thinnet::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
