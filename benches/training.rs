@@ -14,8 +14,11 @@ mod probe;
 #[path = "../src/cli/bench/work.rs"]
 mod work;
 
-use measure::Compared;
-use thinnet::{Device, Network, Result};
+use std::ops::ControlFlow;
+
+use measure::{Compared, Timed};
+use thinnet::sweep::{Sweep, hidden_sites};
+use thinnet::{Device, KeepProb, Network, Optimizer, Result, TrainOptions};
 use work::{Case, Drops};
 
 /// Pairs of a case, and the seconds of one measurement.
@@ -53,6 +56,34 @@ fn of_maps(device: &Device, test: bool, effort: Effort) -> Result<()> {
     pair("paths dropped at keep .5", [maps::paths(1.0, test)?, maps::paths(0.5, test)?])
 }
 
+/// A small network at eight rates: what a sweep trains together, against a sweep of each.
+fn of_sweeps(device: &Device, cases: &[Case], epochs: u32, effort: Effort) -> Result<()> {
+    header("a network at eight rates, together (with) against one by one (without); a step of one of them");
+    for case in cases {
+        let rates = (1..=8).map(|eighths| KeepProb::new(f64::from(eighths) / 8.0)).collect::<Result<Vec<_>>>()?;
+        let one_by_one = rates.iter().map(|&rate| vec![rate]).collect();
+        let mut two = [sweeps(device, case, one_by_one, epochs)?, sweeps(device, case, vec![rates], epochs)?];
+        let pairs = measure::in_pairs(&mut two, (effort.pairs, effort.seconds, f64::INFINITY), |_| {})?;
+        println!("{:44} {}", case.to_string(), Compared::of(&pairs));
+    }
+    Ok(())
+}
+
+/// Sweeps of these rates, one after the other, their beginnings and their validation included.
+fn sweeps<'a>(device: &'a Device, case: &Case, rates: Vec<Vec<KeepProb>>, epochs: u32) -> Result<Timed<'a>> {
+    let (network, data) = (case.network(Drops::PerSample)?, case.data()?);
+    let options = TrainOptions { batch: case.batch, optimizer: Optimizer::momentum(0.01, 0.9), ..Default::default() };
+    let steps = rates.iter().map(Vec::len).sum::<usize>() as u32 * epochs * case.batches;
+    Ok(Timed::new(steps, move |repetitions| {
+        for rates in std::iter::repeat_n(&rates, repetitions as usize).flatten() {
+            let mut sweep = Sweep::new(&network, hidden_sites(&network), (&data, &data), &options, epochs)?;
+            sweep.add(rates, &[1])?;
+            let _ = sweep.fit(device, (&data, &data), |_, _, _| ControlFlow::Continue(()))?;
+        }
+        Ok(())
+    }))
+}
+
 fn header(what: &str) {
     println!("\n{what:44} {}", measure::compared_header());
 }
@@ -84,6 +115,7 @@ fn run(test: bool, by_scale: bool) -> Result<()> {
         let effort = Effort { pairs: 2, seconds: 0.0 };
         compare(&device, "tiny ", &Case::tiny(), effort)?;
         of_maps(&device, true, effort)?;
+        of_sweeps(&device, &[Case::tiny()], 1, effort)?;
         return scaling(&device, &Case::tiny(), [&[4, 8], &[1, 2]], effort);
     }
     let effort = Effort { pairs: 25, seconds: 0.1 };
@@ -91,6 +123,8 @@ fn run(test: bool, by_scale: bool) -> Result<()> {
     compare(&device, "demo ", &Case { hidden: vec![128, 128], ..Case::digits() }, effort)?;
     compare(&device, "MLP ", &Case::mlp(), effort)?;
     of_maps(&device, false, Effort { pairs: 15, ..effort })?;
+    let small = Case { hidden: vec![32, 32], ..Case::digits() };
+    of_sweeps(&device, &[Case::digits(), small], 20, Effort { pairs: 15, ..effort })?;
     header("per-batch units (with) against a mask for every sample (without)");
     compare_two(&device, "MLP ", &Case::mlp(), [Drops::PerSample, Drops::PerBatch], effort)?;
     if by_scale {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::data::{Dataset, Inputs};
 use crate::network::{Activation, Dense, Dropout};
-use crate::rng::{Shuffle, Stream, trace};
+use crate::rng::{self, Shuffle, Stream, trace};
 
 const SEED: u64 = 42;
 const EPOCHS: u32 = 2;

@@ -71,7 +71,7 @@ impl Case {
         format!("{}-{hidden}10", self.inputs)
     }
 
-    fn network(&self, drops: Drops) -> Result<Network> {
+    pub(crate) fn network(&self, drops: Drops) -> Result<Network> {
         let with = |network: Network, keep| Ok(drops.layer(keep)?.into_iter().fold(network, Network::dropout));
         let mut network = with(Network::new(self.inputs), self.keep[0])?;
         for &units in &self.hidden {
@@ -81,7 +81,7 @@ impl Case {
     }
 
     /// Numbers from 0 to 1 and labels that have nothing to do with them: the time of a step does not depend on either.
-    fn data(&self) -> Result<Dataset> {
+    pub(crate) fn data(&self) -> Result<Dataset> {
         let rows = self.batch * self.batches;
         let inputs = probe::counted(rows * self.inputs).into_iter().map(|word| (word >> 8) as f32 / (1 << 24) as f32);
         Dataset::new(Inputs::from_f32(self.inputs, inputs.collect())?, (0..rows).map(|row| row % 10).collect(), 10)
