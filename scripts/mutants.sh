@@ -315,7 +315,8 @@ mutant seed-of-the-first-run killed 'together::' src/trainer/members.rs 'let key
 mutant losses-of-the-first-run killed 'together::' src/trainer/members.rs 'snapshot.sums(plan, m, slot)' 'snapshot.sums(plan, 0 * m, slot)'
 mutant weights-of-the-first-run-alone killed 'together::' src/trainer/members.rs '(0..).zip(&trainer.members)' '(0..).zip(&trainer.members[..1])'
 mutant one-run-that-diverges-ends-all killed 'together::' src/trainer/members.rs '.all(|member| member.diverged)' '.any(|member| member.diverged)'
-mutant rates-of-runs-do-not-vary killed 'together::' src/trainer.rs 'variable_rates: count > 1' 'variable_rates: count > 99'
+mutant rates-of-runs-do-not-vary killed 'together::' src/trainer/planned.rs '(members, members > 1), data' '(members, false), data'
+mutant other-kernels-together killed 'together::' src/trainer/planned.rs 'if kernels(&plans) != kernels(&alone) {' 'if kernels(&plans).len() != kernels(&alone).len() {'
 mutant any-dropout-together killed 'together::' src/sweep/fit.rs 'if !network.walk().iter().all(simple) {' 'if !network.walk().iter().any(simple) {'
 mutant large-networks-together killed 'together::' src/sweep/fit.rs '.clamp(1, MOST)' '.clamp(MOST, MOST)'
 

@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::executor::{Executor, Submission};
-use crate::model::{Model, check_data, download_weights, evaluation, evaluation_batch, upload_data, upload_weights};
+use crate::model::{Model, download_weights, upload_data, upload_weights};
 use crate::network::{Dropout, DropoutMode, Network};
 use crate::pacer::Pacer;
-use crate::plan::{Gradient, Mode, Options, PlannedSite, Plans, SLOTS};
+use crate::plan::{Mode, PlannedSite, Plans, SLOTS};
 use crate::stream::Streams;
 use crate::work::Work;
 use crate::{Device, Error, Result};
@@ -21,17 +21,18 @@ mod control;
 mod data;
 mod members;
 mod options;
+mod planned;
 mod progress;
 mod resume;
 mod schedule;
 
 pub use control::{Best, EarlyStopping};
 pub use data::Data;
-use data::sources;
 pub(crate) use members::Member;
 pub use options::TrainOptions;
+use planned::planned;
 pub use progress::{Epoch, Progress};
-use schedule::{Evaluation, Next, Schedule, What};
+use schedule::{Next, Schedule, What};
 
 /// Trains one network on one device.
 ///
@@ -96,46 +97,8 @@ impl Trainer {
     /// Everything but the weights, which may take long to compute, so that errors come first.
     fn without_weights(device: &Device, members: Vec<Member>, data: Data<'_>, options: TrainOptions) -> Result<Self> {
         options.check()?;
-        let (network, count) = (&members[0].network, members.len() as u32);
-        check_data(network, data.train)?;
-        let mut plans = Plans::new(device.caps());
-        let train_rows = data.train.rows();
-        let [train_source, valid_source] = sources(&plans.caps, network, data, &options)?;
-        let plan = |gradient| Options {
-            name: "train".into(),
-            mode: Mode::Train(options.training(gradient)),
-            batch: options.batch.min(train_rows),
-            members: count,
-            source: train_source.clone(),
-            variable_rates: count > 1,
-            store_output: false,
-            store_gradient: false,
-        };
-        if options.accumulate == 1 {
-            plans.add(network, plan(Gradient::Step))?;
-        } else {
-            // They share every buffer; the first makes the update, the second goes before it.
-            plans.add(network, plan(Gradient::Accumulated))?;
-            plans.add(network, plan(Gradient::Accumulate))?;
-        }
-        let mut evaluations = Vec::new();
-        if options.evaluate_train {
-            evaluations.push(Evaluation {
-                plan: plans.add(
-                    network,
-                    Options { members: count, ..evaluation(network, "eval-train", train_source.clone(), false)? },
-                )?,
-                rows: train_rows,
-                batch: evaluation_batch(network, train_rows)?,
-                what: What::Train,
-            });
-        }
-        if let Some(valid) = data.valid {
-            check_data(network, valid)?;
-            let options = Options { members: count, ..evaluation(network, "eval-valid", valid_source, false)? };
-            let (batch, rows) = (options.batch, valid.rows());
-            evaluations.push(Evaluation { plan: plans.add(network, options)?, rows, batch, what: What::Valid });
-        }
+        let (network, train_rows) = (&members[0].network, data.train.rows());
+        let (plans, evaluations) = planned(device.caps(), network, members.len() as u32, data, &options)?;
         let (executor, mut streams) = (Executor::new(device, plans)?, Streams::default());
         upload_data(&executor, TRAIN, network, data.train.inputs(), Some(data.train.targets()))?;
         streams.add(executor.plans(), TRAIN, data.train.inputs());

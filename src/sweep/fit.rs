@@ -21,7 +21,8 @@ impl Sweep {
     /// Makes the runs that are not through, every rate with one seed before the next seed, so that what there is when it is stopped can
     /// be compared. Small networks whose dropout is the usual one, inverted, of elements, are trained several in the same dispatches,
     /// each as if it were alone. `observe` is told the keep_prob and the seed of each run that is being made, and the progress of the
-    /// first; it may stop the sweep, which loses these runs alone. So does an error.
+    /// first; it may stop the sweep, which loses these runs alone. So does an error. The seconds of a run are those of all that were
+    /// trained with it.
     ///
     /// # Errors
     /// Other rows than those it began with; as [`Trainer::new`] and [`Trainer::fit`], but that a run that diverges ends with the epochs it
@@ -41,18 +42,20 @@ impl Sweep {
                 return Err(Error::Data(problem));
             }
         }
-        let mut together = together(&self.network, self.options.batch.min(train.rows()))?;
+        let most = together(&self.network, self.options.batch.min(train.rows()))?;
+        let all = self.missing(usize::MAX).len();
+        // Lots of one size, because kernels are compiled for a number of networks.
+        let mut size = all.div_ceil(all.div_ceil(most).max(1)).max(1);
         loop {
-            let runs = self.missing(together);
-            if runs.is_empty() {
-                return Ok(ControlFlow::Continue(()));
-            }
+            let runs = self.missing(size);
+            let Some(last) = runs.last() else { return Ok(ControlFlow::Continue(())) };
+            let filled = runs.iter().chain(std::iter::repeat_n(last, size - runs.len()));
             let network = |&(keep, seed): &(KeepProb, u64)| Ok((with_keep(&self.network, &self.layers, keep)?, seed));
-            let networks = runs.iter().map(network).collect::<Result<Vec<_>>>()?;
+            let networks = filled.map(network).collect::<Result<Vec<_>>>()?;
             let mut trainer = match Trainer::together(device, &networks, (train, valid), self.options.clone()) {
-                // What is too large for the device together may not be so alone.
-                Err(_) if runs.len() > 1 => {
-                    together = 1;
+                // What is too large for the device together may not be so alone; what is streamed, or would round otherwise.
+                Err(Error::Limit { .. } | Error::OutOfMemory { .. } | Error::Option { option: "members", .. }) if size > 1 => {
+                    size = size.div_ceil(2);
                     continue;
                 }
                 trainer => trainer?,
@@ -68,6 +71,7 @@ impl Sweep {
                 Ok(_) | Err(Error::Diverged { .. }) => {}
                 Err(error) => return Err(error),
             }
+            // Those that fill up the last lot are the last run again.
             for (&(keep, seed), member) in runs.iter().zip(trainer.members()) {
                 if member.diverged || member.history.len() == self.epochs as usize {
                     let history = member.history.iter().copied().take_while(is_finite).collect();
@@ -89,7 +93,8 @@ impl Sweep {
     }
 }
 
-/// How many runs of a network are made together. Other layers' kernels may depend on how many there are.
+/// How many runs of a network may be made together: one where keep_prob 1 has other kernels than no dropout, or where a layer's
+/// depend on how many there are.
 fn together(network: &Network, batch: u32) -> Result<usize> {
     let simple = |layer: &&Layer| match layer {
         Layer::Dropout(Dropout { unit, mode, noise, .. }) => {
