@@ -23,11 +23,12 @@ use rates::{by_rate, csv, curves, is_accuracy, rates, rates_csv, report};
 /// Trains a network at several rates of dropout with the same initial weights, order and nested masks, and shows which is best.
 ///
 /// Without --layer the rate of every dropout layer but that of the input changes. Rates are judged by the validation figures of the
-/// last epoch; `patience` has no part in it. Writes sweep.csv (every epoch before a loss that is no number), rates.csv (every rate, with its difference in pairs),
-/// curves.svg (validation by epoch), rates.svg (validation by keep_prob, with bands) and sweep.json, which --resume goes on from.
+/// last epoch; `patience` has no part in it. Writes sweep.csv (every epoch before a loss that is no number), rates.csv (every rate, with
+/// its difference in pairs), curves.svg (validation by epoch), rates.svg (validation by keep_prob, with bands) and sweep.json, which
+/// --resume goes on from.
 ///
-/// Every rate is trained with one seed before the next seed, and what there is is written after every run. Small networks are trained up to
-/// eight at a time, each as if it were alone. Ctrl-C loses what is being trained, with exit code 130.
+/// Every rate is trained with one seed before the next seed, and what there is is written after every run. Small networks are trained
+/// up to eight at a time, each as if it were alone. Ctrl-C loses what is being trained, with exit code 130.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The network and its training, as TOML; with --resume also the folder of the sweep.
