@@ -33,15 +33,7 @@ impl Sweep {
         (train, valid): (&Dataset, &Dataset),
         mut observe: impl FnMut(&Self, &[(f64, u64)], &Progress<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        for (name, data, was) in [("training", train, self.data[0]), ("validation", valid, self.data[1])] {
-            if fingerprint::with_samples(data) != was {
-                let problem = format!(
-                    "the {name} rows are not those of the sweep, or in another order (which rows a fraction takes the seed decides); give \
-                     it the same, or begin another sweep"
-                );
-                return Err(Error::Data(problem));
-            }
-        }
+        self.check_rows(train, valid)?;
         let most = together(&self.network, self.options.batch.min(train.rows()))?;
         let all = self.missing(usize::MAX).len();
         // Lots of one size, because kernels are compiled for a number of networks.
@@ -84,6 +76,19 @@ impl Sweep {
                 return Ok(ControlFlow::Break(()));
             }
         }
+    }
+
+    fn check_rows(&self, train: &Dataset, valid: &Dataset) -> Result<()> {
+        for (name, data, was) in [("training", train, self.data[0]), ("validation", valid, self.data[1])] {
+            if fingerprint::with_samples(data) != was {
+                let problem = format!(
+                    "the {name} rows are not those of the sweep, or in another order (which rows a fraction takes the seed decides); give \
+                     it the same, or begin another sweep"
+                );
+                return Err(Error::Data(problem));
+            }
+        }
+        Ok(())
     }
 
     /// The first runs that are not through, at most so many.
