@@ -109,8 +109,19 @@ impl Bar {
     }
 
     pub(super) fn show(&self, progress: &Progress<'_>) {
-        self.0.set_length(progress.total_steps);
-        self.0.set_position(progress.steps);
+        self.at(progress.steps, progress.total_steps);
+        self.tell(progress);
+    }
+
+    /// The same for some runs at a time of `count`, all of which take equally many steps, where `done` are through.
+    pub(super) fn show_part(&self, name: &str, progress: &Progress<'_>, [done, at_a_time, count]: [u64; 3]) {
+        self.at(done * progress.total_steps + at_a_time * progress.steps, count * progress.total_steps);
+        self.0.set_prefix(name.to_owned());
+        self.tell(progress);
+    }
+
+    /// The last epoch. Behind the numbers, because a message draws the bar, and what comes soon after it is not drawn.
+    fn tell(&self, progress: &Progress<'_>) {
         if let Some(last) = progress.history.last() {
             let valid = last.valid.map_or(String::new(), |valid| match valid.accuracy {
                 Some(accuracy) => format!(", validation {:.1} %", 100.0 * accuracy),
@@ -118,14 +129,6 @@ impl Bar {
             });
             self.0.set_message(format!("epoch {}: loss {:.4}{valid}", last.epoch + 1, last.running.loss));
         }
-    }
-
-    /// The same for some runs at a time of `count`, all of which take equally many steps, where `done` are through.
-    pub(super) fn show_part(&self, name: &str, progress: &Progress<'_>, [done, at_a_time, count]: [u64; 3]) {
-        self.show(progress);
-        self.0.set_prefix(name.to_owned());
-        self.0.set_length(count * progress.total_steps);
-        self.0.set_position(done * progress.total_steps + at_a_time * progress.steps);
     }
 
     /// `done` of `count`.
