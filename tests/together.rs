@@ -111,7 +111,7 @@ fn options() -> TrainOptions {
     TrainOptions { batch: 32, optimizer: Optimizer::adam(0.01), evaluate_train: true, ..TrainOptions::default() }
 }
 
-/// With every optimizer and all that comes between a gradient and a weight; keep_prob 1, for which alone nothing is planned, too.
+/// With Adam and SGD, accumulated and bounded gradients, keep_prob 1, for which alone nothing is planned, too.
 #[test]
 fn small_networks_are_trained_together_and_each_as_if_alone() {
     let sgd = Optimizer::Sgd { lr: 0.05, momentum: 0.9, nesterov: true };
