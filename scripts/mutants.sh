@@ -309,6 +309,9 @@ mutant patience-begins-anew killed 'resume::' src/trainer/resume.rs '.map(|(epoc
 mutant best-epoch-of-an-earlier-patience killed 'runs::resumed' src/cli/train/run.rs 'self.trainer.best().filter(|_| self.config.train.patience.is_some())' 'self.trainer.best()'
 mutant bytes-at-another-scale-are-the-same killed 'resume::other' src/data/fingerprint.rs 'hash.pair(scale, data.rows());' 'hash.pair(scale.min(0), data.rows());'
 
+# What another layer has left between W and b counts as gradient.
+mutant gaps-in-sums killed 'the_norm_of_a_gradient sum_splits' shaders/splits.wgsl 'if (!(of_weight || of_bias))' 'if (i >= p.quads)'
+
 # Runs of a sweep that are trained together.
 mutant rates-of-the-first-run killed 'together::' src/trainer/members.rs 'plan.site_steps(&member.network' 'plan.site_steps(&self.members[0].network'
 mutant seed-of-the-first-run killed 'together::' src/trainer/members.rs 'let key = rng::key(member.seed);' 'let key = rng::key(self.members[0].seed);'

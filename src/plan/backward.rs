@@ -209,7 +209,7 @@ impl Builder<'_> {
         let (split_rows, weight_stride) = (parts.rows, partials.stride);
         let params = DenseParams { splits, split_rows, split_quads: quads, weight_stride, ..params };
         self.push_rows(pixels, DenseBackwardWeight { matmul, params, x, dy, gradient: part });
-        let params = SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride };
+        let params = SplitsParams::new(&params, partials.stride, gradient.stride);
         self.push(SumSplits { params, partials: part, gradient });
         Ok(())
     }

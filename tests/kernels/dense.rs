@@ -346,13 +346,20 @@ pub(super) fn dense_update_tile(case: &mut Case) {
     update_cases(case, Matmul::Tile);
 }
 
+/// The parts of `[outputs, inputs]` and of a bias that begins some quads behind it. What lies between them are numbers in the parts, and
+/// in the gradient poison, which stays.
 pub(super) fn sum_splits(case: &mut Case) {
-    for (quads, splits, members) in [(1, 1, 1), (3, 2, 2), (17, 5, 1), (70, 13, 3)] {
-        let partials =
-            Slot::own("partials", 4 * quads * splits, move |m| bits(numbers((4 * quads * splits) as usize, seed("partials", m))));
-        let gradient = Slot::out("gradient", 4 * quads + 64, 4 * quads);
+    let shapes = [(1, 1, 4, 0, 1, 1), (7, 3, 4, 1, 2, 2), (13, 5, 64, 0, 5, 1), (130, 9, 4, 3, 13, 3), (70, 66, 64, 2, 3, 2)];
+    for (inputs, outputs, words, gap, splits, members) in shapes {
+        let layer = DenseParams::new(inputs, outputs, 1, words);
+        let bias_at = outputs * layer.input_row + gap;
+        let quads = bias_at + outputs.next_multiple_of(words) / 4;
+        let params = DenseParams { bias_at, splits, split_quads: quads, ..layer };
+        let words = (4 * quads * splits) as usize;
+        let partials = Slot::own("partials", 4 * quads * splits, move |m| bits(numbers(words, seed("partials", m))));
+        let gradient = Slot::own("gradient", 4 * quads, |_| Vec::new());
         case.check(&step(1, members, &[]), [partials, gradient], |[partials, gradient]| SumSplits {
-            params: SplitsParams { quads, splits, partials_stride: partials.stride, gradient_stride: gradient.stride },
+            params: SplitsParams::new(&params, partials.stride, gradient.stride),
             partials,
             gradient,
         });
