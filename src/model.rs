@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Dataset, Inputs, Preprocessing, Sequences, Standardization, Targets};
+use crate::data::{Dataset, Inputs, Preprocessing, Targets};
 use crate::executor::Executor;
 use crate::network::{Loss, Network};
 use crate::pacer::Pacer;
@@ -17,11 +17,13 @@ use crate::{Device, Error, Result, rng};
 
 mod fold;
 mod learned;
+mod preprocessing;
 mod transfer;
 mod units;
 
 pub(crate) use fold::factors;
 pub use learned::LearnedRate;
+pub(crate) use preprocessing::check_preprocessing;
 pub(crate) use transfer::{
     check_data, check_inputs, download, download_weights, source, target_values, upload, upload_data, upload_weights,
 };
@@ -150,56 +152,21 @@ impl Model {
         &self.weights
     }
 
-    /// The same model, whose inputs and outputs have this history; it is kept in the model's file.
-    ///
-    /// # Errors
-    /// Means, deviations or names of inputs of another number than the network has, of sequences at each step; sequences of other steps
-    /// than the network's; a deviation that is not positive.
-    pub fn with_preprocessing(self, preprocessing: Preprocessing) -> Result<Self> {
-        let mut inputs = self.network.input.0.iter().product::<u32>() as usize;
-        if let Some(Sequences { steps, .. }) = preprocessing.sequences {
-            if steps == 0 || self.network.input.0.first() != Some(&steps) {
-                let shape = &self.network.input;
-                return Err(Error::Data(format!(
-                    "the data are sequences of {steps} steps, but the network has an input of {shape}"
-                )));
-            }
-            inputs /= steps as usize;
-        }
-        let targets = self.network.targets()? as usize;
-        for (what, standardization, width) in
-            [("inputs", &preprocessing.inputs, inputs), ("targets", &preprocessing.targets, targets)]
-        {
-            let Some(Standardization { mean, deviation }) = standardization else { continue };
-            if mean.len() != width || deviation.len() != width {
-                let (means, deviations) = (mean.len(), deviation.len());
-                return Err(Error::Data(format!(
-                    "the standardisation of the {what} has {means} means and {deviations} deviations, but the network has {width} {what}"
-                )));
-            }
-            if !(mean.iter().all(|m| m.is_finite()) && deviation.iter().all(|&d| d.is_finite() && d > 0.0)) {
-                return Err(Error::Data(format!("the standardisation of the {what} has a mean or deviation that is not usable")));
-            }
-        }
-        let names = preprocessing.input_names.len();
-        if names != 0 && names != inputs {
-            return Err(Error::Data(format!("there are {names} names of inputs, but the network has {inputs}")));
-        }
-        Ok(Self { preprocessing, ..self })
-    }
-
-    /// What was done to the source's values before the network saw them. Inputs that are passed to this model have been through it.
-    pub fn preprocessing(&self) -> &Preprocessing {
-        &self.preprocessing
-    }
-
     /// The network's output as it enters the loss, before the softmax or the sigmoid, `[rows, outputs]`.
     ///
     /// # Errors
-    /// Inputs of another width than the network's; a network too large for the device.
+    /// Inputs of another width than the network's; a network too large for the device; a row that is answered with NaN, from which
+    /// neither a class nor a number follows.
     pub fn logits(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         check_inputs(&self.network, inputs)?;
-        self.logits_by(self.rows_at_once(device)?, device, inputs)
+        let outputs = self.logits_by(self.rows_at_once(device)?, device, inputs)?;
+        let Some(at) = outputs.values.iter().position(|value| value.is_nan()) else { return Ok(outputs) };
+        let why = match self.weights.iter().flatten().all(|weight| weight.is_finite()) {
+            true => "its numbers are too large for these weights; look at the row",
+            false => "the weights have NaN or infinite values; train again",
+        };
+        let row = inputs.samples()[at / outputs.columns];
+        Err(Error::Data(format!("row {row} is answered with what is not a number: {why}")))
     }
 
     /// [`Model::logits`], `most` rows at once.

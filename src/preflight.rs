@@ -1,7 +1,8 @@
 //! What to look at before a long training: the recipe "first without dropout, then with", as checks with one sentence of advice each.
 //!
 //! ```text
-//! network      no dropout behind the last layer that learns; every keep_prob leaves enough units
+//! output       no dropout behind the last layer that learns
+//! keep_prob    every site leaves enough units
 //! inputs       of the size that initial weights are made for
 //! weights      the units of a layer start differently
 //! first loss   near that of a network that knows nothing: log(classes), log 2, or the mean square of the targets
@@ -23,11 +24,14 @@ use crate::{Device, Error, Model, Result};
 
 mod dropout_on;
 mod rates;
+mod schedules;
 mod variance_shift;
 
 use dropout_on::{has_batch_norm, without_dropout};
 
 pub(crate) use dropout_on::gradients;
+pub use rates::rates;
+pub use schedules::schedules;
 pub use variance_shift::variance_shift;
 
 /// How a check came out.
@@ -97,6 +101,7 @@ pub fn preflight<'a>(
 ) -> Result<Vec<Check>> {
     let Data { train, valid: held_out } = data.into();
     options.check()?;
+    network.shapes()?;
     crate::model::check_data(network, train)?;
     // A schedule, a ramp or warm-up would judge another learning rate than the one that is set; rows that change with every epoch
     // are no fixed batch.
@@ -108,8 +113,7 @@ pub fn preflight<'a>(
         observe(&check);
         checks.push(check);
     };
-    note(rates::output_dropout(network));
-    note(rates::keep_probs(network)?);
+    rates(network)?.into_iter().for_each(&mut note);
     let inputs = inputs(network, &batch);
     let scaled = !inputs.failed();
     note(inputs);

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use crate::data::Preprocessing;
 use crate::executor::{Executor, Submission};
-use crate::model::{Model, download_weights, upload_data, upload_weights};
+use crate::model::{Model, check_preprocessing, download_weights, upload_data, upload_weights};
 use crate::network::{Dropout, DropoutMode, Network};
 use crate::pacer::Pacer;
 use crate::plan::{Mode, PlannedSite, Plans, SLOTS};
@@ -70,6 +71,8 @@ pub struct Trainer {
     fingerprints: (u64, Option<u64>),
     /// Whether somebody wants the training to end.
     stop: Arc<AtomicBool>,
+    /// What its models keep with their weights.
+    preprocessing: Preprocessing,
 }
 
 impl Trainer {
@@ -82,8 +85,8 @@ impl Trainer {
         Self::together(device, &[(network.clone(), seed)], data, options)
     }
 
-    /// The same, from the weights of a model: training goes on from them, with new optimizer state. See
-    /// [`TrainOptions::first_epoch`]; [`Trainer::resume`] goes on with the old one.
+    /// The same, from the weights of a model: training goes on from them, with new optimizer state, on data that have been through the
+    /// model's [preprocessing](Model::preprocessing). See [`TrainOptions::first_epoch`]; [`Trainer::resume`] goes on with the old one.
     ///
     /// # Errors
     /// As [`Trainer::new`].
@@ -91,7 +94,19 @@ impl Trainer {
         let member = Member::new(model.network(), options.seed);
         let trainer = Self::without_weights(device, vec![member], data.into(), options)?;
         upload_weights(&trainer.executor, TRAIN, 0, model)?;
-        Ok(trainer)
+        trainer.with_preprocessing(model.preprocessing().clone())
+    }
+
+    /// The same trainer, whose data have this history: its models and checkpoints keep it with the weights.
+    ///
+    /// # Errors
+    /// As [`Model::with_preprocessing`].
+    pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Result<Self> {
+        check_preprocessing(&self.members[0].network, &preprocessing)?;
+        if let Some(best) = self.best.take() {
+            self.best = Some(Best { model: best.model.with_preprocessing(preprocessing.clone())?, ..best });
+        }
+        Ok(Self { preprocessing, ..self })
     }
 
     /// Everything but the weights, which may take long to compute, so that errors come first.
@@ -123,8 +138,22 @@ impl Trainer {
         // The host has to know the samples of a step only where a branch is computed for some of them.
         let lists = executor.plans().plans[TRAIN].sites.iter().any(|site| site.path.is_some());
         let ids = if lists { data.train.inputs().samples().to_vec() } else { Vec::new() };
-        let stop = Arc::default();
-        Ok(Self { executor, streams, members, ids, options, schedule, pacer, in_flight, seconds: 0.0, best, fingerprints, stop })
+        let (stop, preprocessing, seconds) = (Arc::default(), Preprocessing::default(), 0.0);
+        Ok(Self {
+            executor,
+            streams,
+            members,
+            ids,
+            options,
+            schedule,
+            pacer,
+            in_flight,
+            seconds,
+            best,
+            fingerprints,
+            stop,
+            preprocessing,
+        })
     }
 
     /// Trains for `epochs` more epochs and returns all epochs so far.
@@ -201,12 +230,23 @@ impl Trainer {
         &self.members[0].history
     }
 
-    /// The network with its weights as they are now.
+    /// The network with its weights as they are now, and the preprocessing of its data.
     ///
     /// # Errors
     /// A lost device.
     pub fn model(&self) -> Result<Model> {
-        download_weights(&self.executor, TRAIN, 0, &self.members[0].network)
+        let model = download_weights(&self.executor, TRAIN, 0, &self.members[0].network)?;
+        model.with_preprocessing(self.preprocessing.clone())
+    }
+
+    /// The network, with the rates as they are by now.
+    pub fn network(&self) -> &Network {
+        &self.members[0].network
+    }
+
+    /// How it is trained, with the learning rate as it is by now.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
     }
 
     fn has_validation(&self) -> bool {

@@ -4,6 +4,8 @@ use serde_json::Value;
 
 /// Networks of feature maps: what is healthy and what is not.
 mod maps;
+/// Schedules that end too early, or never.
+mod schedules;
 /// Dropout in front of batch norm: where it is said, and that it is true.
 mod variance_shift;
 /// Networks of sequences, noise and moving rates.
@@ -31,7 +33,7 @@ optimizer = { adam = { lr = 0.001 } }
 
 const SGD: &str = "{ sgd = { lr = 0.1, momentum = 0.9 } }";
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "output",
     "keep_prob",
     "inputs",
@@ -42,6 +44,7 @@ const NAMES: [&str; 10] = [
     "gradients",
     "keep rates",
     "two modes",
+    "schedules",
 ];
 
 /// The checks of `net.toml`, by the exit code that goes with them.
@@ -106,7 +109,7 @@ fn healthy_configurations_pass_whatever_the_seed() {
     let place = Place::with(HEALTHY);
     let text = place.prints("preflight net.toml");
     assert!(text.contains("Nothing speaks against training. Next: thinnet train net.toml"), "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 10, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), NAMES.len(), "{text}");
     assert_eq!(place.names("."), ["net.toml"]);
     // More than there is: every batch is all rows.
     healthy(&Place::with(&HEALTHY.replace("[train]", "[train]\nbatch = 4294967295").replace("0.001", "0.01")));

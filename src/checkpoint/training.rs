@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{check_contract, read_file, write_file};
+use crate::data::Preprocessing;
 use crate::network::Parameter;
 use crate::rng::CONTRACT_VERSION;
 use crate::trainer::Epoch;
@@ -77,6 +78,9 @@ pub(crate) struct State {
     pub(crate) history: Vec<Epoch>,
     pub(crate) seconds: f64,
     pub(crate) best: Option<Epoch>,
+    /// Of its data; nothing in files of before it was kept.
+    #[serde(default)]
+    pub(crate) preprocessing: Preprocessing,
 }
 
 impl Checkpoint {
@@ -161,14 +165,15 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(bytes).map_err(unreadable)?;
         let parameters = state.network.parameters()?;
         let group = |ending: &str| parameters.iter().map(|p| read(&tensors, p, ending)).collect::<Result<Vec<_>>>();
-        let model = Model::new(state.network.clone(), group("")?)?;
+        let model = |weights| Model::new(state.network.clone(), weights)?.with_preprocessing(state.preprocessing.clone());
+        let best = state.best.map(|_| model(group(BEST)?)).transpose()?;
+        let model = model(group("")?)?;
         let mut moments = BTreeMap::new();
         for ending in MOMENTS {
             if tensors.names().iter().any(|name| name.ends_with(ending)) {
                 moments.insert(ending.to_owned(), group(ending)?);
             }
         }
-        let best = state.best.map(|_| Model::new(state.network.clone(), group(BEST)?)).transpose()?;
         Ok(Self { state, model, moments, best })
     }
 

@@ -123,13 +123,6 @@ fn single_pass(logits: bool, model: &Model, device: &Device, inputs: &Inputs) ->
         false => model.in_own_units(model.predict(device, inputs)?),
     };
     let columns = outputs.row(0).len();
-    if let Some(at) = outputs.values().iter().position(|value| value.is_nan()) {
-        let row = inputs.samples()[at / columns];
-        return Err(Failure::Other(format!(
-            "row {row} is answered with what is not a number: the weights have NaN or infinite values, or give them for this row; train \
-             again"
-        )));
-    }
     let names = table::names(model, columns, logits);
     let mut table = Table::new(inputs, table::labels(model, &outputs, logits));
     table.outputs("outputs", names, outputs.values());

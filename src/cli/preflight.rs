@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use thinnet::Data;
-use thinnet::preflight::{Check, Outcome, preflight};
+use thinnet::preflight::{Check, Outcome, preflight, schedules};
 
 use super::train::{Experiment, in_file, note_classes};
 use super::{Cli, Failure};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
-    let Experiment { network, sets, options, .. } = Experiment::read(&args.file, args.data.as_deref())?;
+    let Experiment { config, network, sets, options } = Experiment::read(&args.file, args.data.as_deref())?;
     note_classes(&sets);
     let device = cli.device()?;
     let mut out = std::io::stdout().lock();
@@ -33,8 +33,10 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             printed = print(&mut out, check, cli.json);
         }
     });
-    let checks = checks.map_err(|e| in_file(&args.file, e))?;
+    let mut checks = checks.map_err(|e| in_file(&args.file, e))?;
     printed?;
+    checks.push(schedules(&network, &options, config.train.epochs, sets.train.rows()));
+    print(&mut out, &checks[checks.len() - 1], cli.json)?;
     let failed = checks.iter().filter(|check| check.failed()).count();
     if failed > 0 {
         return Err(Failure::Other(format!("{failed} of {} checks failed; the first one first", checks.len())));

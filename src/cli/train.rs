@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thinnet::config::Config;
 use thinnet::data::{Sets, file};
+use thinnet::preflight::{self, Outcome};
 use thinnet::profile::profile;
 use thinnet::{Data, Error, Network, TrainOptions, Trainer};
 
@@ -157,10 +158,11 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             let checkpoint = checkpoint.clone().with_data_budget(args.data_budget);
             Trainer::resume(&device, &checkpoint, data).map_err(|e| run::in_run(&place, e))
         }
-        None => Trainer::new(&device, &network, data, options),
+        None => Trainer::new(&device, &network, data, options.clone()),
     };
-    let trainer = trainer.map_err(|e| in_file(&file, e))?;
+    let trainer = trainer.and_then(|t| t.with_preprocessing(sets.preprocessing.clone())).map_err(|e| in_file(&file, e))?;
     note_shift(&network);
+    note_rates(&network, &options, config.train.epochs, sets.train.rows())?;
     note_classes(&sets);
     let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
@@ -176,7 +178,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         }
     }
     out.flush()?;
-    let mut run = Run::new(trainer, config, &device, &sets, (&place, folder), profile);
+    let mut run = Run::new(trainer, config, &device, (&place, folder), profile);
     let ended = run.train(args.save_every)?;
     run.write()?;
     let model = run.model()?;
@@ -230,7 +232,17 @@ pub(super) fn note_classes(sets: &Sets) {
 
 /// What is known about dropout in front of batch norm, where there is some.
 pub(super) fn note_shift(network: &Network) {
-    if let Some(shift) = thinnet::preflight::variance_shift(network) {
+    if let Some(shift) = preflight::variance_shift(network) {
         eprintln!("note: {shift}");
     }
+}
+
+/// What preflight finds without running anything.
+fn note_rates(network: &Network, options: &TrainOptions, epochs: u32, rows: u32) -> Result<(), Error> {
+    for check in preflight::rates(network)?.into_iter().chain([preflight::schedules(network, options, epochs, rows)]) {
+        if let Outcome::Failed(advice) = check.outcome {
+            eprintln!("note: {}; {advice}", check.found);
+        }
+    }
+    Ok(())
 }

@@ -5,8 +5,16 @@ use crate::Result;
 use crate::network::{Dropout, Layer, Network, Place, Recurrent, Unit};
 use crate::sweep::all_sites;
 
+/// The checks of the rates as they are written, for which nothing runs: no answer is dropped, and every site leaves enough units.
+///
+/// # Errors
+/// A network that does not fit together.
+pub fn rates(network: &Network) -> Result<[Check; 2]> {
+    Ok([output_dropout(network), keep_probs(network)?])
+}
+
 /// Whether anything is dropped behind the last layer that learns, at whatever step of the training.
-pub(super) fn output_dropout(network: &Network) -> Check {
+fn output_dropout(network: &Network) -> Check {
     let mut found = None;
     for (number, layer) in network.layers.iter().enumerate().rev() {
         let drops = match layer {
@@ -42,7 +50,7 @@ fn drops_output(recurrent: &Recurrent) -> bool {
     !(0..recurrent.directions()).all(none)
 }
 
-pub(super) fn keep_probs(network: &Network) -> Result<Check> {
+fn keep_probs(network: &Network) -> Result<Check> {
     let (shapes, sites, addresses) = (network.shapes()?, all_sites(network), network.addresses());
     let (mut found, mut advice) = (Vec::new(), None);
     for (i, (layer, shape)) in network.walk().into_iter().zip(&shapes).enumerate() {

@@ -58,6 +58,7 @@ impl Trainer {
             history: self.history().to_vec(),
             seconds: self.seconds,
             best: self.best.as_ref().map(|best| best.epoch),
+            preprocessing: self.preprocessing.clone(),
         };
         Ok(Checkpoint { state, model, moments, best: self.best.as_ref().map(|best| best.model.clone()) })
     }
@@ -106,7 +107,7 @@ impl Trainer {
         trainer.members[0].history.clone_from(&state.history);
         trainer.seconds = state.seconds;
         trainer.best = state.best.zip(checkpoint.best.clone()).map(|(epoch, model)| Best { epoch, model });
-        Ok(trainer)
+        trainer.with_preprocessing(state.preprocessing.clone())
     }
 
     /// Puts the schedule where a checkpoint's was, if it is a place that a schedule can be in.

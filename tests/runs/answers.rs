@@ -178,7 +178,7 @@ fn answers_that_are_no_numbers_are_refused() {
     weights[2][0] = f32::NAN;
     let broken = thinnet::Model::new(model.network().clone(), weights).unwrap();
     broken.save(place.path("nan.safetensors")).unwrap();
-    let text = place.fails("predict nan.safetensors --data digits --out answers.csv", 1);
+    let text = place.fails("predict nan.safetensors --data digits --out answers.csv", 2);
     assert!(text.contains("row 0 is answered with what is not a number") && text.contains("train again"), "{text}");
     assert!(!place.path("answers.csv").exists());
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use thinnet::config::Config;
-use thinnet::data::{Preprocessing, Sets};
 use thinnet::profile::Profile;
 use thinnet::{Best, Checkpoint, Device, EarlyStopping, Error, Model, Network, Progress, TrainOptions, Trainer};
 
@@ -98,7 +97,6 @@ pub(super) struct Run {
     config: Config,
     /// What else than the file the bits of the weights depend on. It is not in their own file: equal weights make equal files.
     matmul: String,
-    preprocessing: Preprocessing,
     place: PathBuf,
     results: Results,
 }
@@ -108,13 +106,11 @@ impl Run {
         trainer: Trainer,
         config: Config,
         device: &Device,
-        sets: &Sets,
         (place, folder): (&Path, Option<Folder>),
         profile: Option<Profile>,
     ) -> Self {
-        let (matmul, preprocessing) = (device.caps().matmul.to_string(), sets.preprocessing.clone());
-        let results = Results::new(place, folder, CHECKPOINT);
-        Self { trainer, profile, config, matmul, preprocessing, place: place.into(), results }
+        let (matmul, results) = (device.caps().matmul.to_string(), Results::new(place, folder, CHECKPOINT));
+        Self { trainer, profile, config, matmul, place: place.into(), results }
     }
 
     /// Trains all epochs, or until patience or Ctrl-C end it, and writes the run after every `save_every` seconds, or [`SAVING`]. The outer error
@@ -177,8 +173,7 @@ impl Run {
 
     /// The weights that are kept: those of the best epoch where there is early stopping, otherwise the last.
     pub(super) fn model(&self) -> Result<Model, Error> {
-        let model = self.kept().map_or_else(|| self.trainer.model(), |best| Ok(best.model.clone()));
-        model?.with_preprocessing(self.preprocessing.clone())
+        self.kept().map_or_else(|| self.trainer.model(), |best| Ok(best.model.clone()))
     }
 
     /// The best epoch, where there is early stopping; a run that goes on without it has another one no more.
