@@ -115,7 +115,7 @@ fn drop_connect_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workg
                 let kept = kept_weights(output, quad, p, site, key, at);
                 sum += dot(drop_units(weight[weights + output * p.row + quad], kept, site.scale), x[x_at + quad]);
             }
-            sums[e] = sum + weight[weights + p.bias_at + output_quad][e];
+            sums = select(sums, sum + weight[weights + p.bias_at + output_quad], is_lane(e));
         }
     }
     y[member * (p.y_stride / 4u) + row * p.y_row + output_quad] = sums;

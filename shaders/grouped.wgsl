@@ -177,7 +177,7 @@ fn grouped_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
     let x_at = member * (p.x_stride / 4u) + sample * p.by_map.divisor * p.x_row;
     var z = bias[member * (p.bias_stride / 4u) + quad];
     for (var lane = 0u; lane < min(4u, p.outputs - 4u * quad); lane++) {
-        z[lane] += grouped_sum(4u * quad + lane, corner, x_at, member, p);
+        z = select(z, z + grouped_sum(4u * quad + lane, corner, x_at, member, p), is_lane(lane));
     }
     y[member * (p.y_stride / 4u) + row * p.y_row + quad] = select(vec4<f32>(), activate(ACTIVATION, z), in_outputs(quad, p));
 }
@@ -275,7 +275,7 @@ fn grouped_backward_input(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_
     let y_at = member * (p.y_stride / 4u) + sample * p.by_out.divisor * p.y_row;
     var d = vec4<f32>();
     for (var lane = 0u; lane < min(4u, p.inputs - 4u * quad); lane++) {
-        d[lane] = grouped_input_sum(4u * quad + lane, padded, y_at, member, p);
+        d = select(d, vec4<f32>(grouped_input_sum(4u * quad + lane, padded, y_at, member, p)), is_lane(lane));
     }
     dx[member * (p.x_stride / 4u) + row * p.x_row + quad] = d;
 }

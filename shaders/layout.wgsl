@@ -97,7 +97,7 @@ fn gather_planar(i: u32, member: u32, p: Params) {
     for (var lane = 0u; lane < 4u; lane++) {
         if (channel < p.channels) {
             let row = member * (p.x_stride / 4u) + (sample * p.pixels + pixel) * p.pixel_row;
-            words[lane] = x[row + channel / 4u][channel % 4u];
+            words = select(words, vec4<u32>(x[row + channel / 4u][channel % 4u]), is_lane(lane));
         }
         pixel += 1u;
         if (pixel == p.pixels) {

@@ -85,7 +85,7 @@ fn steps_to_planar(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
     var words = vec4<u32>();
     for (var lane = 0u; lane < 4u; lane++) {
         if (at < p.by_steps.divisor) {
-            words[lane] = x[base + at * p.steps_row + column / 4u][column % 4u];
+            words = select(words, vec4<u32>(x[base + at * p.steps_row + column / 4u][column % 4u]), is_lane(lane));
         }
         column += 1u;
         if (column == p.columns) {

@@ -84,9 +84,9 @@ fn states_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgrou
         for (var lane = 0u; lane < 4u; lane++) {
             let column = 4u * quad + lane;
             if (column < p.columns) {
-                words[lane] = a[a_at + column / 4u][column % 4u];
+                words = select(words, vec4<u32>(a[a_at + column / 4u][column % 4u]), is_lane(lane));
             } else if (column < 2u * p.columns) {
-                words[lane] = b[b_at + (column - p.columns) / 4u][(column - p.columns) % 4u];
+                words = select(words, vec4<u32>(b[b_at + (column - p.columns) / 4u][(column - p.columns) % 4u]), is_lane(lane));
             }
         }
     }

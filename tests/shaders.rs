@@ -13,6 +13,7 @@ use thinnet::plan::Caps;
 
 mod barriers;
 mod step_table;
+mod stores;
 
 /// A module that naga accepted, and what it found out about it.
 #[derive(Debug)]
