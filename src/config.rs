@@ -91,7 +91,7 @@ pub struct TrainTable {
     pub max_norm: Option<f64>,
     /// How the learning rate falls. Default: it does not. In files, cosine's `epochs` is [`TrainTable::epochs`] if left out.
     pub schedule: LrSchedule,
-    /// Epochs in which the learning rate grows linearly from 0. Default 0.
+    /// Epochs in which the learning rate grows linearly to what the schedule says, from one update's share. Default 0.
     pub warmup: f64,
     /// Momentum that grows to the optimizer's. Default: it does not.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -178,6 +178,20 @@ impl MonteCarlo {
     }
 
     fn check(&self, inputs: &Inputs) -> Result<()> {
+        self.check_draws()?;
+        let last = u64::from(self.first_sample) + u64::from(inputs.rows()) - 1;
+        if last > u64::from(u32::MAX) {
+            return bad(
+                "first_sample",
+                self.first_sample,
+                format!("the last input would have number {last}, above {}", u32::MAX),
+            );
+        }
+        Ok(())
+    }
+
+    /// What can be judged without inputs.
+    fn check_draws(&self) -> Result<()> {
         if self.draws < 2 || self.draws > MOST_DRAWS {
             return bad("draws", self.draws, format!("a spread takes from 2 to {MOST_DRAWS} draws"));
         }
@@ -205,21 +219,13 @@ impl MonteCarlo {
             _ => {}
         }
         match self.precision {
-            Some(tau) if !(tau > 0.0 && tau.is_finite() && (1.0 / tau).is_finite()) => {
+            Some(tau) if !(tau > 0.0 && tau.is_finite() && (1.0 / tau as f32).is_finite()) => {
                 return bad("precision", tau, "a precision, 1 / variance, is a number above 0 whose inverse is one too");
             }
             _ => {}
         }
         if self.batch == Some(0) {
             return bad("batch", 0, "a batch has at least one row");
-        }
-        let last = u64::from(self.first_sample) + u64::from(inputs.rows()) - 1;
-        if last > u64::from(u32::MAX) {
-            return bad(
-                "first_sample",
-                self.first_sample,
-                format!("the last input would have number {last}, above {}", u32::MAX),
-            );
         }
         Ok(())
     }

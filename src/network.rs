@@ -173,13 +173,20 @@ impl Network {
         all
     }
 
-    /// Changes every layer in the order of [`Network::walk`], by its number.
+    /// Changes every layer in the order of [`Network::walk`], by its number. In a recurrent layer and an embedding there is nothing but
+    /// dropout: another layer that is put in its place there means none.
     pub fn change_layers(&mut self, mut change: impl FnMut(usize, &mut Layer)) {
         fn of(layers: &mut [Layer], next: &mut usize, change: &mut impl FnMut(usize, &mut Layer)) {
             for layer in layers {
                 change(*next, layer);
                 *next += 1;
                 layer.inner_mut().into_iter().for_each(|inner| of(inner, next, change));
+                if let Layer::Recurrent(_) | Layer::Embedding(_) = layer {
+                    let sites = layer.inner_mut().into_iter().flatten();
+                    sites
+                        .filter(|site| !matches!(site, Layer::Dropout(_)))
+                        .for_each(|site| *site = Layer::Dropout(Dropout::NONE));
+                }
             }
         }
         of(&mut self.layers, &mut 0, &mut change);

@@ -114,7 +114,8 @@ impl Optimizer {
         Self::Adam { lr, beta1: default::beta1(), beta2: default::beta2(), epsilon: default::epsilon() }
     }
 
-    /// AdamW with PyTorch's defaults: betas 0.9 and 0.999, epsilon 1e-8.
+    /// AdamW with PyTorch's betas 0.9 and 0.999 and epsilon 1e-8. How much the weights decay is said by
+    /// [`TrainOptions::weight_decay`](crate::TrainOptions::weight_decay), PyTorch's default is 0.01; at 0 this is Adam.
     pub fn adamw(lr: f64) -> Self {
         Self::AdamW { lr, beta1: default::beta1(), beta2: default::beta2(), epsilon: default::epsilon() }
     }

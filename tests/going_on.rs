@@ -3,8 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
-use thinnet::data::{Dataset, digits};
-use thinnet::{Activation, Dense, Dropout, EarlyStopping, Error, Inputs, Loss, Network, Optimizer, TrainOptions, Trainer};
+use thinnet::data::{Dataset, Preprocessing, Standardization, digits};
+use thinnet::network::{Cell, Conv2d, Embedding, Layer, Recurrent, Schedule, Shape, Way};
+use thinnet::{
+    Activation, Checkpoint, Dense, Dropout, EarlyStopping, Error, Inputs, Loss, Model, Network, Optimizer, TrainOptions, Trainer,
+};
 
 use crate::common::device;
 
@@ -143,4 +146,51 @@ fn early_stopping_gives_the_best_of_what_was_trained_before_the_flag() {
     let best = trainer.fit_best(1_000_000, stopping, |progress| flag.store(progress.history.len() > 2, Relaxed)).unwrap();
     let epochs = trainer.history().len() as u32;
     assert!(best.epoch.epoch < epochs && (3..100).contains(&epochs), "{epochs}");
+}
+
+/// What was done to the data goes through a trainer, its checkpoints, the best epoch and a training that goes on from a model.
+#[test]
+fn preprocessing_stays_with_the_weights() {
+    let inputs = Inputs::from_f32(1, (0..40).map(|i| i as f32 / 40.0).collect()).unwrap();
+    let data = Dataset::with_values(inputs, 1, (0..40).map(|i| i as f32 / 20.0 - 1.0).collect()).unwrap();
+    let network = Network::new(1).dense(Dense::new(1)).loss(Loss::MeanSquaredError);
+    let targets = Some(Standardization { mean: vec![7.0], deviation: vec![2.0] });
+    let known = Preprocessing { targets, output_names: vec!["price".into()], ..Default::default() };
+    let model = Model::initial(&network, 1).unwrap().with_preprocessing(known.clone()).unwrap();
+    let mut trainer = Trainer::from_model(device(), &model, (&data, &data), TrainOptions::default()).unwrap();
+    let best = trainer.fit_best(2, EarlyStopping { patience: 2, min_delta: 0.0 }, |_| {}).unwrap();
+    let saved = Checkpoint::from_safetensors(&trainer.checkpoint().unwrap().to_safetensors().unwrap()).unwrap();
+    let resumed = Trainer::resume(device(), &saved, (&data, &data)).unwrap();
+    let models = [trainer.model().unwrap(), best.model, saved.model().clone(), resumed.model().unwrap()];
+    for model in models.iter().chain([&resumed.best().unwrap().model]) {
+        assert_eq!(model.preprocessing(), &known);
+    }
+    let wide = Preprocessing { targets: Some(Standardization { mean: vec![0.0; 2], deviation: vec![1.0; 2] }), ..known };
+    let error = resumed.with_preprocessing(wide).unwrap_err().to_string();
+    assert!(error.contains("2 means") && error.contains("1 targets"), "{error}");
+}
+
+#[test]
+fn networks_that_do_not_fit_together_are_refused_before_their_data() {
+    let data = digits().slice(0..8).unwrap();
+    let refused = |network: &Network| Trainer::new(device(), network, &data, TrainOptions::default()).unwrap_err().to_string();
+    let dense = |network: Network| network.dense(Dense::new(10));
+    for network in [
+        dense(Network::new(Shape(Vec::new()))),
+        dense(Network::new([65_536, 65_536])),
+        dense(Network::new(5).embedding(Embedding::new(0, 8))),
+        dense(Network::new([1, 8, 8]).conv2d(Conv2d::new(1 << 26, 1 << 19).padding(1 << 18))),
+        dense(Network::new(64).dropout(Dropout::keep(0.5).unwrap().schedule(Schedule::new(Way::Linear, 0)))),
+    ] {
+        assert!(!refused(&network).is_empty());
+    }
+    // Where there is nothing but dropout, another layer means none.
+    let mut network = Network::new([4, 3]).recurrent(Recurrent::new(Cell::Lstm, 5).input(Dropout::keep(0.5).unwrap()));
+    network.change_layers(|_, layer| {
+        if matches!(layer, Layer::Dropout(_)) {
+            *layer = Layer::Flatten;
+        }
+    });
+    let sites = network.walk().into_iter().skip(1);
+    assert!(network.shapes().is_ok() && sites.into_iter().all(|layer| matches!(layer, Layer::Dropout(site) if site.is_none())));
 }

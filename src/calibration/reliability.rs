@@ -35,12 +35,12 @@ impl Reliability {
     /// Sorts rows into `bins` bins.
     ///
     /// # Errors
-    /// [`Error::Option`] for 0 bins; [`Error::Data`] if there is not one label for each row, or one is no class.
+    /// [`Error::Option`] for 0 bins or more than a million; [`Error::Data`] if there is not one label for each row, or one is no class.
     pub fn of(said: &Probabilities, labels: &[u32], bins: usize) -> Result<Self> {
         check_labels(labels, said.rows(), said.classes())?;
-        if bins == 0 {
-            let problem = format!("there must be a bin to sort rows into; {} are usual", Self::BINS);
-            return Err(Error::Option { option: "bins", value: "0".into(), problem });
+        if !(1..=1_000_000).contains(&bins) {
+            let problem = format!("rows are sorted into 1 to a million bins; {} are usual", Self::BINS);
+            return Err(Error::Option { option: "bins", value: bins.to_string(), problem });
         }
         let mut sums = vec![(0usize, 0.0, 0usize); bins];
         for (p, right) in said.confidence().into_iter().zip(said.right(labels)?) {

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Replace a run that is there already.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Go on with the run in its folder, from its checkpoint: with the same file, but for epochs, patience and min_delta.
+    /// Go on with the run in its folder, from its checkpoint: with the same file, but for epochs, schedule, patience and min_delta.
     #[arg(long)]
     resume: bool,
     /// Epochs in all, instead of the file's; schedules stay as they are.
@@ -156,7 +156,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     let trainer = match &checkpoint {
         Some(checkpoint) => {
             let checkpoint = checkpoint.clone().with_data_budget(args.data_budget);
-            Trainer::resume(&device, &checkpoint, data).map_err(|e| run::in_run(&place, e))
+            let resumed = Trainer::resume(&device, &checkpoint, data).map_err(|e| run::in_run(&place, e));
+            resumed.and_then(|mut trainer| trainer.set_schedule(options.schedule).map(|()| trainer))
         }
         None => Trainer::new(&device, &network, data, options.clone()),
     };

@@ -74,8 +74,8 @@ impl Inputs {
     /// ```
     pub fn from_sequences(features: u32, values: Vec<f32>, lengths: Vec<u32>) -> Result<Self> {
         let elements = |steps: u64| steps * u64::from(features);
-        let total = lengths.iter().map(|&length| u64::from(length)).sum();
-        if elements(total) != values.len() as u64 {
+        let total = lengths.iter().map(|&length| u64::from(length)).sum::<u64>();
+        if total.checked_mul(u64::from(features)) != Some(values.len() as u64) {
             let given = values.len();
             return Err(Error::Data(format!("{given} values are not {total} steps of {features} features; check the lengths")));
         }

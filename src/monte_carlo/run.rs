@@ -104,7 +104,9 @@ impl<'a> Ensemble<'a> {
                 let outputs = before.logits(device, inputs)?;
                 let columns = before.network().outputs()?;
                 let halfway = Inputs::from_f32(columns, outputs.values().to_vec()).map_err(|_| {
-                    Error::Data("in front of the first dropout layer the network gives values that are no finite numbers".into())
+                    let problem = "in front of the first dropout layer the network gives values that are no finite numbers; its weights, or \
+                                   a row, are too large: the answers without draws say which row";
+                    Error::Data(problem.into())
                 })?;
                 // Sequences that are not yet one state each are as long as they were.
                 match (inputs.lengths(), halves.rest.network().input.0.as_slice()) {

@@ -33,20 +33,7 @@ pub(super) fn planned(network: &Network, options: &MonteCarlo, inputs: u32, soft
         }
         return Ok(vec![changed(network, |dropout, _| dropout.mode = DropoutMode::Units)?]);
     }
-    let units = network.walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units));
-    if units && !options.one_network {
-        return bad(
-            "one_network",
-            false,
-            "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network (--one-network)",
-        );
-    }
-    if units && options.sampling != Sampling::Independent {
-        let sampling = format!("{:?}", options.sampling);
-        let problem =
-            "the network's sets of exactly k units are drawn whole, without complements or shares; draw them independently";
-        return bad("sampling", sampling, problem);
-    }
+    check(network, options)?;
     let least = if software { INPUTS } else { INPUTS_GPU };
     if options.one_network && inputs >= least && can_thin(network) {
         let thinned = changed(network, |dropout, units| {
@@ -132,4 +119,27 @@ fn products(network: &Network) -> u64 {
         }
     }
     layers.into_iter().map(|[inputs, outputs]| u64::from(inputs) * u64::from(outputs)).sum()
+}
+
+/// # Errors
+/// Sets of units that a batch shares, where inputs have networks of their own, or draws that are no such sets.
+pub(super) fn check(network: &Network, options: &MonteCarlo) -> Result<()> {
+    if options.sampling == Sampling::ExactK {
+        return Ok(()); // every site is such a set
+    }
+    let units = network.walk().into_iter().any(|layer| matches!(layer, Layer::Dropout(d) if d.mode == DropoutMode::Units));
+    if units && !options.one_network {
+        return bad(
+            "one_network",
+            false,
+            "the network has per-batch unit dropout, which draws one thinned network for all inputs; set one_network (--one-network)",
+        );
+    }
+    if units && options.sampling != Sampling::Independent {
+        let sampling = format!("{:?}", options.sampling);
+        let problem =
+            "the network's sets of exactly k units are drawn whole, without complements or shares; draw them independently";
+        return bad("sampling", sampling, problem);
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The thinned network of a draw: smaller, without dropout, with the same answers.
 
-use super::{MonteCarlo, bad, drops_features};
+use super::{MonteCarlo, bad, drops_features, thin, weights};
 use crate::network::{Layer, Network};
 use crate::{Model, Result};
 
@@ -14,6 +14,9 @@ impl Model {
     /// `options.draws`; a layer whose units are all dropped, which leaves no network; dropout of the network's output, behind
     /// which there is no weight.
     pub fn thinned(&self, options: &MonteCarlo, draw: u32, sample: u32) -> Result<Model> {
+        options.check_draws()?;
+        weights::check(self.network(), options)?;
+        thin::check(self.network(), options)?;
         if draw >= options.draws {
             return bad("draw", draw, format!("the draws are 0..{}", options.draws));
         }

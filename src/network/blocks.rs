@@ -23,8 +23,12 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// For squares of `size` on maps of `[height, width]`, both at least `size`.
+    /// For squares of `size` on maps of `[height, width]`.
+    ///
+    /// # Panics
+    /// If no square of 1 or more fits.
     pub fn new(keep: KeepProb, size: u32, map: [u32; 2]) -> Self {
+        assert!(size > 0 && map.iter().all(|&extent| extent >= size), "squares of {size} on maps of {map:?}");
         let rate = |threshold: u64| rate(threshold, size, map);
         let (mut low, mut high) = (0, 1u64 << 32);
         while low < high {

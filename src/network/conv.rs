@@ -142,9 +142,10 @@ impl Conv2d {
             return Err(format!("groups = {groups} must divide the {channels} input channels and the {} outputs", self.channels));
         }
         let [rows, columns] = self.window.places([height, width])?;
-        let weights: u64 = self.weight(channels).iter().map(|&n| u64::from(n)).product();
-        if weights > u64::from(u32::MAX / 2) {
-            return Err(format!("its weight has {weights} elements; at most 2^31 - 1 are possible"));
+        let weight = self.weight(channels);
+        let elements = weight.iter().try_fold(1u32, |product, &n| product.checked_mul(n));
+        if elements.is_none_or(|elements| elements > u32::MAX / 2) {
+            return Err(format!("its weight of {weight:?} has more than the 2^31 - 1 elements that are possible"));
         }
         Ok(Shape(vec![self.channels, rows, columns]))
     }

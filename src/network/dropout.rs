@@ -154,10 +154,9 @@ impl Dropout {
             let reason = "a probability lies from 0 to 1; if you mean a percentage, divide by 100";
             return Err(Error::KeepProb { option: "drop_prob", value: drop_prob, reason });
         }
-        Self::keep(1.0 - drop_prob).map_err(|error| match error {
-            Error::KeepProb { reason, .. } => Error::KeepProb { option: "drop_prob", value: drop_prob, reason },
-            other => other,
-        })
+        // The one thing that can be wrong with what is left.
+        let reason = "it is above 1 - 2^-33, the resolution of a mask; use 1 to drop everything";
+        Self::keep(1.0 - drop_prob).map_err(|_| Error::KeepProb { option: "drop_prob", value: drop_prob, reason })
     }
 
     /// The same as vanilla dropout, which scales in evaluation instead of in training.
@@ -268,6 +267,9 @@ impl Dropout {
                         number of kept units is fixed"
                     .into(),
             );
+        }
+        if self.schedule.is_some_and(|schedule| schedule.over == 0) {
+            return Err("a schedule of 0 optimizer steps is none; leave it out".into());
         }
         let least = self.schedule.map_or(self.keep, |schedule| if schedule.from < self.keep { schedule.from } else { self.keep });
         if self.noise == Noise::Gaussian && least.get() == 0.0 {

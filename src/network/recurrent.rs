@@ -190,7 +190,12 @@ impl Recurrent {
     }
 
     /// The dropout of a place in a direction (0: forward) of a layer.
+    ///
+    /// # Panics
+    /// If there is no such layer or direction.
     pub fn dropout(&self, layer: u32, direction: u32, place: Place) -> &Dropout {
+        let (layers, directions) = (self.layer_count(), self.directions());
+        assert!(layer < layers && direction < directions, "layer {layer}, direction {direction} of {layers} and {directions}");
         let Layer::Dropout(dropout) = &self.sites[self.site(layer, direction, place)] else {
             unreachable!("the sites of a recurrent layer are dropout")
         };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Epoch, Progress, Trainer};
 use crate::network::{Dropout, DropoutMode, KeepProb, Layer, Noise};
+use crate::optimizer::LrSchedule;
 use crate::{Error, Model, Result};
 
 /// When to stop, judged by the validation loss (Prechelt 1998).
@@ -109,8 +110,8 @@ impl Trainer {
         }
         self.best.clone().ok_or_else(|| Error::Option {
             option: "epochs",
-            value: "0".into(),
-            problem: "no epoch can be the best of none, and none was completed".into(),
+            value: epochs.to_string(),
+            problem: "no epoch was completed, so none is the best; ask for at least one, and let none be stopped".into(),
         })
     }
 
@@ -155,6 +156,16 @@ impl Trainer {
         let optimizer = self.options.optimizer.with_lr(lr);
         optimizer.check()?;
         self.options.optimizer = optimizer;
+        Ok(())
+    }
+
+    /// Changes the schedule of the learning rate from the next step that is submitted on; time is counted as before, from epoch 0.
+    ///
+    /// # Errors
+    /// A schedule that cannot be used; the old one stays.
+    pub fn set_schedule(&mut self, schedule: LrSchedule) -> Result<()> {
+        schedule.check()?;
+        self.options.schedule = schedule;
         Ok(())
     }
 

@@ -42,7 +42,8 @@ pub struct TrainOptions {
     /// Whether the training data are also judged in evaluation mode after each epoch; the validation data always are.
     pub evaluate_train: bool,
     /// Number of the first epoch: the pass of its masks and the order of its rows. Training that goes on from the weights of
-    /// n epochs begins with epoch n, so that no mask is drawn twice.
+    /// n epochs begins with epoch n, so that no mask is drawn twice. Schedules, warm-up and ramps count from epoch 0 on, too: those of
+    /// a training that begins at epoch n are as far as they would be there.
     pub first_epoch: u32,
     /// Bytes of device memory for inputs, of training and validation data together. Data sets that do not fit are streamed: each
     /// submission brings the rows of its batches, which changes no result. `None`: a data set is streamed only if it does not fit a
@@ -128,8 +129,8 @@ impl TrainOptions {
         Training { update: self.optimizer.update(), gradient, clip_norm, max_norm, augment: self.augment }
     }
 
-    /// The scalars of update number `t` (counted from 1, for Adam's bias corrections), `x` epochs after the beginning, where an
-    /// epoch has `updates` of them.
+    /// The scalars of update number `t` (counted from 1, for Adam's bias corrections) at time `x`, which is
+    /// [`TrainOptions::first_epoch`] at the beginning and grows by 1 an epoch, where an epoch has `updates` of them.
     pub fn optimizer_step(&self, t: u64, x: f64, updates: u32) -> OptimizerStep {
         let mut factor = self.schedule.factor(x);
         if self.warmup > 0.0 {

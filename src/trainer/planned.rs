@@ -18,6 +18,7 @@ pub(super) fn planned(
     data: Data<'_>,
     options: &TrainOptions,
 ) -> Result<(Plans, Vec<Evaluation>)> {
+    network.shapes()?; // before the data, which are looked at as the network takes them
     check_data(network, data.train)?;
     data.valid.map_or(Ok(()), |valid| check_data(network, valid))?;
     let (plans, evaluations) = plans(caps.clone(), network, (members, members > 1), data, options)?;

@@ -65,7 +65,7 @@ impl Trainer {
 
     /// Goes on with a training, with the options it had: on the same adapter bit for bit as if it had never stopped, on others
     /// with the same masks, rows and updates, of which the sums are rounded otherwise ([`Checkpoint::matmul`]). A rate is changed
-    /// with [`Trainer::set_learning_rate`] and [`Trainer::set_keep`]; a layer whose keep_prob is 1 by now keeps it.
+    /// with [`Trainer::set_learning_rate`], [`Trainer::set_schedule`] and [`Trainer::set_keep`]; a layer whose keep_prob is 1 by now keeps it.
     ///
     /// # Errors
     /// Data that are not, row by row, those of the checkpoint's training ([`Trainer::from_model`] begins with others); a

@@ -131,6 +131,27 @@ fn another_training_does_not_go_on_with_the_run() {
     assert_eq!(epochs(&place, "runs/net"), 5);
 }
 
+/// A schedule that has come to its end would train nothing: that is refused, and another one in the file goes on.
+#[test]
+fn a_training_whose_schedule_has_ended_goes_on_with_another() {
+    let place = Place::with(&SMALL.replace("epochs = 3", "epochs = 2\nschedule = { cosine = {} }"));
+    said(&place, "train net.toml");
+    let before = std::fs::read(place.path("runs/net/checkpoint.safetensors")).unwrap();
+    let refused = place.fails("train runs/net --resume --epochs 4", 2);
+    assert!(refused.contains("learning rate to 0 in the 2 epochs") && refused.contains("cosine = { epochs = 4 }"), "{refused}");
+    assert!(std::fs::read(place.path("runs/net/checkpoint.safetensors")).unwrap() == before);
+    let config = place.text("runs/net/config.toml");
+    place.write("runs/net/config.toml", config.replace("epochs = 2.0", "epochs = 4.0"));
+    let text = said(&place, "train runs/net --resume --epochs 4");
+    assert!(text.contains("schedule of the learning rate is {\"cosine\":{\"epochs\":4.0"), "{text}");
+    let losses: Vec<String> = place.text("runs/net/history.csv").lines().skip(1).map(ToOwned::to_owned).collect();
+    let valid = |epoch: usize| losses[epoch].split(',').nth(3).unwrap().to_owned();
+    assert!(losses.len() == 4 && valid(1) != valid(2), "{losses:?}");
+    // The file of the beginning says the same when its epochs are as many.
+    place.write("net.toml", SMALL.replace("epochs = 3", "epochs = 5\nschedule = { cosine = { epochs = 4 } }"));
+    assert!(place.fails("train net.toml --resume", 2).contains("learning rate to 0"));
+}
+
 /// The last good checkpoint stays where there is no better one, and what was written is said.
 #[test]
 fn a_training_that_diverges_leaves_the_checkpoint_before() {

@@ -154,14 +154,12 @@ pub(super) fn classes(model: &Model, outputs: &Outputs, logits: bool) -> Option<
     }
 }
 
-/// The name of a class or of an output; numbers where there are no names, or other ones: a single output that tells two classes
-/// apart has the names of two, or, where its targets were numbers, that of their column.
+/// The name of a class or of an output; numbers where there are no names, or other ones, and of outputs past the classes: a single
+/// output that tells two classes apart has the names of two, or, where its targets were numbers, that of their column.
 fn class_name(model: &Model, class: usize, columns: usize) -> String {
     let names = &model.preprocessing().output_names;
-    match names.len() == columns.max(2) {
-        true => names[class].clone(),
-        false => class.to_string(),
-    }
+    let name = names.get(class).filter(|_| names.len() <= columns.max(2));
+    name.map_or_else(|| class.to_string(), String::clone)
 }
 
 /// The names of the columns of an output: classes, or targets with what a column is of its target where that is not the value.

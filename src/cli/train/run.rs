@@ -37,20 +37,22 @@ pub(super) fn going_on(
     options: &TrainOptions,
 ) -> Result<Checkpoint, Failure> {
     let (file, run) = (file.display(), place.display());
-    if let Some(difference) = checkpoint.difference(network, options) {
-        let cosine = if difference.starts_with("train.schedule") {
-            ", and a cosine without epochs ends with the file's, so give --epochs instead of changing the file"
-        } else {
-            ""
-        };
+    let before = checkpoint.options();
+    if let Some(difference) = checkpoint.difference(network, &TrainOptions { schedule: before.schedule, ..options.clone() }) {
         return Err(Failure::Usage(format!(
-            "{file}: {difference} in {run}; a training goes on as it began, but for epochs, patience and min_delta{cosine}; go on with \
-             `thinnet train {run} --resume`, or begin another with --out"
+            "{file}: {difference} in {run}; a training goes on as it began, but for epochs, schedule, patience and min_delta; put it back, \
+             or begin another with --out"
         )));
     }
     let (done, epochs) = (checkpoint.history().len(), config.train.epochs);
     if done >= epochs as usize {
         return Err(Failure::Usage(format!("the {done} epochs of {run} are all trained; ask for more with --epochs N")));
+    }
+    if (options.schedule.factor(done as f64) * before.optimizer.lr()) as f32 == 0.0 {
+        return Err(Failure::Usage(format!(
+            "the schedule of {file} has brought the learning rate to 0 in the {done} epochs of {run}, so that more of them would change \
+             nothing; let it reach further there, such as schedule = {{ cosine = {{ epochs = {epochs} }} }}, and go on"
+        )));
     }
     let without_better = checkpoint.best().map_or(0, |best| done as u32 - 1 - best.epoch);
     match config.train.patience {
@@ -78,6 +80,10 @@ pub(super) fn introduce(checkpoint: &Checkpoint, place: &Path, config: &Config, 
             "note: it began with matrix products of {}, here they are {here}: the masks are the same, sums are added in another order",
             checkpoint.matmul()
         ));
+    }
+    let (is, was) = (serde_json::json!(config.train.schedule), serde_json::json!(checkpoint.options().schedule));
+    if is != was {
+        note(format_args!("note: from here on the schedule of the learning rate is {is}; it was {was}"));
     }
     if place.join(IN_RUN).exists() {
         note(format_args!(
@@ -166,7 +172,7 @@ impl Run {
         let flag = self.trainer.stop_flag();
         match self.trainer.fit_best(left, stopping, observe) {
             // It was stopped before there was a best epoch.
-            Err(Error::Option { option: "epochs", value, .. }) if value == "0" && flag.load(SeqCst) => Ok(()),
+            Err(Error::Option { option: "epochs", .. }) if self.trainer.history().is_empty() && flag.load(SeqCst) => Ok(()),
             ended => ended.map(|_| ()),
         }
     }

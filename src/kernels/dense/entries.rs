@@ -59,7 +59,9 @@ fn with_some(shapes: impl IntoIterator<Item = Constants>) -> Vec<Constants> {
 }
 
 fn shuffle_variants() -> Vec<Constants> {
-    with_some([(4, 2), (4, 8), (8, 1), (8, 4), (8, 8), (16, 1), (16, 2)].map(|(lanes, tiles)| shuffle_constants(lanes, tiles)))
+    with_some(
+        [(4, 2), (4, 8), (8, 1), (8, 4), (8, 8), (16, 1), (16, 2), (16, 4)].map(|(lanes, tiles)| shuffle_constants(lanes, tiles)),
+    )
 }
 
 fn tile_variants() -> Vec<Constants> {
