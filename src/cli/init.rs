@@ -59,7 +59,7 @@ fn text(args: &Args) -> Result<String, Failure> {
     let data = DataOptions { target, sequence: args.sequence.clone(), ..DataOptions::new(&args.data) };
     let task = if args.regression { Task::Values } else { Task::Classes };
     let sets = data.load(task, 0).map_err(|error| match error {
-        Error::File { path, problem } if !args.regression => {
+        Error::File { path, problem } if !args.regression && problem.contains("class") => {
             Error::File { path, problem: format!("{problem} (to learn numbers instead of classes: --regression)") }
         }
         other => other,

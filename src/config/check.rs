@@ -6,7 +6,7 @@ use super::input::{elements, of_sequences};
 use super::{Config, NetworkOptions, TrainTable};
 use crate::Error;
 use crate::data::file::DataOptions;
-use crate::network::{Layer, Network, Shape};
+use crate::network::{Layer, Network, Shape, Unit};
 use crate::optimizer::Optimizer;
 
 /// What is wrong with the value of one key.
@@ -94,7 +94,11 @@ fn network(network: &NetworkOptions, data: &DataOptions) -> Checked {
         // Sequences have the shape of their data, and dropout may share a mask over their steps.
         let known_later = of_sequences(&network.layers) && matches!(layer, Layer::Dropout(_));
         if network.input.is_none() && !known_later && takes_maps(layer) {
-            return Err(problem(&path, &without_maps(data)));
+            let text = match layer {
+                Layer::Dropout(dropout) if dropout.unit == Unit::STEPS => dropout.unit.check(&Shape::from(1)).err(),
+                _ => None,
+            };
+            return Err(problem(&path, &text.unwrap_or_else(|| without_maps(data))));
         }
     }
     let whole = network.assumed(1).map_err(|error| of_layer(error, ""))?;

@@ -139,6 +139,8 @@ fn layers_of_maps_ask_for_the_shape_of_a_sample() {
             refused(&text, &format!("give the shape of a sample in [network], as input = {shape}"));
         }
     }
+    let text = "[network]\nlayers = [{ dense = 4 },\n{ dropout = { keep = 0.5, variational = true } }, { dense = 3 }]";
+    refused(text, "variational dropout is for sequences [steps, features]");
     // A number is a shape, too: one without space.
     let text = "[network]\ninput = 64\nlayers = [{ max_pool = 2 }, { dense = 3 }]";
     refused(text, "line 3: network.layers[0].max_pool: pooling takes feature maps [channel, y, x], but gets shape [64]");
