@@ -9,8 +9,10 @@ use thinnet::Progress;
 use super::Failure;
 
 mod folder;
+mod results;
 
-pub(super) use folder::{CALIBRATION, CHECKPOINT, DEMO, Folder, IN_RUN, MODEL, Results, SWEEP, refuse_folder};
+pub(super) use folder::{CALIBRATION, CHECKPOINT, DEMO, Folder, IN_RUN, MODEL, SWEEP, refuse_folder};
+pub(super) use results::{Results, Stamp};
 
 /// What cannot be written is a failure (exit code 1), not bad input.
 fn failed(path: &Path, problem: String) -> Failure {
