@@ -56,6 +56,10 @@ pub(super) fn plan_file(path: &Path, option: &str, force: bool, read: &[PathBuf]
     if path.is_dir() {
         return Err(Failure::Usage(format!("{name} is a folder; name a file with {option}")));
     }
+    // Paths are compared without it, but no file can be made there.
+    if !path.file_name().is_some_and(|name| path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes())) {
+        return Err(Failure::Usage(format!("{name} ends like a folder; name a file with {option}, without a slash behind it")));
+    }
     if taken(path) && !force {
         let remedy = format!("choose another place with {option}, or replace it with --force");
         return Err(Failure::Usage(format!("{name} exists already; {remedy}")));
