@@ -28,6 +28,8 @@ mod outputs;
 mod pixels;
 /// The time of every kernel before a training.
 mod profiled;
+/// Runs that --force replaces, and what is left of trainings that end before their time.
+mod replaced;
 /// Trainings that were interrupted and go on.
 mod resumed;
 /// Sequences by every command.

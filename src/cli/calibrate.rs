@@ -7,7 +7,7 @@ use thinnet::calibration::Reliability;
 use thinnet::{Loss, MonteCarlo};
 
 use super::data::{Apart, Source};
-use super::output::{CALIBRATION, Folder, IN_RUN, Listener, refuse_read};
+use super::output::{CALIBRATION, Folder, IN_RUN, Listener, MODEL, Stamp, refuse_read};
 use super::{Cli, Failure};
 
 mod classes;
@@ -76,6 +76,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         refuse_read(place, "--out", &args.source.reads().into_iter().chain(args.ood.clone()).collect::<Vec<_>>()).map(|()| folder)
     });
     let folder = folder.transpose()?;
+    // Before they are read: a training may go on meanwhile.
+    let weights = args.weights();
     let Apart { model, rows, valid } = args.source.judged_apart(args.ood.as_deref())?;
     if args.gaussian_weights && args.draws == 0 {
         let message = "--gaussian-weights is about Monte-Carlo draws, and --draws 0 asks for none; leave one of them out";
@@ -104,28 +106,47 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
             classes::judge(&model, &|| Ok(cli.device()?), &rows, valid, &asked)?
         }
     };
+    // Written before anything is printed: nobody may listen, and the work is done.
+    if let Some(folder) = folder {
+        write(folder, &report, args, &weights)?;
+    }
     let mut out = Listener(std::io::stdout().lock());
     match cli.json {
         true => report.json.iter().try_for_each(|row| writeln!(out, "{row}"))?,
         false => write!(out, "{}", report.text)?,
     }
-    let (Some(place), Some(folder)) = (place, folder) else {
-        if !cli.json {
-            writeln!(out, "\nNothing is written: these are weights without a run; name a folder with --out.")?;
+    match place {
+        _ if cli.json => {}
+        Some(place) => {
+            let names: Vec<&str> = report.files.iter().map(|(name, _)| *name).collect();
+            writeln!(out, "\nWritten to {}: {}", Path::display(&place), names.join(", "))?;
         }
-        return Ok(());
-    };
+        None => writeln!(out, "\nNothing is written: these are weights without a run; name a folder with --out.")?,
+    }
+    Ok(out.flush()?)
+}
+
+/// Writes the folder, if these are still the weights that were judged.
+fn write(folder: Folder, report: &Report, args: &Args, judged: &Stamp) -> Result<(), Failure> {
+    if args.weights() != *judged {
+        return Err(Failure::Other(format!(
+            "{}: the weights have changed since they were read, so that the figures are of others and nothing is written; calibrate again \
+             when the training has ended",
+            args.source.path().display()
+        )));
+    }
     folder.begin()?;
     report.files.iter().try_for_each(|(name, content)| folder.write(name, content))?;
-    folder.complete()?;
-    if !cli.json {
-        let names: Vec<&str> = report.files.iter().map(|(name, _)| *name).collect();
-        writeln!(out, "\nWritten to {}: {}", Path::display(&place), names.join(", "))?;
-    }
-    Ok(())
+    folder.complete()
 }
 
 impl Args {
+    /// What tells the weights from others that take their place.
+    fn weights(&self) -> Stamp {
+        let path = self.source.run_folder().map_or_else(|| self.source.path().to_path_buf(), |run| run.join(MODEL));
+        Stamp::of(path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default())
+    }
+
     /// How to draw, if anything is drawn.
     fn monte_carlo(&self) -> MonteCarlo {
         let (draws, precision, gaussian_weights) = (self.draws, self.precision, self.gaussian_weights);

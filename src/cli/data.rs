@@ -122,6 +122,11 @@ impl Source {
         Ok(Asked { rows, what: what(path, &portion) })
     }
 
+    /// The run or the weights, as they were named.
+    pub(super) fn path(&self) -> &Path {
+        &self.model
+    }
+
     /// The folder of the run, if it is one.
     pub(super) fn run_folder(&self) -> Option<&Path> {
         self.model.is_dir().then_some(&self.model)

@@ -9,8 +9,10 @@ use thinnet::Progress;
 use super::Failure;
 
 mod folder;
+mod results;
 
-pub(super) use folder::{CALIBRATION, CHECKPOINT, DEMO, Folder, IN_RUN, MODEL, Results, SWEEP, refuse_folder};
+pub(super) use folder::{CALIBRATION, CHECKPOINT, DEMO, Folder, IN_RUN, MODEL, SWEEP, refuse_folder};
+pub(super) use results::{Results, Stamp};
 
 /// What cannot be written is a failure (exit code 1), not bad input.
 fn failed(path: &Path, problem: String) -> Failure {
@@ -53,6 +55,10 @@ pub(super) fn plan_file(path: &Path, option: &str, force: bool, read: &[PathBuf]
     let name = path.display();
     if path.is_dir() {
         return Err(Failure::Usage(format!("{name} is a folder; name a file with {option}")));
+    }
+    // Paths are compared without it, but no file can be made there.
+    if !path.file_name().is_some_and(|name| path.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes())) {
+        return Err(Failure::Usage(format!("{name} ends like a folder; name a file with {option}, without a slash behind it")));
     }
     if taken(path) && !force {
         let remedy = format!("choose another place with {option}, or replace it with --force");

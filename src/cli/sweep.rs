@@ -107,11 +107,14 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         true => Ok(()),
         false => report(&mut Listener(std::io::stdout().lock()), &sweep, &place, cli.json),
     };
-    let (through, all) = progress(&sweep);
+    let ((through, all), there) = (progress(&sweep), place.exists());
     let place = place.display();
     match (interrupted && through < all, through) {
         (false, _) => told,
-        (true, 0) => Err(Failure::Interrupted(format!("Interrupted in the first of {all} runs; nothing is kept."))),
+        (true, 0) => {
+            let old = if there { format!(", and {place} is untouched") } else { String::new() };
+            Err(Failure::Interrupted(format!("Interrupted in the first of {all} runs; nothing of it is kept{old}.")))
+        }
         (true, _) => Err(Failure::Interrupted(format!(
             "Interrupted; {place} has {through} of {all} runs. To go on: thinnet sweep {place} --resume"
         ))),

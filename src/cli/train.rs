@@ -12,6 +12,7 @@ use thinnet::{Data, Error, Network, TrainOptions, Trainer};
 use super::output::{Folder, Listener, refuse_read};
 use super::{Cli, Failure};
 
+mod left;
 mod report;
 mod run;
 
@@ -41,7 +42,8 @@ pub(crate) struct Args {
     /// which changes no result.
     #[arg(long, value_name = "MIB", value_parser = mib)]
     data_budget: Option<u64>,
-    /// Replace a run that is there already.
+    /// Replace a run that is there already, once the training has ended; one that diverges, or is interrupted in its first epoch,
+    /// replaces nothing.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Go on with the run in its folder, from its checkpoint: with the same file, but for epochs, schedule, patience and min_delta.
@@ -180,16 +182,16 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     }
     out.flush()?;
     let mut run = Run::new(trainer, config, &device, (&place, folder), profile);
-    let ended = run.train(args.save_every)?;
-    run.write()?;
+    let ended = run.train(args.save_every).and_then(|ended| run.write().map(|()| ended));
+    let ended = ended.map_err(|failure| run.left(failure))?;
     let model = run.model()?;
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;
-    let (history, rates) = (run.trainer.history(), model.learned_rates()?);
+    let rates = model.learned_rates()?;
     if cli.json {
-        report::report_json(&mut out, history, &rates, test)?;
+        report::report_json(&mut out, &run, &rates, test)?;
     } else {
         report::learned(&mut out, &rates)?;
-        report::report(&mut out, history, run.best(), test, &place)?;
+        report::report(&mut out, &run, test)?;
     }
     ended
 }

@@ -249,3 +249,38 @@ fn a_regression_without_test_rows_has_no_intervals_and_says_nothing_of_their_wid
         assert!(text.contains("no uncertainty of its own") && text.contains("Monte-Carlo: 4 draws"), "{text}");
     }
 }
+
+/// The work is done when it is printed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_calibration_that_cannot_be_printed_is_written() {
+    let place = Place::with(SMALL);
+    place.prints("train net.toml --out run");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_thinnet"));
+    let output = command.args(["calibrate", "run", "--draws", "0"]).current_dir(place.path(".")).stdout(full).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("standard output cannot be written"), "{text}");
+    assert_eq!(place.names("run/calibration"), FILES);
+}
+
+/// Figures of weights that are no more there would be taken for those of the weights that are.
+#[cfg(unix)]
+#[test]
+fn a_calibration_of_weights_that_change_meanwhile_is_refused() {
+    let place = Place::with(SMALL);
+    place.prints("train net.toml --out run");
+    // Foreign rows come last, when somebody writes them.
+    let status = std::process::Command::new("mkfifo").arg(place.path("noise.csv")).status();
+    assert!(status.unwrap().success());
+    let calibration = super::resumed::spawned(&place, "calibrate run --draws 0 --ood noise.csv");
+    let mut rows = std::fs::File::options().write(true).open(place.path("noise.csv")).unwrap();
+    place.prints("train run --resume --epochs 4");
+    std::io::Write::write_all(&mut rows, noise_csv(50).as_bytes()).unwrap();
+    drop(rows);
+    let output = calibration.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("run: the weights have changed since they were read"), "{text}");
+    assert!(output.stdout.is_empty() && !place.path("run/calibration").exists());
+    assert!(place.names("run").iter().all(|name| !name.contains("part")));
+}

@@ -13,7 +13,7 @@ fn what_init_writes_can_be_trained() {
     assert_eq!(place.prints("init"), place.text("digits.toml"));
     one_epoch(&place, "digits.toml");
     let rows = place.json("train digits.toml");
-    assert_eq!(rows.len(), 1);
+    assert_eq!(rows.len(), 2, "an epoch and the training");
 
     place.write("line.csv", line_csv(60));
     place.prints("init --data line.csv --target price --regression --out line.toml");

@@ -66,7 +66,7 @@ fn goes_round(network: &str, dropouts: &[&str]) {
     let rows = place.json("train net.toml --profile=1 --out run");
     assert!(!rows[0]["profile"]["kernels"].as_array().unwrap().is_empty());
     let history = &rows[1..];
-    assert_eq!(history.len(), 3, "two epochs and the test");
+    assert_eq!(history.len(), 4, "two epochs, the training and the test");
     assert_eq!(place.names("run").len(), 7);
     // A run is a function of its file, also of the one that it keeps.
     place.prints("train run/config.toml --out again");

@@ -209,6 +209,24 @@ fn another_sweep_does_not_go_on_in_its_folder() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_sweep_that_was_interrupted_in_its_first_lot_leaves_the_old_results() {
+    let place = Place::with(SMALL);
+    place.prints("sweep net.toml --keep 1 --seeds 1 --out s");
+    place.write("long.toml", SMALL.replace("epochs = 3", "epochs = 1000000"));
+    let before = place.everything();
+    let again = |arguments: &str| {
+        let output = ended(spawned(&place, arguments), "-INT", std::time::Duration::from_secs(4));
+        assert_eq!(output.status.code(), Some(130));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = again("sweep long.toml --keep 1 --seeds 1 --out s --force");
+    assert!(text.contains("nothing of it is kept, and s is untouched") && place.everything() == before, "{text}");
+    let text = again("sweep long.toml --keep 1 --seeds 1 --out new");
+    assert!(text.contains("nothing of it is kept.") && place.everything() == before, "{text}");
+}
+
 #[test]
 fn rates_that_diverged_are_not_made_again() {
     let place = Place::with(&SMALL.replace("0.01", "1e30"));

@@ -111,8 +111,9 @@ fn a_training_that_diverges_leaves_nothing() {
 fn json_is_the_history_and_the_test_which_eval_repeats() {
     let place = Place::with(SMALL);
     let rows = place.json("train net.toml --out run");
-    let (test, epochs) = rows.split_last().unwrap();
-    assert_eq!(epochs.len(), 3);
+    let [epochs @ .., whole, test] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((epochs.len(), keys(whole)), (3, vec!["best", "diverged", "what"]));
+    assert!(whole["best"].is_null() && whole["diverged"] == false, "{whole}");
     let history = place.text("run/history.csv");
     for (row, line) in epochs.iter().zip(cells(&history)) {
         assert_eq!(keys(row), ["epoch", "train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "what"]);
@@ -143,8 +144,8 @@ fn every_line_of_json_says_what_it_is() {
     let place = Place::with(&SMALL.replace("keep = 0.5", concrete));
     let rows = place.json("train net.toml --out run --profile=1");
     let what: Vec<&str> = rows.iter().map(|row| row["what"].as_str().unwrap()).collect();
-    assert_eq!(what, ["profile", "epoch", "epoch", "epoch", "learned_rate", "evaluation"]);
-    let rate = &rows[4];
+    assert_eq!(what, ["profile", "epoch", "epoch", "epoch", "training", "learned_rate", "evaluation"]);
+    let rate = &rows[5];
     assert_eq!((keys(rate), &rate["place"]), (vec!["collapsed", "drop_prob", "place", "what"], &"layer 1 (dropout)".into()));
     // What people read says the same rate.
     let text = place.prints("train net.toml --out again");

@@ -1,8 +1,8 @@
-//! The folders of runs: they appear whole, are replaced only where they are ours, and later file by file.
+//! The folders of runs: they appear whole, and are replaced only where they are ours.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
+use super::results::{Stamp, overtaken};
 use super::{beside, failed, note, taken};
 use crate::cli::Failure;
 
@@ -85,7 +85,10 @@ fn foreign(path: &Path, ours: &[&str]) -> Option<String> {
     }
     let Ok(entries) = std::fs::read_dir(path) else { return Some("no folder".into()) };
     // What was being written when a program was killed is ours, too.
-    let whole = |name: &str| name.split_once(".part-").map_or_else(|| name.to_owned(), |(name, _)| name.to_owned());
+    let whole = |name: &str| {
+        let name = name.strip_suffix(".part").unwrap_or(name);
+        name.split_once(".part-").map_or_else(|| name.to_owned(), |(name, _)| name.to_owned())
+    };
     let is_ours = |name: &str| {
         ours.contains(&&*whole(name)) || (ours == RUN && name == IN_RUN && foreign(&path.join(name), CALIBRATION).is_none())
     };
@@ -98,12 +101,21 @@ fn foreign(path: &Path, ours: &[&str]) -> Option<String> {
 /// Nothing of it is there before.
 pub(in crate::cli) struct Folder {
     place: PathBuf,
-    beside: PathBuf,
+    pub(super) beside: PathBuf,
     force: bool,
     /// The files that --force may replace.
     ours: &'static [&'static str],
+    /// What is there, if anything is: nothing else is replaced.
+    pub(super) found: Found,
     /// Parents that were not there before, innermost first.
     parents: Vec<PathBuf>,
+}
+
+/// The files of a place by which it is known again; none of a place where nothing is.
+pub(super) type Found = Option<Vec<Stamp>>;
+
+fn found(place: &Path, ours: &[&str]) -> Found {
+    taken(place).then(|| ours.iter().map(|file| Stamp::of(place, file)).collect())
 }
 
 impl Folder {
@@ -117,10 +129,10 @@ impl Folder {
         refuse_folder_of(place, force, ours)?;
         // Without a slash at the end, which would put what is beside the place inside of it.
         let place = &place.components().collect::<PathBuf>();
-        let beside = beside(place);
+        let (beside, found) = (free(place), found(place, ours));
         let parents = place.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         let parents = parents.take_while(|parent| !parent.exists()).map(Path::to_path_buf).collect();
-        let folder = Self { place: place.into(), beside, force, ours, parents };
+        let folder = Self { place: place.into(), beside, force, ours, found, parents };
         folder.begin()?;
         folder.remove();
         Ok(folder)
@@ -133,10 +145,17 @@ impl Folder {
     }
 
     /// Removes what is not complete.
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.beside); // nothing is there any more where the folder was completed
         // Only an empty folder can be removed like this.
         self.parents.iter().for_each(|parent| drop(std::fs::remove_dir(parent)));
+    }
+
+    /// Leaves what is not complete where it is.
+    pub(super) fn keep(self) -> PathBuf {
+        let beside = self.beside.clone();
+        std::mem::forget(self); // it is not removed
+        beside
     }
 
     /// A file of the folder, before it is complete.
@@ -157,9 +176,13 @@ impl Folder {
         let replaces = taken(&self.place);
         // Another training may have been faster.
         if let Err(error) = refuse_folder_of(&self.place, self.force, self.ours) {
-            let kept = self.beside.display().to_string();
-            std::mem::forget(self); // it is not removed
-            return Err(Failure::Usage(format!("{error}; what was to be there is in {kept}")));
+            return Err(Failure::Usage(format!("{error}; what was to be there is in {}", self.keep().display())));
+        }
+        // What --force was said of is what was there then.
+        let now = found(&self.place, self.ours);
+        if now.is_some() && now != self.found {
+            let place = self.place.clone();
+            return Err(overtaken(&place, &self.keep()));
         }
         let moved = match replaces {
             true => std::fs::rename(&self.place, &old),
@@ -171,10 +194,11 @@ impl Folder {
             })
         });
         if let Err(e) = moved {
-            let error =
-                failed(&self.place, format!("cannot be put in place: {e}; what was to be there is in {}", self.beside.display()));
-            std::mem::forget(self); // it is not removed
-            return Err(error);
+            let place = self.place.clone();
+            return Err(failed(
+                &place,
+                format!("cannot be put in place: {e}; what was to be there is in {}", self.keep().display()),
+            ));
         }
         if replaces {
             return std::fs::remove_dir_all(&old)
@@ -182,6 +206,18 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Where a folder is made: not where weights are, which another program of this number may have left when it was killed.
+fn free(place: &Path) -> PathBuf {
+    let numbered = |n: u32| {
+        let mut path = beside(place).into_os_string();
+        if n > 1 {
+            path.push(format!("-{n}"));
+        }
+        PathBuf::from(path)
+    };
+    (1..).map(numbered).find(|beside| !beside.join(MODEL).exists()).expect("a number is free")
 }
 
 impl Drop for Folder {
@@ -195,96 +231,11 @@ impl Drop for Folder {
     }
 }
 
-/// What appears at its place all at once when it is written for the first time; from then on nothing but its own files is replaced, each
-/// by a whole one, unless another command has written there in the meantime.
-#[derive(Default)]
-pub(in crate::cli) struct Results {
-    place: PathBuf,
-    /// Until it is written for the first time.
-    folder: Option<Folder>,
-    /// The file that is written last.
-    last: &'static str,
-    /// What was there when it was written.
-    written: Stamp,
-    /// Whether its place was taken by somebody else in the meantime.
-    pub(in crate::cli) displaced: bool,
-}
-
-/// What tells a folder and a file in it from those that take their place.
-#[derive(Debug, Default, PartialEq)]
-struct Stamp {
-    folder: Option<u64>,
-    /// When it was written, and its length.
-    file: Option<(SystemTime, u64)>,
-}
-
-impl Stamp {
-    fn of(folder: &Path, file: &str) -> Self {
-        let about = folder.join(file).metadata().ok();
-        Self { folder: identity(folder), file: about.and_then(|about| Some((about.modified().ok()?, about.len()))) }
-    }
-}
-
-/// The number of a folder, which it keeps when it is moved.
-#[cfg(unix)]
-fn identity(folder: &Path) -> Option<u64> {
-    folder.metadata().ok().map(|about| std::os::unix::fs::MetadataExt::ino(&about))
-}
-
-/// When a folder was made, which it keeps when it is moved.
-#[cfg(not(unix))]
-fn identity(folder: &Path) -> Option<u64> {
-    let made = folder.metadata().ok()?.created().ok()?;
-    Some(made.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos() as u64)
-}
-
-impl Results {
-    /// For a place where nothing is yet but what `folder` plans, or for one where results are that go on; `last` is the file that is
-    /// written last.
-    pub(in crate::cli) fn new(place: &Path, folder: Option<Folder>, last: &'static str) -> Self {
-        let written = if folder.is_some() { Stamp::default() } else { Stamp::of(place, last) };
-        Self { place: place.into(), folder, last, written, displaced: false }
-    }
-
-    /// Lets `files` write them into a folder.
-    pub(in crate::cli) fn write(&mut self, files: impl Fn(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
-        if let Some(folder) = self.folder.take() {
-            if let Err(failure) = folder.begin().and_then(|()| files(&folder.file(""))) {
-                self.folder = Some(folder);
-                return Err(failure);
-            }
-            folder.complete().inspect_err(|_| self.displaced = true)?;
-            self.written = Stamp::of(&self.place, self.last);
-            return Ok(());
-        }
-        let result = match Stamp::of(&self.place, self.last) == self.written {
-            true => files(&self.place),
-            false => return self.aside(files),
-        };
-        let now = Stamp::of(&self.place, self.last);
-        if now.folder != self.written.folder {
-            return self.aside(files); // while it was written
-        }
-        self.written = now;
-        result
-    }
-
-    /// Lets `files` write them where nobody else does, and says so.
-    fn aside(&mut self, files: impl Fn(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
-        self.displaced = true;
-        let aside = beside(&self.place);
-        std::fs::create_dir_all(&aside).map_err(|e| failed(&aside, format!("cannot be created: {e}")))?;
-        files(&aside)?;
-        let problem = format!("another command has written there in the meantime; what this one has is in {}", aside.display());
-        Err(failed(&self.place, problem))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{Folder, MODEL};
+    use super::{Folder, MODEL, beside};
 
     #[test]
     fn a_folder_appears_whole_or_not_at_all() {
@@ -311,12 +262,18 @@ mod tests {
         assert!(place.join("history.csv").exists(), "an unfinished replacement leaves the old run");
         begun(&place, true, "sweep.csv").complete().unwrap();
         assert!(place.join("sweep.csv").exists() && !place.join("history.csv").exists() && entries() == 1);
+        std::fs::write(place.join(format!("{MODEL}.part")), "half").unwrap();
+        assert!(Folder::plan(&place, true).is_ok(), "what a killed command left is replaced");
         // What this program did not write stays, and so does what another training wrote in the meantime.
         std::fs::write(place.join("thesis.txt"), "years").unwrap();
         assert!(Folder::plan(&place, true).is_err() && place.join("thesis.txt").exists());
         let (slow, fast) = (begun(&root.join("race/"), false, "history.csv"), root.join("race"));
         std::fs::create_dir(&fast).unwrap();
         assert!(slow.complete().is_err() && fast.exists());
+        // --force is said of what is there then.
+        let slow = begun(&root.join("race"), true, "history.csv");
+        std::fs::write(fast.join("sweep.csv"), "theirs").unwrap();
+        assert!(slow.complete().is_err() && fast.join("sweep.csv").exists());
         assert!(Folder::plan(Path::new("."), true).is_err() && Folder::plan(Path::new("a/.."), true).is_err());
         std::fs::remove_dir_all(&root).unwrap();
         assert!(Folder::plan(Path::new("/dev/null/run"), false).is_err(), "a folder that cannot be made is found out at once");
@@ -337,5 +294,9 @@ mod tests {
         assert_eq!(left(&["config.toml", "history.csv"]), 0);
         assert_eq!(left(&[MODEL, "config.toml"]), 2);
         assert!(!place.path().join("run").exists());
+        // Nor do those go that another program of this number has left.
+        let kept = beside(&place.path().join("run")).join(MODEL);
+        drop(Folder::plan(&place.path().join("run"), false).unwrap());
+        assert!(kept.exists());
     }
 }

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::path::Path;
 
 use thinnet::config::Config;
 use thinnet::data::Sets;
 use thinnet::{Device, Epoch, LearnedRate, Metrics, Network};
 
+use super::left::after;
+use super::run::Run;
 use crate::cli::Failure;
-use crate::cli::output::{CHECKPOINT, MODEL};
+use crate::cli::output::CHECKPOINT;
 use crate::cli::plot::{self, BLUE, Curve, ORANGE, Picture};
 
 /// What is about to be trained, on what.
@@ -101,15 +102,15 @@ fn figures(epoch: &Epoch) -> [Metrics; 2] {
     [epoch.running, epoch.valid.unwrap_or(Metrics { loss: f64::NAN, accuracy: None })]
 }
 
-/// A line for each epoch, for each rate that concrete dropout has learned, and for the test, which `eval` repeats; `what` says
-/// which.
+/// A line for each epoch, for the training as a whole, for each rate that concrete dropout has learned, and for the test, which `eval`
+/// repeats; `what` says which.
 pub(super) fn report_json(
     out: &mut impl Write,
-    history: &[Epoch],
+    run: &Run,
     rates: &[LearnedRate],
     test: Option<(Metrics, u32)>,
 ) -> Result<(), Failure> {
-    for epoch in history {
+    for epoch in run.trainer.history() {
         let [train, valid] = figures(epoch);
         let row = serde_json::json!({
             "what": "epoch", "epoch": epoch.epoch + 1, "train_loss": train.loss, "train_accuracy": train.accuracy,
@@ -117,6 +118,9 @@ pub(super) fn report_json(
         });
         writeln!(out, "{row}")?;
     }
+    // Without early stopping none is the best, and the last weights are kept.
+    let best = run.best().map(|best| best + 1);
+    writeln!(out, "{}", serde_json::json!({ "what": "training", "best": best, "diverged": run.diverged }))?;
     for LearnedRate { place, drop_prob, collapsed, .. } in rates {
         let row = serde_json::json!({ "what": "learned_rate", "place": place, "drop_prob": drop_prob, "collapsed": collapsed });
         writeln!(out, "{row}")?;
@@ -128,13 +132,8 @@ pub(super) fn report_json(
     Ok(())
 }
 
-pub(super) fn report(
-    out: &mut impl Write,
-    history: &[Epoch],
-    best: Option<u32>,
-    test: Option<(Metrics, u32)>,
-    place: &Path,
-) -> Result<(), Failure> {
+pub(super) fn report(out: &mut impl Write, run: &Run, test: Option<(Metrics, u32)>) -> Result<(), Failure> {
+    let (history, best, place) = (run.trainer.history(), run.best(), run.place.display());
     writeln!(
         out,
         "\n{:>5} {:>11} {:>10} {:>11} {:>10} {:>9}",
@@ -166,11 +165,16 @@ pub(super) fn report(
         let accuracy = test.accuracy.map_or(String::new(), |a| format!(", accuracy {:.2} %", 100.0 * a));
         writeln!(out, "\nOn the {rows} test rows: loss {:.4}{accuracy}.", test.loss)?;
     }
-    if history.iter().any(|epoch| !epoch.running.loss.is_finite() || epoch.valid.is_some_and(|valid| !valid.loss.is_finite())) {
-        writeln!(out, "\nThe training diverged, and ended with its best epoch before; a smaller learning rate may go farther.")?;
+    if run.diverged {
+        let checkpoint = match run.held.get().checkpoint {
+            Some(epochs) => format!("{CHECKPOINT} was written before that ({})", after(epochs)),
+            None => "there is no checkpoint to go on from".into(),
+        };
+        writeln!(
+            out,
+            "\nThe training diverged, and ended with its best epoch before; {checkpoint}. A smaller learning rate may go farther."
+        )?;
     }
-    let files = ["config.toml", "history.csv", "timing.csv", "curves.svg", MODEL, CHECKPOINT, "profile.json"];
-    let files: Vec<&str> = files.into_iter().filter(|name| place.join(name).exists()).collect();
-    writeln!(out, "\nWritten to {}: {}. Next: thinnet eval {0}, thinnet predict {0}", place.display(), files.join(", "))?;
+    writeln!(out, "\nWritten to {place}: {}. Next: thinnet eval {place}, thinnet predict {place}", run.files().join(", "))?;
     Ok(())
 }

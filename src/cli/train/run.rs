@@ -1,5 +1,6 @@
 //! A run from its first step, or from its checkpoint, to its folder: trained, interrupted, saved on the way.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use thinnet::config::Config;
 use thinnet::profile::Profile;
 use thinnet::{Best, Checkpoint, Device, EarlyStopping, Error, Model, Network, Progress, TrainOptions, Trainer};
 
+use super::left::Held;
 use super::report::{curves, history_csv};
 use crate::cli::Failure;
 use crate::cli::interrupt::interruptible;
@@ -103,8 +105,12 @@ pub(super) struct Run {
     config: Config,
     /// What else than the file the bits of the weights depend on. It is not in their own file: equal weights make equal files.
     matmul: String,
-    place: PathBuf,
-    results: Results,
+    pub(super) place: PathBuf,
+    pub(super) results: Results,
+    /// What there is of it on the disk.
+    pub(super) held: Cell<Held>,
+    /// Whether it diverged, as far as is known when it is written.
+    pub(super) diverged: bool,
 }
 
 impl Run {
@@ -115,11 +121,14 @@ impl Run {
         (place, folder): (&Path, Option<Folder>),
         profile: Option<Profile>,
     ) -> Self {
+        // A training that goes on has its checkpoint.
+        let checkpoint = folder.is_none().then_some(trainer.history().len() as u32);
+        let held = Cell::new(Held { checkpoint, ..Held::default() });
         let (matmul, results) = (device.caps().matmul.to_string(), Results::new(place, folder, CHECKPOINT));
-        Self { trainer, profile, config, matmul, place: place.into(), results }
+        Self { trainer, profile, config, matmul, place: place.into(), results, held, diverged: false }
     }
 
-    /// Trains all epochs, or until patience or Ctrl-C end it, and writes the run after every `save_every` seconds, or [`SAVING`]. The outer error
+    /// Trains all epochs, or until patience or Ctrl-C end it, and saves the run after every `save_every` seconds, or [`SAVING`]. The outer error
     /// leaves nothing to write, the inner one says that it was interrupted.
     pub(super) fn train(&mut self, save_every: f64) -> Result<Result<(), Failure>, Failure> {
         let (epochs, flag, interrupted) =
@@ -146,15 +155,14 @@ impl Run {
                 return Ok(Ok(()));
             }
             let begun = Instant::now();
-            match self.write() {
-                Err(failure) if self.results.displaced => return Err(failure),
-                Err(failure) => note(format_args!("note: what there is by now could not be saved: {failure}")),
-                Ok(()) => {}
-            }
+            self.save()?;
             saving = begun.elapsed();
         }
         bar.finish();
         let (trained, place) = (self.trainer.history().len() as u32, self.place.display().to_string());
+        if trained == 0 && self.results.replaces() {
+            return Err(self.interrupted_early());
+        }
         Ok(match trained < epochs {
             true => Err(Failure::Interrupted(format!(
                 "Interrupted in epoch {} of {epochs}; {place} has what there was by then. To go on: thinnet train {place} --resume",
@@ -191,29 +199,88 @@ impl Run {
         self.trainer.best().filter(|_| self.config.train.patience.is_some())
     }
 
-    /// Writes the run as it is by now: the folder as a whole, or into the folder that is there, where nothing but its own files is
+    /// Saves the run on the way: at its place, or beside it where another run stays until the end.
+    ///
+    /// # Errors
+    /// Another command has taken the place. What else cannot be written may be the next time.
+    pub(super) fn save(&mut self) -> Result<(), Failure> {
+        let first = self.held.get().weights.is_none();
+        match self.write_by(false) {
+            Err(failure) if self.results.displaced => return Err(failure),
+            Err(failure) => note(format_args!("note: what there is by now could not be saved: {failure}")),
+            Ok(()) if first && self.results.replaces() => {
+                let (beside, place) = (self.results.at().display(), self.place.display());
+                note(format_args!(
+                    "note: {place} stays as it is until the training has ended; what is saved until then is in {beside}"
+                ));
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the run as it is in the end: the folder as a whole, or into the folder that is there, where nothing but its own files is
     /// replaced, each by a whole one.
     ///
     /// # Errors
     /// What cannot be written; [`Error::Diverged`] where there is nothing worth it.
     pub(super) fn write(&mut self) -> Result<(), Failure> {
+        self.write_by(true)
+    }
+
+    fn write_by(&mut self, last: bool) -> Result<(), Failure> {
         let checkpoint = match self.trainer.checkpoint() {
             Ok(checkpoint) => Some(checkpoint),
             // The last good one stays, if there is one.
             Err(Error::Diverged { .. }) if self.kept().is_some() => None,
             Err(error) => return Err(error.into()),
         };
+        self.diverged = checkpoint.is_none();
         let mut results = std::mem::take(&mut self.results);
-        let written = results.write(|place| self.write_files(place, checkpoint.as_ref()));
+        let files = |place: &Path| self.write_files(place, checkpoint.as_ref(), last);
+        let written = if last { results.write(files) } else { results.save(files) };
         self.results = results;
         written
     }
 
-    fn write_files(&self, place: &Path, checkpoint: Option<&Checkpoint>) -> Result<(), Failure> {
+    /// The files that it is written as.
+    pub(super) fn files(&self) -> Vec<&'static str> {
+        let files = [
+            ("config.toml", true),
+            ("history.csv", true),
+            ("timing.csv", true),
+            ("curves.svg", !self.trainer.history().is_empty()),
+            (MODEL, true),
+            (CHECKPOINT, !self.diverged),
+            ("profile.json", self.profile.is_some()),
+        ];
+        files.into_iter().filter_map(|(name, written)| written.then_some(name)).collect()
+    }
+
+    /// The checkpoint first: where it does not fit on the disk any more, all that was saved before still goes together. Only in the end
+    /// the weights are worth more than that.
+    fn write_files(&self, place: &Path, checkpoint: Option<&Checkpoint>, last: bool) -> Result<(), Failure> {
         let other = |e: Error| Failure::Other(e.to_string());
+        let (epochs, held) = (self.trainer.history().len() as u32, self.held.get());
+        let saved = checkpoint.map(|checkpoint| checkpoint.save(place.join(CHECKPOINT)).map_err(other)).transpose();
+        if matches!(saved, Ok(Some(()))) {
+            self.held.set(Held { checkpoint: Some(epochs), ..held });
+        }
+        if saved.is_err() && !last {
+            return saved.map(drop);
+        }
+        let kept = self.best().map_or(epochs, |best| best + 1);
+        let weights = self.model()?.save(place.join(MODEL)).map_err(other);
+        if weights.is_ok() {
+            self.held.set(Held { weights: Some(kept), ..self.held.get() });
+        }
+        // Whatever fails, the others are tried; what failed first is said.
+        let rest = self.write_texts(place);
+        saved.and(weights).and(rest)
+    }
+
+    fn write_texts(&self, place: &Path) -> Result<(), Failure> {
         let text = |name: &str, text: &str| write_whole(&place.join(name), text.as_bytes());
-        // First, so that they are kept whatever happens to the rest.
-        self.model()?.save(place.join(MODEL)).map_err(other)?;
         let title = self.place.canonicalize().unwrap_or_else(|_| self.place.clone());
         let title = title.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (history, config) = (self.trainer.history(), self.config.to_toml());
@@ -224,9 +291,11 @@ impl Run {
         if !history.is_empty() {
             text("curves.svg", &curves(&title, history)?)?;
         }
-        if let Some(profile) = &self.profile {
-            text("profile.json", &(serde_json::to_string_pretty(profile).expect("a profile is plain data") + "\n"))?;
+        match &self.profile {
+            Some(profile) => {
+                text("profile.json", &(serde_json::to_string_pretty(profile).expect("a profile is plain data") + "\n"))
+            }
+            None => Ok(()),
         }
-        checkpoint.map_or(Ok(()), |checkpoint| checkpoint.save(place.join(CHECKPOINT)).map_err(other))
     }
 }
