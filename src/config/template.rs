@@ -98,7 +98,7 @@ fn with_layers(data: &DataOptions, outputs: Outputs, rows: u32, layers: &str) ->
             (
                 "test",
                 quoted(&format!("{split}..{rows}")),
-                "rows that judge the result, as they stand (shuffle what is sorted by class); default: NAME_test beside it",
+                "rows that judge the result, as they stand; default: those of NAME_test",
             ),
         ),
         (target.0, ("target", target.1, "column to learn, or [\"several\", \"columns\"]; default: label, target, class or y")),
