@@ -219,7 +219,7 @@ impl MonteCarlo {
             _ => {}
         }
         match self.precision {
-            Some(tau) if !(tau > 0.0 && tau.is_finite() && (1.0 / tau as f32).is_finite()) => {
+            Some(tau) if !(tau > 0.0 && tau.is_finite() && (1.0 / tau).is_finite()) => {
                 return bad("precision", tau, "a precision, 1 / variance, is a number above 0 whose inverse is one too");
             }
             _ => {}
