@@ -114,7 +114,7 @@ mutant rows-wait-past-evaluations killed 'training::' src/idle.rs '|a, b| a.plan
 mutant table-of-all-steps killed 'units:: work::' src/work.rs '(TABLE_BYTES / row_bytes) as usize' 'MAX_STEPS'
 mutant rows-never-wait killed 'idle::' src/idle.rs 'if !waits || ' 'if true || '
 mutant rows-wait-for-ever killed 'idle::' src/idle.rs 'if !waits || waited[unit] == MAX_UPDATES {' 'if !waits {'
-mutant large-products-in-small-tiles survived 'kernels::' src/kernels/matmul.rs 'groups(8) >= 32' 'groups(8) >= 32000'
+mutant large-products-in-small-tiles survived 'kernels::' src/kernels/matmul.rs 'groups(64 / lanes) >= 32' 'groups(8) >= 32000'
 mutant thinned-gradient-not-scattered killed 'gradients::' src/plan/backward.rs 'if thinned { self.scatter(target) } else { Ok(()) }' 'Ok(())'
 
 # Loss and backward.
