@@ -49,6 +49,7 @@ fi
 
 step machine nvidia-smi
 step devices cargo run --release --all-features -- devices
+step check cargo run --release --all-features -- check
 step tests cargo test --release --all-features
 step kernels cargo bench --all-features --bench kernels
 step training cargo bench --all-features --bench training -- --scaling

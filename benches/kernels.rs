@@ -27,7 +27,7 @@ use thinnet::kernels::dense::DenseParams;
 use thinnet::plan::{Mode, Options, Plans, Source, Update};
 use thinnet::step::{MemberStep, SiteStep, Step};
 use thinnet::work::Work;
-use thinnet::{Activation, Dense, Dropout, KeepProb, Network, Optimizer, Result, cpu, rng};
+use thinnet::{Activation, Dense, Dropout, KeepProb, Network, Optimizer, Result, compare, cpu, rng};
 
 const KEEP: f64 = 0.5;
 
@@ -244,13 +244,13 @@ fn validate(shape: &Shape) {
             "data.targets" => twin.memory().buffer_mut(id).iter_mut().zip(0..).for_each(|(label, row)| *label = row % 10),
             _ => {}
         }
-        executor.write(common::whole(twin.plans(), id), 0, &twin.memory().buffer(id)).expect("the device works");
+        executor.write(compare::whole(twin.plans(), id), 0, &twin.memory().buffer(id)).expect("the device works");
     }
     for kernel in 0..twin.plans().plans[0].kernels.len() {
         common::compare_kernel(&mut executor, &twin, (0, kernel), &shape.step());
         for i in 0..twin.plans().buffers.len() {
             let id = thinnet::memory::BufferId(i);
-            executor.write(common::whole(twin.plans(), id), 0, &twin.memory().buffer(id)).expect("the device works");
+            executor.write(compare::whole(twin.plans(), id), 0, &twin.memory().buffer(id)).expect("the device works");
         }
     }
 }

@@ -290,7 +290,7 @@ mutant noise-of-draws-is-that-of-training killed 'monte_carlo:: variants::' src/
 mutant scheduled-rate-stays killed 'gradient_check:: variants::' src/step.rs 'let dropout = &dropout.at(draw.update);' 'let dropout = &dropout.at(0);'
 
 # The harness.
-mutant comparison-always-true killed 'common:: kernels::' tests/common.rs 'if wrong.is_empty() {' 'if !wrong.is_empty() || wrong.is_empty() {'
+mutant comparison-always-true killed 'compare:: kernels::' src/compare.rs '(!wrong.is_empty()).then(' '(wrong.len() > usize::MAX - 1).then('
 
 # What an adapter ends, and what data are of another kind.
 mutant loops-longer-than-the-adapter killed 'long_loops::' src/plan/plans.rs 'if needed > u64::from(self.caps.max_iterations) {' 'if needed > u64::from(u32::MAX) {'
@@ -322,6 +322,22 @@ mutant rates-of-runs-do-not-vary killed 'together::' src/trainer/planned.rs '(me
 mutant other-kernels-together killed 'together::' src/trainer/planned.rs 'if kernels(&plans) != kernels(&alone) {' 'if kernels(&plans).len() != kernels(&alone).len() {'
 mutant any-dropout-together killed 'together::' src/sweep/fit.rs 'if !network.walk().iter().all(simple) {' 'if !network.walk().iter().any(simple) {'
 mutant large-networks-together killed 'together::' src/sweep/fit.rs '.clamp(1, MOST)' '.clamp(MOST, MOST)'
+
+# A model that stays on its device.
+mutant answers-from-what-was-made-for-others killed 'predictor:: again::' src/model/predictor.rs '.filter(|(of, _)| *of == source)' '.filter(|(of, _)| of.rows == source.rows)'
+mutant nothing-is-kept-for-the-next-call killed 'predictor::' src/model/predictor.rs 'let (_, executor) = self.0.insert((source, executor));' 'let source = Source { rows: 0, ..source };
+        let (_, executor) = self.0.insert((source, executor));'
+
+# What a user's own check would say of a device that computes otherwise.
+mutant check-of-short-philox killed 'check::' shaders/lib/philox.wgsl 'round < 10u' 'round < 9u'
+mutant check-of-inverted-masks killed 'check::' shaders/lib/dropout.wgsl '== 1u) | (words < vec4' '== 1u) | (words >= vec4'
+mutant check-of-a-forgotten-bias killed 'check::' shaders/dense_shuffle.wgsl 'dense_output(sum{g}_{e} + b,' 'dense_output(sum{g}_{e},'
+mutant check-of-lost-moments killed 'check::' src/trainer/resume.rs 'upload(&trainer.executor, TRAIN, 0, &state.network, ending, values)?;' 'let _ = (ending, values);'
+mutant check-of-rows-that-wait-too-long killed 'check::' src/idle.rs '.is_some_and(|next| next[unit])' '.is_none_or(|next| next[unit])'
+mutant check-of-one-seed-for-all killed 'check::' src/trainer/members.rs 'let key = rng::key(member.seed);' 'let key = rng::key(self.members[0].seed);'
+mutant check-of-the-first-draw-again killed 'check::' src/monte_carlo/run.rs 'draw..draw + 1, draw, |_| {}' '0..1, 0 * draw, |_| {}'
+# A check of masks that looks at none.
+mutant check-of-no-mask killed 'check::' src/check/masks.rs 'if found != keep.keeps(' 'if false && found != keep.keeps('
 
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'

@@ -10,7 +10,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 driver=${CARGO_TARGET_DIR:-$root/target}/second-driver
-modules="dropout mask_statistics philox shuffle kernels gradients training together units streaming monte_carlo maps gradient_check paths"
+modules="dropout mask_statistics philox shuffle kernels gradients training together units streaming monte_carlo maps gradient_check paths check"
 package=chromium-common
 
 skip() {

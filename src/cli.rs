@@ -10,6 +10,7 @@ use thinnet::{Device, Error};
 
 mod bench;
 mod calibrate;
+mod check;
 mod data;
 mod demo;
 mod describe;
@@ -76,6 +77,7 @@ enum Command {
     Sweep(sweep::Args),
     /// List every adapter, with the limits that matter.
     Devices,
+    Check(check::Args),
     Bench(bench::Args),
     Mask(mask::Args),
 }
@@ -96,6 +98,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args, &cli),
         Command::Sweep(args) => sweep::run(args, &cli),
         Command::Devices => devices::run(&cli),
+        Command::Check(args) => check::run(args, &cli),
         Command::Bench(args) => bench::run(args, &cli),
         Command::Mask(args) => mask::run(args, &cli),
     };

@@ -27,11 +27,13 @@ use crate::data::{self, Dataset, Inputs};
 use crate::network::{Activation, Dropout, Layer, Loss, Network, Noise, Shape};
 use crate::reference::{self, Batch, Masks, Targets};
 use crate::rng::{self, Coordinates, Stream};
-use crate::{Device, Model, Result};
+use crate::{Device, Model, Result, TrainOptions};
 
 mod cases;
+mod step;
 
 pub use cases::cases;
+pub(crate) use step::GradientStep;
 
 /// The step of the central differences: near the root of the rounding of f64, 1e-16, by the truncation's order, 2.
 const STEP: f64 = 1e-5;
@@ -214,8 +216,22 @@ impl Numbers {
     /// # Errors
     /// A network that does not fit the device.
     pub fn on_device(&self, device: &Device) -> Result<Vec<Vec<f64>>> {
-        let (gradients, _) = crate::preflight::gradients(device, &self.model, &self.batch, self.seed)?;
+        let (gradients, _) = self.step().gradients(device)?;
         Ok(gradients.into_iter().map(|g| g.into_iter().map(f64::from).collect()).collect())
+    }
+
+    /// That step, or with `options` two passes that update the weights and an evaluation, kernel by kernel, each beside its CPU twin: the largest distance from a
+    /// twin in units of the kernel's own bound, which is much closer than that of a whole network; or else the first kernel that is outside
+    /// of it, by name and with numbers.
+    ///
+    /// # Errors
+    /// A network that does not fit the device.
+    pub fn beside_twins(&self, device: &Device, options: Option<&TrainOptions>) -> Result<std::result::Result<f64, String>> {
+        self.step().beside_twins(device, options)
+    }
+
+    fn step(&self) -> GradientStep<'_> {
+        GradientStep { model: &self.model, batch: &self.batch, seed: self.seed }
     }
 
     /// How far gradients are from the reference's, in units of the bound; the inputs' may be left out.
@@ -370,17 +386,23 @@ pub fn reference_errors(case: &Case, seed: u64) -> Result<f64> {
     Numbers::new(case, seed)?.reference_error()
 }
 
+impl Row {
+    /// Checks a case, on this device too, with the numbers of a seed.
+    ///
+    /// # Errors
+    /// A device that cannot run it. A wrong gradient is no error but a row that has not passed.
+    pub fn of(case: &Case, device: &Device, seed: u64) -> Result<Self> {
+        let numbers = Numbers::new(case, seed)?;
+        let bounds = numbers.bounds(&numbers.on_device(device)?)?;
+        let (reference, roundings) = (numbers.reference_error()?, roundings(&case.network, case.rows)?);
+        Ok(Self { name: case.name.clone(), reference, roundings, device: bounds })
+    }
+}
+
 /// Checks every case, on this device too, with the numbers of a seed.
 ///
 /// # Errors
-/// A device that cannot run a case. A wrong gradient is no error but a row that has not passed.
+/// As [`Row::of`].
 pub fn check(device: &Device, seed: u64) -> Result<Table> {
-    let mut rows = Vec::new();
-    for case in cases() {
-        let numbers = Numbers::new(&case, seed)?;
-        let bounds = numbers.bounds(&numbers.on_device(device)?)?;
-        let (reference, roundings) = (numbers.reference_error()?, roundings(&case.network, case.rows)?);
-        rows.push(Row { name: case.name, reference, roundings, device: bounds });
-    }
-    Ok(Table(rows))
+    Ok(Table(cases().iter().map(|case| Row::of(case, device, seed)).collect::<Result<_>>()?))
 }

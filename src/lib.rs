@@ -35,6 +35,8 @@ pub mod data;
 pub mod masks;
 pub mod ops;
 
+pub mod check;
+pub mod compare;
 pub mod gradient_check;
 pub mod reference;
 
@@ -48,7 +50,7 @@ pub use config::{Config, NetworkOptions, TrainTable};
 pub use data::{Augmentation, Dataset, Inputs, Preprocessing, Targets};
 pub use error::{Error, Result};
 pub use executor::Device;
-pub use model::{LearnedRate, Metrics, Model, Outputs};
+pub use model::{LearnedRate, Metrics, Model, Outputs, Predictor};
 pub use monte_carlo::{MonteCarlo, Predictive, Sampling};
 pub use network::{
     Activation, Cell, Conv2d, Dense, Dropout, DropoutMode, Embedding, Init, KeepProb, Layer, Loss, Network, Noise,

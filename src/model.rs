@@ -1,28 +1,24 @@
 //! [`Model`]: a network with weights, in host memory. It evaluates, predicts, and is saved and loaded by `checkpoint`.
 
-use std::collections::VecDeque;
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Dataset, Inputs, Preprocessing, Targets};
-use crate::executor::Executor;
+use crate::data::{Dataset, Inputs, Preprocessing};
 use crate::network::{Loss, Network};
-use crate::pacer::Pacer;
-use crate::plan::{Mode, Options, Plans, SLOTS, Source};
+use crate::plan::{Mode, Options, SLOTS, Source};
 use crate::step::{MemberStep, OptimizerStep, Step};
-use crate::stream::{Need, Streams, windows};
-use crate::work::{Snapshot, Work};
 use crate::{Device, Error, Result, rng};
 
 mod fold;
 mod learned;
+mod predictor;
 mod preprocessing;
 mod transfer;
 mod units;
 
 pub(crate) use fold::factors;
 pub use learned::LearnedRate;
+pub use predictor::Predictor;
+use predictor::Prepared;
 pub(crate) use preprocessing::check_preprocessing;
 pub(crate) use transfer::{
     check_data, check_inputs, download, download_weights, source, target_values, upload, upload_data, upload_weights,
@@ -158,8 +154,12 @@ impl Model {
     /// Inputs of another width than the network's; a network too large for the device; a row that is answered with NaN, from which
     /// neither a class nor a number follows.
     pub fn logits(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
-        check_inputs(&self.network, inputs)?;
-        let outputs = self.logits_by(self.rows_at_once(device)?, device, inputs)?;
+        Prepared::default().logits(self, device, inputs)
+    }
+
+    /// # Errors
+    /// An output that is NaN, with the row's number.
+    fn check_outputs(&self, inputs: &Inputs, outputs: Outputs) -> Result<Outputs> {
         let Some(at) = outputs.values.iter().position(|value| value.is_nan()) else { return Ok(outputs) };
         let why = match self.weights.iter().flatten().all(|weight| weight.is_finite()) {
             true => "its numbers are too large for these weights; look at the row",
@@ -167,20 +167,6 @@ impl Model {
         };
         let row = inputs.samples()[at / outputs.columns];
         Err(Error::Data(format!("row {row} is answered with what is not a number: {why}")))
-    }
-
-    /// [`Model::logits`], `most` rows at once.
-    fn logits_by(&self, most: u32, device: &Device, inputs: &Inputs) -> Result<Outputs> {
-        let columns = self.network.outputs()? as usize;
-        let mut values = Vec::with_capacity(inputs.rows() as usize * columns);
-        for range in ranges(inputs.rows(), most) {
-            let part = inputs.slice(range)?;
-            let (executor, _) = self.run(device, &part, None)?;
-            let padded = executor.read(executor.plans().plans[0].tensor("eval.outputs"), 0)?;
-            let rows = bytemuck::cast_slice::<u32, f32>(&padded).chunks(columns.next_multiple_of(4));
-            values.extend(rows.flat_map(|row| &row[..columns]));
-        }
-        Ok(Outputs { columns, values })
     }
 
     /// What the loss makes of the output, `[rows, outputs]`: class probabilities `softmax(logits)`, for binary cross-entropy
@@ -191,7 +177,11 @@ impl Model {
     /// # Errors
     /// As [`Model::logits`].
     pub fn predict(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
-        let mut outputs = self.logits(device, inputs)?;
+        Ok(self.answers(self.logits(device, inputs)?))
+    }
+
+    /// What the loss makes of logits.
+    fn answers(&self, mut outputs: Outputs) -> Outputs {
         match self.network.loss {
             Loss::SoftmaxCrossEntropy => outputs.values.chunks_mut(outputs.columns).for_each(softmax),
             Loss::BinaryCrossEntropy => {
@@ -200,7 +190,7 @@ impl Model {
             Loss::MeanSquaredError => {}
             Loss::GaussianNll => outputs.deviations(),
         }
-        Ok(outputs)
+        outputs
     }
 
     /// Mean loss and accuracy.
@@ -208,66 +198,7 @@ impl Model {
     /// # Errors
     /// Data that do not fit the network; a network too large for the device.
     pub fn evaluate(&self, device: &Device, data: &Dataset) -> Result<Metrics> {
-        check_data(&self.network, data)?;
-        self.evaluate_by(self.rows_at_once(device)?, device, data)
-    }
-
-    /// [`Model::evaluate`], `most` rows at once.
-    fn evaluate_by(&self, most: u32, device: &Device, data: &Dataset) -> Result<Metrics> {
-        let (mut loss, mut hits) = (0.0, 0);
-        for range in ranges(data.rows(), most) {
-            let part = data.slice(range)?;
-            let (_, snapshot) = self.run(device, part.inputs(), Some(part.targets()))?;
-            let sums = snapshot.sums(0, 0, 0);
-            (loss, hits) = (loss + f64::from(sums.0), hits + sums.1);
-        }
-        Ok(Metrics::of((loss, hits), data.rows(), self.network.loss))
-    }
-
-    /// How many rows of outputs, or of targets, fit a binding of the device; inputs that do not are streamed.
-    fn rows_at_once(&self, device: &Device) -> Result<u32> {
-        let output = 4 * u64::from(self.network.outputs()?).next_multiple_of(4);
-        let caps = device.caps();
-        let rows = caps.max_binding.min(caps.max_buffer) / output;
-        // A multiple of the batch, so that no batch but the last is ragged; a row too large is named by the plan.
-        Ok(u32::try_from(rows / u64::from(BATCH) * u64::from(BATCH)).unwrap_or(u32::MAX / BATCH * BATCH).max(1))
-    }
-
-    /// Runs an evaluation plan over all rows: with targets for its metrics, without for its outputs.
-    fn run(&self, device: &Device, inputs: &Inputs, targets: Option<&Targets>) -> Result<(Executor, Snapshot)> {
-        let mut plans = Plans::new(device.caps());
-        let source = source("inputs", inputs, targets.is_some());
-        let windows = windows(&plans.caps, None, &[Need::new("given", inputs, evaluation_batch(&self.network, inputs.rows())?)])?;
-        let source = Source { window: windows[0], ..source };
-        let plan = plans.add(&self.network, evaluation(&self.network, "eval", source, targets.is_none())?)?;
-        let (mut executor, mut streams) = (Executor::new(device, plans)?, Streams::default());
-        upload_weights(&executor, plan, 0, self)?;
-        upload_data(&executor, plan, &self.network, inputs, targets)?;
-        streams.add(executor.plans(), plan, inputs);
-        let mut steps = evaluation_steps(inputs.rows(), executor.plans().plans[plan].options.batch, 0).peekable();
-        let mut pacer = Pacer::new(executor.plans().max_steps());
-        let (mut snapshot, mut in_flight) = (Snapshot::default(), VecDeque::new());
-        loop {
-            if in_flight.len() < pacer.room() && steps.peek().is_some() {
-                streams.begin();
-                let mut work = Vec::new();
-                while work.len() < pacer.next()
-                    && streams.have_room()
-                    && let Some(step) = steps.next()
-                {
-                    let mut next = Work { plan, step };
-                    streams.place(executor.plans(), &mut next);
-                    work.push(next);
-                }
-                let submitted = Instant::now();
-                streams.upload(&executor)?;
-                in_flight.push_back((executor.submit(&work)?, work.len(), submitted));
-                continue;
-            }
-            let Some((submission, work, submitted)) = in_flight.pop_front() else { return Ok((executor, snapshot)) };
-            snapshot = executor.wait(submission)?;
-            pacer.completed(work, submitted);
-        }
+        Prepared::default().evaluate(self, device, data)
     }
 }
 
@@ -318,22 +249,6 @@ pub(crate) fn evaluation_steps(rows: u32, batch: u32, slot: u32) -> impl Iterato
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{Activation, Dense};
-
-    #[test]
-    fn rows_in_parts_give_the_same_outputs_and_metrics() {
-        let digits = crate::data::digits().slice(0..70).unwrap();
-        let network = Network::new(64).dense(Dense::new(9).activation(Activation::Tanh)).dense(Dense::new(10));
-        let (model, device) = (Model::initial(&network, 3).unwrap(), Device::cpu());
-        let whole = model.logits(&device, digits.inputs()).unwrap();
-        for most in [1, 23, 69, 70, 1000] {
-            assert_eq!(model.logits_by(most, &device, digits.inputs()).unwrap(), whole);
-            let (parts, all) = (model.evaluate_by(most, &device, &digits).unwrap(), model.evaluate(&device, &digits).unwrap());
-            assert_eq!(parts.accuracy, all.accuracy);
-            // Each part rounds its sum of losses once.
-            assert!((parts.loss - all.loss).abs() <= 70.0 * 1.2e-7 * all.loss, "{} {}", parts.loss, all.loss);
-        }
-    }
 
     #[test]
     fn ranges_cover_every_row_once() {

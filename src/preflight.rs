@@ -29,7 +29,6 @@ mod variance_shift;
 
 use dropout_on::{has_batch_norm, without_dropout};
 
-pub(crate) use dropout_on::gradients;
 pub use rates::rates;
 pub use schedules::schedules;
 pub use variance_shift::variance_shift;

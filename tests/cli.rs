@@ -132,6 +132,32 @@ fn bench_prints_every_figure_and_the_same_ones_as_json() {
     assert!(rows[1]["low"].is_null() && rows[1]["pairs"] == 2 && number("ratio") > 0.0, "{json}");
 }
 
+// The kernels and gradients of all networks take minutes in some builds; tests/check.rs has the checks themselves.
+#[test]
+fn check_says_of_each_group_how_it_came_out_and_of_each_check_as_json() {
+    let text = printed(&["check", "draws", "words", "masks", "--seed", "5"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("thinnet ") && lines[0].contains("matrix products: "), "{text}");
+    let right = [
+        "ok      words      1 of 1, equal bits",
+        "ok      masks      10 of 10, equal bits",
+        "ok      draws      5 of 5, equal bits",
+    ];
+    assert_eq!(lines[2..5], right, "in the order in which they rest on each other");
+    assert!(lines.last().unwrap().starts_with("All 16 checks passed."), "{text}");
+
+    let json = printed(&["check", "masks", "--json", "--adapter", "cpu"]);
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(rows[0]["device"]["adapter"] == "cpu" && rows[0]["driver"].is_null() && rows.len() == 11, "{json}");
+    let json: serde_json::Value = serde_json::from_str(printed(&["check", "words", "--json"]).lines().next().unwrap()).unwrap();
+    assert!(json["seed"] == 1 && json["driver"]["name"].is_string() && json["system"] == std::env::consts::OS, "{json}");
+    for row in &rows[1..] {
+        assert!(row["group"] == "masks" && row["outcome"] == "equal" && row["problem"].is_null(), "{row}");
+        assert!(row["check"].as_str().unwrap().contains("keep "), "{row}");
+    }
+    fails(&["check", "everything"], 2, &["everything", "gradients"]);
+}
+
 #[test]
 fn bench_has_nothing_to_say_of_the_twins() {
     fails(&["bench", "--adapter", "cpu"], 2, &["made for checking", "--adapter", "thinnet devices"]);

@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use thinnet::compare::{self, Compared, difference, whole};
 use thinnet::cpu;
 use thinnet::executor::Executor;
-use thinnet::kernels::{Access, Kernel, Tolerance};
+use thinnet::kernels::Kernel;
 use thinnet::memory::{Memory, Tensor};
 use thinnet::plan::{Mode, Options, Plan, PlannedSite, Plans, Source};
 use thinnet::step::{DROPPED, MemberStep, OptimizerStep, SiteLayout, SiteStep, Step};
@@ -92,11 +93,6 @@ pub(crate) fn single(step: &Step, build: &dyn Fn(&mut Plans) -> Box<dyn Kernel>)
     plans
 }
 
-/// All words of a buffer.
-pub(crate) fn whole(plans: &Plans, buffer: thinnet::memory::BufferId) -> Tensor {
-    Tensor { buffer, offset: 0, len: plans.buffers[buffer.0].words, stride: 0 }
-}
-
 /// Runs a kernel on the device and its twin on the same memory and compares every word of every buffer: what is written
 /// within the kernel's tolerance, the rest bit for bit. Outputs start poisoned unless `fill` sets them. Then perturbs each
 /// written tensor of the twin, which the comparison must reject. Returns the number of words compared.
@@ -114,102 +110,43 @@ pub(crate) fn check_kernel(step: &Step, build: &dyn Fn(&mut Plans) -> Box<dyn Ke
         let id = thinnet::memory::BufferId(i);
         executor.write(whole(twin.plans(), id), 0, &memory.buffer(id)).unwrap();
     }
-    compare_kernel(&mut executor, &twin, (0, 0), step)
+    compare_kernel(&mut executor, &twin, (0, 0), step).iter().map(|compared| compared.device.len()).sum()
 }
 
 /// Runs kernel `(plan, kernel)` on both executors, whose memories are equal, and compares as [`check_kernel`] does.
 #[track_caller]
-pub(crate) fn compare_kernel(executor: &mut Executor, twin: &cpu::Executor, at: (usize, usize), step: &Step) -> usize {
-    let (plans, memory) = (twin.plans(), twin.memory());
-    let kernel = &plans.plans[at.0].kernels[at.1];
-    let members = step.members.len();
-    let written: Vec<Tensor> = kernel
-        .entry()
-        .tensors
-        .iter()
-        .zip(kernel.tensors())
-        .filter(|(binding, _)| binding.access == Access::Write)
-        .map(|(_, tensor)| tensor)
-        .collect();
-    let tolerances: Vec<Vec<Tolerance>> = (0..members).map(|m| kernel.tolerance(memory, step, m)).collect();
-    executor.run_kernel(at.0, at.1, step).unwrap();
-    twin.run_kernel(at.0, at.1, step);
-
-    let name = kernel.entry().name;
-    let mut compared = 0;
-    for i in 0..plans.buffers.len() {
-        let id = thinnet::memory::BufferId(i);
-        let got = executor.read(whole(plans, id), 0).unwrap();
-        let want = memory.buffer(id).clone();
-        // The bound of every word of the buffer; None where the bits must agree.
-        let mut bounds: Vec<Option<f64>> = vec![None; want.len()];
-        for (m, tolerances) in tolerances.iter().enumerate() {
-            for (tensor, tolerance) in written.iter().zip(tolerances).filter(|(t, _)| t.buffer == id) {
-                if let Tolerance::Bounds(list) = tolerance {
-                    let start = (tensor.offset + tensor.stride * m as u32) as usize;
-                    bounds[start..].iter_mut().zip(list).for_each(|(bound, value)| *bound = Some(*value));
-                }
-            }
+pub(crate) fn compare_kernel(executor: &mut Executor, twin: &cpu::Executor, at: (usize, usize), step: &Step) -> Vec<Compared> {
+    let plans = twin.plans();
+    let kernel = plans.plans[at.0].kernels[at.1].as_ref();
+    let (name, members, written) = (kernel.entry().name, step.members.len(), compare::written(kernel));
+    let all = compare::run_on_both(executor, twin, at, step, &compare::buffers(plans)).unwrap();
+    for compared in &all {
+        let buffer = &plans.buffers[compared.buffer.0].name;
+        if let Some(difference) = compared.difference() {
+            panic!("{name}, buffer {buffer}, {members} members, {} rows: {difference}", step.rows);
         }
-        match compare(&got, &want, &bounds) {
-            Ok(n) => compared += n,
-            Err(report) => panic!("{name}, buffer {}, {members} members, {} rows:\n{report}", plans.buffers[i].name, step.rows),
-        }
-        for tensor in written.iter().filter(|t| t.buffer == id) {
-            negative_control(name, &got, &want, &bounds, *tensor, members);
+        for tensor in written.iter().filter(|t| t.buffer == compared.buffer) {
+            negative_control(name, compared, *tensor, members);
         }
     }
-    assert!(compared > 0, "{name}: nothing was compared");
-    compared
+    assert!(all.iter().any(|compared| !compared.device.is_empty()), "{name}: nothing was compared");
+    all
 }
 
 /// One element off by a little more than its tolerance must be rejected, in each member, in what the kernel bounds.
 #[track_caller]
-fn negative_control(name: &str, got: &[u32], want: &[u32], bounds: &[Option<f64>], tensor: Tensor, members: usize) {
+fn negative_control(name: &str, compared: &Compared, tensor: Tensor, members: usize) {
+    let Compared { device, twin, bounds, .. } = compared;
     for member in 0..members {
         let start = (tensor.offset + tensor.stride * member as u32) as usize;
         let bounded: Vec<usize> = (start..start + tensor.len as usize).filter(|&i| bounds[i].is_some()).collect();
         let at = bounded.get(bounded.len() / 2).copied().unwrap_or(start + tensor.len as usize / 2);
-        let value = f32::from_bits(got[at]);
-        let mut wrong = want.to_vec();
+        let value = f32::from_bits(device[at]);
+        let mut wrong = twin.clone();
         wrong[at] = match bounds[at] {
             Some(bound) if value.is_finite() => (value + (2.0 * bound).max(1e-30) as f32).next_up().to_bits(),
-            _ => got[at] ^ 1,
+            _ => device[at] ^ 1,
         };
-        assert!(compare(got, &wrong, bounds).is_err(), "{name}: the comparison accepts a twin that is wrong at {at}");
+        assert!(difference(device, &wrong, bounds).is_some(), "{name}: the comparison accepts a twin that is wrong at {at}");
     }
-}
-
-/// Compares words; where a bound is given, as f32. Written so that NaN is a failure unless the bits are the same.
-pub(crate) fn compare(got: &[u32], want: &[u32], bounds: &[Option<f64>]) -> Result<usize, String> {
-    assert!(got.len() == want.len() && got.len() == bounds.len(), "the lengths differ");
-    let fits = |i: usize| {
-        let near = |bound: f64| (f64::from(f32::from_bits(got[i])) - f64::from(f32::from_bits(want[i]))).abs() <= bound;
-        got[i] == want[i] || bounds[i].is_some_and(near)
-    };
-    let wrong: Vec<usize> = (0..got.len()).filter(|&i| !fits(i)).collect();
-    if wrong.is_empty() {
-        return Ok(got.len());
-    }
-    let line = |&i: &usize| {
-        let (g, w) = (f32::from_bits(got[i]), f32::from_bits(want[i]));
-        let error = f64::from(g) - f64::from(w);
-        format!("  [{i}] device {g:e} ({:#010x}), twin {w:e} ({:#010x}), error {error:e}, bound {:?}", got[i], want[i], bounds[i])
-    };
-    let lines: Vec<String> = wrong.iter().take(5).map(line).collect();
-    Err(format!("{} of {} words differ\n{}", wrong.len(), got.len(), lines.join("\n")))
-}
-
-#[test]
-fn the_comparison_rejects_nan_differences_beyond_the_bound_and_other_bits() {
-    let f = |x: f32| x.to_bits();
-    assert!(compare(&[f(1.0)], &[f(1.0)], &[None]).is_ok());
-    assert!(compare(&[f(1.0)], &[f(1.0f32.next_up())], &[None]).is_err());
-    assert!(compare(&[f(1.0)], &[f(1.5)], &[Some(0.5)]).is_ok());
-    assert!(compare(&[f(1.0)], &[f(1.5)], &[Some(0.4)]).is_err());
-    assert!(compare(&[f(f32::NAN)], &[f(1.0)], &[Some(f64::INFINITY)]).is_err());
-    assert!(compare(&[f(1.0)], &[f(f32::NAN)], &[Some(f64::INFINITY)]).is_err());
-    assert!(compare(&[f(1.0)], &[f(1.0)], &[Some(f64::NAN)]).is_ok(), "equal bits need no bound");
-    assert!(compare(&[f(1.0)], &[f(2.0)], &[Some(f64::NAN)]).is_err(), "a bound that is no number admits nothing");
-    assert!(compare(&[POISON], &[f(0.0)], &[Some(1.0)]).is_err(), "an output that was not written");
 }

@@ -12,6 +12,7 @@ use crate::common::{device, numbers};
 use crate::drive::{self, EVAL, Member, batch_of, batch_targets, widen};
 use crate::gradients::{Case, SGD, members, mixed, networks, ratio};
 
+mod again;
 mod maps;
 
 #[test]

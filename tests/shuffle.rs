@@ -1,5 +1,6 @@
 //! The order of the rows: known orders, permutations of every length on the host and the device, and statistics.
 
+use thinnet::compare::whole;
 use thinnet::executor::Executor;
 use thinnet::kernels::rows::{BatchRows, RowsParams};
 use thinnet::memory::Tensor;
@@ -8,7 +9,7 @@ use thinnet::rng::{self, Shuffle};
 use thinnet::step::{MemberStep, OptimizerStep, Step};
 use thinnet::work::Work;
 
-use crate::common::{POISON, device, options, whole, words};
+use crate::common::{POISON, device, options, words};
 
 /// The first rows in the order of an epoch, on the host.
 fn order(rows: u32, first: u32, epoch: u32, seed: u64) -> Vec<u32> {

@@ -45,6 +45,9 @@ mod shuffle;
 /// Networks as plain data: shapes, sites, parameters, initial weights, JSON.
 mod network;
 
+/// What `thinnet check` runs on a user's adapter.
+mod check;
+
 /// The wiring of a plan: every kernel in place, whole gradients against the reference.
 mod gradients;
 

@@ -143,6 +143,16 @@ impl Bar {
         self.0.set_position(done.into());
     }
 
+    /// Shows a text behind the numbers.
+    pub(super) fn message(&self, text: impl Into<std::borrow::Cow<'static, str>>) {
+        self.0.set_message(text);
+    }
+
+    /// Runs `print`, which writes lines to the same terminal, with the bar out of the way.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
+
     pub(super) fn finish(self) {
         self.0.finish_and_clear();
     }

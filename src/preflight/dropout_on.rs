@@ -2,16 +2,12 @@
 
 use super::Check;
 use crate::data::{Dataset, Targets};
-use crate::executor::Executor;
-use crate::model::{download, source, upload_data, upload_weights};
+use crate::gradient_check::GradientStep;
 use crate::network::{Blocks, KeepProb, Layer, Network, Noise, Shape, Unit};
 use crate::ops::Site;
-use crate::plan::{Gradient, Mode, Options, Plans, Training, Update};
 use crate::reference::{self, Masks};
-use crate::rng::{self, Shuffle, Stream};
-use crate::step::{MemberStep, OptimizerStep, Step};
+use crate::rng::{self, Stream};
 use crate::sweep::all_sites;
-use crate::work::Work;
 use crate::{Device, Model, Result, masks};
 
 /// Rows of the gradient check: the reference is a plain loop.
@@ -30,7 +26,7 @@ pub(super) fn checks(device: &Device, network: &Network, batch: &Dataset, seed: 
     let few = batch.slice(0..ROWS.min(batch.rows()))?;
     let network = &at_lowest_rates(network);
     let model = without_zeros(&Model::initial(network, seed)?, seed)?;
-    let (gradients, loss) = gradients(device, &model, &few, seed)?;
+    let (gradients, loss) = GradientStep { model: &model, batch: &few, seed }.gradients(device)?;
     Ok(vec![
         gradient_check(&model, &few, seed, &gradients)?,
         keep_rates(device, network, seed)?,
@@ -65,39 +61,6 @@ fn without_zeros(model: &Model, seed: u64) -> Result<Model> {
     Model::new(model.network().clone(), weights)
 }
 
-/// The device's gradients with dropout on, in pass 0, and the mean loss they come from.
-pub(crate) fn gradients(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<(Vec<Vec<f32>>, f64)> {
-    let network = model.network();
-    let mut plans = Plans::new(device.caps());
-    let gradient = Gradient::Accumulate; // no update: the weights stay as they are
-    let plan = plans.add(
-        network,
-        Options {
-            name: "preflight".into(),
-            mode: Mode::Train(Training { gradient, ..Update::Sgd.into() }),
-            batch: batch.rows(),
-            members: 1,
-            source: source("preflight", batch.inputs(), true),
-            variable_rates: false,
-            store_output: false,
-            store_gradient: true,
-        },
-    )?;
-    let mut executor = Executor::new(device, plans)?;
-    upload_weights(&executor, plan, 0, model)?;
-    upload_data(&executor, plan, network, batch.inputs(), Some(batch.targets()))?;
-    let key = rng::key(seed);
-    let sites = executor.plans().plans[plan].site_steps(network, key, [0, 0], || {
-        let shuffle = Shuffle::new(batch.rows());
-        (0..batch.rows()).map(|position| batch.inputs().samples()[shuffle.row(position, 0, key) as usize]).collect()
-    });
-    let member = MemberStep { key, optimizer: OptimizerStep::default(), sites };
-    let submission = executor.submit(&[Work { plan, step: Step::new(batch.rows(), vec![member]) }])?;
-    let snapshot = executor.wait(submission)?;
-    let gradients = download(&executor, plan, 0, network, ".grad")?;
-    Ok((gradients, f64::from(snapshot.sums(plan, 0, 0).0) / f64::from(batch.rows())))
-}
-
 pub(super) fn has_batch_norm(network: &Network) -> bool {
     network.walk().into_iter().any(|layer| matches!(layer, Layer::BatchNorm(_)))
 }
@@ -105,7 +68,7 @@ pub(super) fn has_batch_norm(network: &Network) -> bool {
 /// The loss in training, so with the batch's own statistics, where nothing is dropped.
 pub(super) fn without_dropout(device: &Device, model: &Model, batch: &Dataset, seed: u64) -> Result<f64> {
     let model = Model::new(model.network().without_dropout(), model.weights().to_vec())?;
-    Ok(gradients(device, &model, batch, seed)?.1)
+    Ok(GradientStep { model: &model, batch, seed }.gradients(device)?.1)
 }
 
 fn gradient_check(model: &Model, batch: &Dataset, seed: u64, device: &[Vec<f32>]) -> Result<Check> {

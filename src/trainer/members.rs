@@ -2,7 +2,7 @@
 
 use super::schedule::What;
 use super::{Data, Epoch, TRAIN, TrainOptions, Trainer};
-use crate::model::upload_weights;
+use crate::model::{download_weights, upload_weights};
 use crate::network::Network;
 use crate::plan::SLOTS;
 use crate::rng::{self, Shuffle};
@@ -50,6 +50,11 @@ impl Trainer {
     /// Each with what is its own.
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// One of them with its weights as they are now.
+    pub(crate) fn member_model(&self, number: u32) -> Result<Model> {
+        download_weights(&self.executor, TRAIN, number, &self.members[number as usize].network)
     }
 
     /// What each network draws in a training step; `shared_pass` is the pass of masks that a batch shares.

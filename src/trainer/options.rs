@@ -124,7 +124,7 @@ impl TrainOptions {
     }
 
     /// What the plans of this training do with the gradient.
-    pub(super) fn training(&self, gradient: Gradient) -> Training {
+    pub(crate) fn training(&self, gradient: Gradient) -> Training {
         let (clip_norm, max_norm) = (self.clip_norm.is_some(), self.max_norm.is_some());
         Training { update: self.optimizer.update(), gradient, clip_norm, max_norm, augment: self.augment }
     }

@@ -1,9 +1,9 @@
 //! Every kernel of a plan in place: on the device and through its twin, from the same words.
 
+use thinnet::compare::{take_over, whole};
 use thinnet::cpu;
 use thinnet::data::Dataset;
 use thinnet::executor::Executor;
-use thinnet::kernels::Access;
 use thinnet::kernels::matmul::Matmul;
 use thinnet::memory::BufferId;
 use thinnet::network::Network;
@@ -12,19 +12,8 @@ use thinnet::work::Work;
 use thinnet::{Augmentation, Optimizer};
 
 use super::networks::{ADAM, Case, SGD, members, mixed, networks};
-use crate::common::{POISON, compare_kernel, device, whole};
+use crate::common::{POISON, compare_kernel, device};
 use crate::drive::{self, Member, TRAIN};
-
-/// Copies what the device wrote into the twin's memory, so that the next kernel starts from the same words.
-fn take_over(executor: &Executor, twin: &cpu::Executor, (plan, kernel): (usize, usize)) {
-    let kernel = &twin.plans().plans[plan].kernels[kernel];
-    for (binding, tensor) in kernel.entry().tensors.iter().zip(kernel.tensors()) {
-        if binding.access == Access::Write {
-            let words = executor.read(whole(twin.plans(), tensor.buffer), 0).unwrap();
-            twin.memory().buffer_mut(tensor.buffer).copy_from_slice(&words);
-        }
-    }
-}
 
 /// What is run: one training and the batches of its updates.
 #[derive(Debug, Clone)]
@@ -81,8 +70,7 @@ impl Run {
             let training = drive::accumulating(members, rows, (batch, *steps), epoch..epoch + 1);
             for Work { plan, step } in training.iter().chain(&evaluation) {
                 for kernel in 0..twin.plans().plans[*plan].kernels.len() {
-                    compare_kernel(&mut executor, &twin, (*plan, kernel), step);
-                    take_over(&executor, &twin, (*plan, kernel));
+                    take_over(&compare_kernel(&mut executor, &twin, (*plan, kernel), step), &twin);
                     compared += 1;
                 }
             }
