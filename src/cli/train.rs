@@ -9,6 +9,7 @@ use thinnet::preflight::{self, Outcome};
 use thinnet::profile::profile;
 use thinnet::{Data, Error, Network, TrainOptions, Trainer};
 
+use super::interrupt::interruptible;
 use super::output::{Folder, Listener, refuse_read};
 use super::{Cli, Failure};
 
@@ -167,6 +168,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     note_shift(&network);
     note_rates(&network, &options, config.train.epochs, sets.train.rows())?;
     note_classes(&sets);
+    // Who is told of a training can end it.
+    let interrupted = interruptible(trainer.stop_flag())?;
     let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
         report::introduce(&mut out, &config, &network, &sets, &device)?;
@@ -182,7 +185,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     }
     out.flush()?;
     let mut run = Run::new(trainer, config, &device, (&place, folder), profile);
-    let ended = run.train(args.save_every).and_then(|ended| run.write().map(|()| ended));
+    let ended = run.train(args.save_every, &interrupted).and_then(|ended| run.write().map(|()| ended));
     let ended = ended.map_err(|failure| run.left(failure))?;
     let model = run.model()?;
     let test = sets.test.as_ref().map(|test| Ok::<_, Failure>((model.evaluate(&device, test)?, test.rows()))).transpose()?;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Place, SMALL, tensors};
 
@@ -22,9 +22,17 @@ pub(super) fn started(place: &Place, args: &str) -> Child {
     training
 }
 
-/// Ends a training by a signal, after a moment.
-pub(super) fn ended(training: Child, signal: &str, moment: Duration) -> Output {
-    std::thread::sleep(moment);
+/// Waits for what a command that is under way will bring about, however slow the machine is.
+pub(super) fn until(enough: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !enough() {
+        assert!(since.elapsed() < Duration::from_secs(300), "it has not come about in five minutes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ends a command by a signal.
+pub(super) fn ended(training: Child, signal: &str) -> Output {
     assert!(Command::new("kill").args([signal, &training.id().to_string()]).status().unwrap().success());
     training.wait_with_output().unwrap()
 }
@@ -37,9 +45,10 @@ pub(super) fn said(place: &Place, arguments: &str) -> String {
     text
 }
 
-/// Epochs of a run.
-fn epochs(place: &Place, run: &str) -> usize {
-    place.text(&format!("{run}/history.csv")).lines().count() - 1
+/// Epochs of a run, 0 where there is none yet.
+pub(super) fn epochs(place: &Place, run: &str) -> usize {
+    let history = std::fs::read_to_string(place.path(&format!("{run}/history.csv"))).unwrap_or_default();
+    history.lines().count().saturating_sub(1)
 }
 
 /// Whether two runs have the same weights and the same history.
@@ -62,7 +71,9 @@ fn network() -> String {
 #[test]
 fn an_interrupted_training_goes_on_bit_for_bit() {
     let place = Place::with(&network());
-    let output = ended(started(&place, "train net.toml --out run"), "-INT", Duration::from_secs(5));
+    let training = started(&place, "train net.toml --out run --save-every 0.2");
+    until(|| epochs(&place, "run") > 0);
+    let output = ended(training, "-INT");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(130) && text.contains("To go on: thinnet train run --resume"), "{text}");
     let first = epochs(&place, "run");
@@ -85,11 +96,9 @@ fn an_interrupted_training_goes_on_bit_for_bit() {
 fn a_training_that_was_killed_goes_on_from_what_was_saved() {
     let place = Place::with(&network());
     let training = started(&place, "train net.toml --out run --save-every 0.2");
-    // A second save comes in any case later than the first.
-    while !place.path("run/checkpoint.safetensors").exists() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    ended(training, "-KILL", Duration::from_millis(700));
+    // The first save is within the first epoch.
+    until(|| epochs(&place, "run") > 0);
+    ended(training, "-KILL");
     let total = epochs(&place, "run") + 20;
     said(&place, &format!("train run --resume --epochs {total} --save-every 0"));
     said(&place, &format!("train net.toml --out whole --epochs {total} --save-every 0"));

@@ -1,6 +1,6 @@
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
+use super::resumed::{ended, epochs, spawned, until};
 use super::{Place, SMALL, cells, number, tensors};
 
 #[test]
@@ -49,23 +49,16 @@ fn four_small_batches_are_one_large() {
 #[test]
 fn ctrl_c_keeps_what_there_is_by_then() {
     let place = Place::with(&SMALL.replace("epochs = 3", "epochs = 1000000"));
-    let mut training = Command::new(env!("CARGO_BIN_EXE_thinnet"))
-        .args(["train", "net.toml", "--out", "run"])
-        .current_dir(place.path("."))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It says what it is about to train before it hears of signals; then it trains some epochs.
+    let mut training = spawned(&place, "train net.toml --out run --save-every 0.2");
+    // It says what it is about to train; then it trains some epochs.
     let mut introduction = String::new();
     BufReader::new(training.stdout.as_mut().unwrap()).read_line(&mut introduction).unwrap();
     assert!(introduction.contains("1000000 epochs"), "{introduction}");
-    std::thread::sleep(std::time::Duration::from_secs(8));
-    assert!(Command::new("kill").args(["-INT", &training.id().to_string()]).status().unwrap().success());
-    let output = training.wait_with_output().unwrap();
+    until(|| epochs(&place, "run") > 0);
+    let output = ended(training, "-INT");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{text}");
-    let epochs = place.text("run/history.csv").lines().count() - 1;
+    let epochs = epochs(&place, "run");
     assert!(text.contains(&format!("Interrupted in epoch {} of 1000000; run has what there was by then.", epochs + 1)), "{text}");
     assert!(epochs > 0 && place.prints("eval run").contains("rows"));
 }

@@ -1,4 +1,6 @@
-use super::resumed::{ended, said, spawned};
+use std::time::{Duration, Instant};
+
+use super::resumed::{ended, said, spawned, until};
 use super::{Place, SMALL, cells, keys};
 
 #[test]
@@ -133,14 +135,6 @@ fn a_sweep_goes_on_with_more_rates_and_seeds_as_if_they_had_been_there_from_the_
 fn a_sweep_that_was_interrupted_or_killed_keeps_its_runs() {
     let place = Place::with(SMALL);
     let runs = || place.text("s/sweep.csv").lines().count() / 3;
-    let until = |enough: &dyn Fn() -> bool| {
-        (0..1200).any(|_| {
-            enough() || {
-                std::thread::sleep(std::time::Duration::from_millis(50));
-                false
-            }
-        })
-    };
     let mut made = 0;
     for (signal, arguments) in [
         ("-INT", "sweep net.toml --keep 0.5,1 --seeds 1000 --out s"),
@@ -148,8 +142,8 @@ fn a_sweep_that_was_interrupted_or_killed_keeps_its_runs() {
         ("-INT", "sweep net.toml --out s --resume"),
     ] {
         let sweep = spawned(&place, arguments);
-        assert!(until(&|| place.path("s/sweep.json").exists() && runs() > made + 2), "{arguments}");
-        let output = ended(sweep, signal, std::time::Duration::ZERO);
+        until(|| place.path("s/sweep.json").exists() && runs() > made + 2);
+        let output = ended(sweep, signal);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(
             signal == "-KILL" || output.status.code() == Some(130) && text.contains("To go on: thinnet sweep s --resume"),
@@ -213,11 +207,16 @@ fn another_sweep_does_not_go_on_in_its_folder() {
 #[test]
 fn a_sweep_that_was_interrupted_in_its_first_lot_leaves_the_old_results() {
     let place = Place::with(SMALL);
+    let since = Instant::now();
     place.prints("sweep net.toml --keep 1 --seeds 1 --out s");
+    let moment = since.elapsed();
     place.write("long.toml", SMALL.replace("epochs = 3", "epochs = 1000000"));
     let before = place.everything();
     let again = |arguments: &str| {
-        let output = ended(spawned(&place, arguments), "-INT", std::time::Duration::from_secs(4));
+        // By then a whole sweep was made, so that this one is under way.
+        let sweep = spawned(&place, arguments);
+        std::thread::sleep(moment.max(Duration::from_secs(2)));
+        let output = ended(sweep, "-INT");
         assert_eq!(output.status.code(), Some(130));
         String::from_utf8(output.stderr).unwrap()
     };
@@ -245,9 +244,7 @@ fn a_sweep_whose_folder_another_command_has_replaced_leaves_it_alone() {
     // It appears whole, and eight runs take seconds: nothing is written while it is moved.
     place.write("long.toml", SMALL.replace("epochs = 3", "epochs = 200"));
     let sweep = spawned(&place, "sweep long.toml --keep 0.5,1 --seeds 8 --out s");
-    while !place.path("s/sweep.json").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until(|| place.path("s/sweep.json").exists());
     std::fs::rename(place.path("s"), place.path("moved")).unwrap();
     place.write("s/history.csv", "theirs");
     let output = sweep.wait_with_output().unwrap();

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use thinnet::config::Config;
@@ -12,7 +12,6 @@ use thinnet::{Best, Checkpoint, Device, EarlyStopping, Error, Model, Network, Pr
 use super::left::Held;
 use super::report::{curves, history_csv};
 use crate::cli::Failure;
-use crate::cli::interrupt::interruptible;
 use crate::cli::output::{Bar, CHECKPOINT, Folder, IN_RUN, MODEL, Results, note, plan_file, write_whole};
 
 /// The checkpoint of the run in a folder.
@@ -130,9 +129,8 @@ impl Run {
 
     /// Trains all epochs, or until patience or Ctrl-C end it, and saves the run after every `save_every` seconds, or [`SAVING`]. The outer error
     /// leaves nothing to write, the inner one says that it was interrupted.
-    pub(super) fn train(&mut self, save_every: f64) -> Result<Result<(), Failure>, Failure> {
-        let (epochs, flag, interrupted) =
-            (self.config.train.epochs, self.trainer.stop_flag(), interruptible(self.trainer.stop_flag())?);
+    pub(super) fn train(&mut self, save_every: f64, interrupted: &AtomicBool) -> Result<Result<(), Failure>, Failure> {
+        let (epochs, flag) = (self.config.train.epochs, self.trainer.stop_flag());
         // 1e300 seconds, and 0 for never, are more than any training takes.
         let every = Some(save_every).filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
         let (bar, mut done, mut saving) = (Bar::new("training"), [0, 0], Duration::ZERO);
