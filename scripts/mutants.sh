@@ -339,6 +339,10 @@ mutant check-of-the-first-draw-again killed 'check::' src/monte_carlo/run.rs 'dr
 # A check of masks that looks at none.
 mutant check-of-no-mask killed 'check::' src/check/masks.rs 'if found != keep.keeps(' 'if false && found != keep.keeps('
 
+# What an audit says of masks of other frameworks.
+mutant audit-that-never-fails killed 'audit::' src/audit.rs 'p < LEVEL, advice' 'p < 0.0, advice'
+mutant audit-that-forgets-how-many-it-looks-at killed 'audit::' src/audit/pairs.rs '(joint.p_value() * pairs)' '(joint.p_value())'
+
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'
 

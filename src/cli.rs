@@ -8,6 +8,7 @@ use thinnet::kernels::matmul::Matmul;
 use thinnet::plan::Caps;
 use thinnet::{Device, Error};
 
+mod audit;
 mod bench;
 mod calibrate;
 mod check;
@@ -80,6 +81,7 @@ enum Command {
     Check(check::Args),
     Bench(bench::Args),
     Mask(mask::Args),
+    Audit(audit::Args),
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -101,6 +103,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => check::run(args, &cli),
         Command::Bench(args) => bench::run(args, &cli),
         Command::Mask(args) => mask::run(args, &cli),
+        Command::Audit(args) => audit::run(args, &cli),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,6 +35,7 @@ pub mod data;
 pub mod masks;
 pub mod ops;
 
+pub mod audit;
 pub mod check;
 pub mod compare;
 pub mod gradient_check;

@@ -56,12 +56,12 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: &'static str, found: String, wrong: bool, advice: impl Into<String>) -> Self {
+    pub(crate) fn new(name: &'static str, found: String, wrong: bool, advice: impl Into<String>) -> Self {
         let outcome = if wrong { Outcome::Failed(advice.into()) } else { Outcome::Passed };
         Self { name, found, outcome }
     }
 
-    fn skipped(name: &'static str, why: &str) -> Self {
+    pub(crate) fn skipped(name: &'static str, why: &str) -> Self {
         Self { name, found: String::new(), outcome: Outcome::Skipped(why.into()) }
     }
 

@@ -48,6 +48,35 @@ fn raw_words_are_those_of_random123() {
 }
 
 #[test]
+fn an_audit_says_what_is_wrong_with_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("masks.npy");
+    let path = file.to_str().unwrap();
+    let bits = printed(&["mask", "--samples", "0..300", "--units", "0..128", "--keep", "0.5", "--adapter", "cpu"]);
+    let mut mask: Vec<u8> = bits.bytes().filter(|byte| *byte != b'\n').map(|byte| byte - b'0').collect();
+    std::fs::write(&file, crate::data_files::npy("|b1", "(300, 128)", &mask)).unwrap();
+    let text = printed(&["audit", path, "--keep", "0.5"]);
+    assert!(text.starts_with("300 masks of 128 units in ") && text.contains("\nok       rate "), "{text}");
+    assert!(text.contains("Nothing speaks against these masks"), "{text}");
+    // Steps of samples of units.
+    std::fs::write(&file, crate::data_files::npy("|u1", "(3, 100, 128)", &mask)).unwrap();
+    assert!(printed(&["audit", path, "--units", "128"]).contains("\nskipped  rate "));
+    fails(&["audit", path, "--units", "1000"], 2, &[path, "12800 values in a row", "--units 1000"]);
+    fails(&["audit", path, "--keep", "1.5"], 2, &["keep_prob 1.5"]);
+    mask.copy_within(0..128, 128 * 200);
+    std::fs::write(
+        &file,
+        crate::data_files::npy("<f4", "(300, 128)", &mask.iter().flat_map(|&m| f32::from(m).to_le_bytes()).collect::<Vec<_>>()),
+    )
+    .unwrap();
+    let output = thinnet(&["audit", path, "--json"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let checks: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed: Vec<_> = checks.iter().filter(|check| check["outcome"] == "FAILED").map(|check| check["check"].clone()).collect();
+    assert!(output.status.code() == Some(1) && failed == ["pairs"] && text.contains("rows 0 and 200 are the same"), "{text}");
+}
+
+#[test]
 fn the_largest_coordinates_work() {
     let most = u32::MAX.to_string();
     let units = format!("{}..{most}", u32::MAX - 5);

@@ -45,6 +45,9 @@ mod shuffle;
 /// Networks as plain data: shapes, sites, parameters, initial weights, JSON.
 mod network;
 
+/// Masks of any framework: what is wrong with them is named.
+mod audit;
+
 /// What `thinnet check` runs on a user's adapter.
 mod check;
 

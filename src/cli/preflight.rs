@@ -47,7 +47,8 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(out: &mut impl Write, check: &Check, json: bool) -> std::io::Result<()> {
+/// One check, as a line or as a JSON object.
+pub(super) fn print(out: &mut impl Write, check: &Check, json: bool) -> std::io::Result<()> {
     let (outcome, text) = match &check.outcome {
         Outcome::Passed => ("ok", None),
         Outcome::Failed(advice) => ("FAILED", Some(advice)),
