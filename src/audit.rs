@@ -56,7 +56,7 @@ const ROUNDING: f64 = 2.1e-3;
 /// [`Error::KeepProb`](crate::Error) for no probability. What a check finds is no error.
 pub fn audit(units: u32, values: &[f32], keep_prob: Option<f64>) -> Result<Vec<Check>> {
     let keep_prob = keep_prob.map(|p| KeepProb::new(p).map(|_| p)).transpose()?;
-    if units == 0 || values.is_empty() || values.len() % units as usize != 0 {
+    if units == 0 || values.is_empty() || !values.len().is_multiple_of(units as usize) {
         return Err(Error::Data(format!("{} values are no rows of {units} units; give at least one whole row", values.len())));
     }
     if let Some(place) = values.iter().position(|value| !value.is_finite()) {

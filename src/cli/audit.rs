@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         Values::U8 { bytes, .. } => bytes.iter().map(|&byte| f32::from(byte)).collect(),
     };
     let units = args.units.unwrap_or(inputs.columns());
-    if inputs.columns() % units != 0 {
+    if !inputs.columns().is_multiple_of(units) {
         let problem = format!("has {} values in a row, which are no whole masks of --units {units}", inputs.columns());
         return Err(Error::File { path: args.file.clone(), problem }.into());
     }
