@@ -343,6 +343,10 @@ mutant check-of-no-mask killed 'check::' src/check/masks.rs 'if found != keep.ke
 mutant audit-that-never-fails killed 'audit::' src/audit.rs 'p < LEVEL, advice' 'p < 0.0, advice'
 mutant audit-that-forgets-how-many-it-looks-at killed 'audit::' src/audit/pairs.rs '(joint.p_value() * pairs)' '(joint.p_value())'
 
+# What was off when a row was seen.
+mutant explain-of-another-epoch killed 'explain' src/explain.rs 'pass: epoch, update,' 'pass: update, update,'
+mutant explain-of-the-batch-before killed 'explain' src/trainer/schedule.rs 'let first = position - position % batch_rows;' 'let first = position - position % (batch_rows + 1);'
+
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'
 

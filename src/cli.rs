@@ -17,6 +17,7 @@ mod demo;
 mod describe;
 mod devices;
 mod eval;
+mod explain;
 mod init;
 mod interrupt;
 mod mask;
@@ -81,6 +82,7 @@ enum Command {
     Check(check::Args),
     Bench(bench::Args),
     Mask(mask::Args),
+    Explain(explain::Args),
     Audit(audit::Args),
 }
 
@@ -103,6 +105,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => check::run(args, &cli),
         Command::Bench(args) => bench::run(args, &cli),
         Command::Mask(args) => mask::run(args, &cli),
+        Command::Explain(args) => explain::run(args, &cli),
         Command::Audit(args) => audit::run(args, &cli),
     };
     match result {

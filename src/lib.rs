@@ -32,6 +32,7 @@ pub mod checkpoint;
 #[cfg(feature = "files")]
 pub mod config;
 pub mod data;
+pub mod explain;
 pub mod masks;
 pub mod ops;
 

@@ -28,6 +28,7 @@ use crate::network::{Layer, Network};
 #[cfg(doc)]
 use crate::rng::Stream;
 use crate::{Error, Result};
+use masks::SiteFactors;
 
 mod augmentation;
 mod concrete;
@@ -36,7 +37,7 @@ mod functions;
 mod layers;
 mod loss;
 mod maps;
-mod masks;
+pub(crate) mod masks;
 mod norm;
 mod optimizer;
 mod recurrent;
@@ -163,6 +164,11 @@ fn run<'a>(
     let nodes = nodes(network, weights, batch, masks)?;
     let done = layers::forward(&nodes, weights, batch.inputs, batch.lengths, masks);
     Ok((nodes, done))
+}
+
+/// What every site does to the elements of one sample.
+pub(crate) fn site_factors(network: &Network, masks: &Masks) -> Result<Vec<SiteFactors>> {
+    Ok(layers::site_factors(&layers::nodes(network)?, masks))
 }
 
 /// Gradients of sum(`output_gradient` * output), with respect to every parameter tensor and to the inputs

@@ -25,7 +25,7 @@ mod options;
 mod planned;
 mod progress;
 mod resume;
-mod schedule;
+pub(crate) mod schedule;
 
 pub use control::{Best, EarlyStopping};
 pub use data::Data;

@@ -12,6 +12,8 @@ mod answers;
 mod calibrated;
 /// Answers by Monte-Carlo draws, and the rows most worth labelling.
 mod drawn;
+/// Which units were off when a row was seen.
+mod explained;
 /// Weights that thinnet did not write.
 mod foreign;
 /// Network files made for some data.

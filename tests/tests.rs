@@ -48,6 +48,9 @@ mod network;
 /// Masks of any framework: what is wrong with them is named.
 mod audit;
 
+/// Which units were off, from the coordinates alone.
+mod explain;
+
 /// What `thinnet check` runs on a user's adapter.
 mod check;
 

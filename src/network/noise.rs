@@ -48,7 +48,7 @@ pub struct Concrete {
 }
 
 impl Noise {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bernoulli => "bernoulli",
             Self::Gaussian => "gaussian",

@@ -1,7 +1,7 @@
 //! Layers in their places, forward and backward: a residual block holds lists of layers of its own.
 
 use super::functions::{activate, dense_backward, dense_forward, derivative, has_kink};
-use super::masks::{Affine, affine, factors, select};
+use super::masks::{self, Affine, SiteFactors, affine, factors, select};
 use super::norm::{self, Normal};
 use super::{Masks, concrete, embedding, maps, recurrent};
 use crate::Result;
@@ -81,6 +81,31 @@ enum Saved {
     },
 }
 
+/// What every site does to one sample.
+pub(super) fn site_factors(nodes: &[Node], masks: &Masks) -> Vec<SiteFactors> {
+    let mut sites = Vec::new();
+    for node in nodes {
+        match (node.layer, node.connect) {
+            (Layer::Dropout(dropout), _) if dropout.unit != Unit::Weight => {
+                sites.push(masks::site_factors(dropout, node.site(), &node.shape, 1, masks));
+            }
+            (Layer::Dense(dense), Some((dropout, site))) => {
+                sites.push(masks::site_factors(dropout, site, &node.connected(dense), 1, masks));
+            }
+            (Layer::Recurrent(recurrent), _) => {
+                for (number, site) in node.branch.iter().enumerate() {
+                    let dropout = site.dropout(of_gates(recurrent, number));
+                    sites.push(masks::site_factors(&dropout, site.site(), &site.shape, 1, masks));
+                }
+                continue;
+            }
+            _ => {}
+        }
+        sites.extend([&node.branch, &node.skip].into_iter().flat_map(|inner| site_factors(inner, masks)));
+    }
+    sites
+}
+
 /// Runs layers one after the other over rows of x; `masks` has the samples of these rows, `batch` the lengths that rows of
 /// sequences have.
 pub(super) fn forward(nodes: &[Node], weights: &[Vec<f64>], x: &[f64], lengths: Option<&[u32]>, masks: &Masks) -> Vec<Done> {
@@ -103,6 +128,11 @@ pub(super) fn backward(
 ) -> Vec<f64> {
     let backward = |dy: Vec<f64>, (node, done): (&Node, &Done)| node.backward(done, weights, &dy, gradients);
     nodes.iter().zip(done).rev().fold(upstream.to_vec(), backward)
+}
+
+/// Whether a site of a recurrent layer has a mask for each gate. The sites are input, recurrent input and output of each direction.
+fn of_gates(recurrent: &Recurrent, number: usize) -> bool {
+    recurrent.untied && number % 3 == 1
 }
 
 /// What layers give: x itself, if there are none.
@@ -201,10 +231,7 @@ impl<'a> Node<'a> {
             }
             Layer::Residual(residual) => self.forward_residual(residual, weights, x, masks),
             Layer::Recurrent(recurrent) => {
-                let of_site = |(number, site): (usize, &Node)| {
-                    // Input, recurrent input and output of each direction: only recurrent masks are those of gates.
-                    site.factors(recurrent.untied && number % 3 == 1, rows, masks)
-                };
+                let of_site = |(number, site): (usize, &Node)| site.factors(of_gates(recurrent, number), rows, masks);
                 let sites = self.branch.iter().enumerate().map(of_site).collect();
                 let (y, saved) = self.stack(recurrent, weights, sites, self.lengths(lengths, rows)).forward(x);
                 (y, Saved::Recurrent(saved))
@@ -240,10 +267,14 @@ impl<'a> Node<'a> {
         let [weight, bias] = self.tensors(weights);
         let Some((dropout, site)) = self.connect else { return activated(dense.activation, dense_forward(weight, bias, x)) };
         // All rows share the weights and so their mask: that of one sample.
-        let shape = Shape(vec![dense.units, self.shape.elements()]);
-        let factors = factors(dropout, site, &shape, 1, masks);
+        let factors = factors(dropout, site, &self.connected(dense), 1, masks);
         let z = dense_forward(&select(&factors, weight), bias, x);
         (z.iter().map(|&z| activate(dense.activation, z)).collect(), Saved::Connected(z, factors))
+    }
+
+    /// The shape of a dense layer's weights.
+    fn connected(&self, dense: &Dense) -> Shape {
+        Shape(vec![dense.units, self.shape.elements()])
     }
 
     fn forward_concrete(&self, concrete: &Concrete, weights: &[Vec<f64>], x: &[f64], masks: &Masks) -> (Vec<f64>, Saved) {
@@ -263,9 +294,13 @@ impl<'a> Node<'a> {
     /// The factors of a site inside of a layer, or of a path. Masks of untied gates have a unit for each element of `[gates,
     /// hidden]`.
     fn factors(&self, untied: bool, rows: usize, masks: &Masks) -> Vec<Option<f64>> {
+        factors(&self.dropout(untied), self.site(), &self.shape, rows, masks)
+    }
+
+    fn dropout(&self, untied: bool) -> Dropout {
         let Layer::Dropout(dropout) = self.layer else { unreachable!("only dropout has factors") };
         let unit = if untied { Unit::Element } else { dropout.unit };
-        factors(&Dropout { unit, ..*dropout }, self.site(), &self.shape, rows, masks)
+        Dropout { unit, ..*dropout }
     }
 
     /// The layers of the branch that are computed: path dropout at its end is a matter of rows.

@@ -39,6 +39,27 @@ impl Affine {
     }
 }
 
+/// What a site does to the elements of samples.
+pub(crate) struct SiteFactors {
+    pub(crate) site: u32,
+    /// What its mask is drawn for.
+    pub(crate) unit: Unit,
+    /// The elements it is applied to: of a sample, or the weights of the dense layer behind it.
+    pub(crate) shape: Shape,
+    /// The factor of every element; `None` drops it. Empty where the rate is learned, so that it is not known here.
+    pub(crate) factors: Vec<Option<f64>>,
+}
+
+/// Of rows; what the noise of alpha dropout adds is left out.
+pub(super) fn site_factors(dropout: &Dropout, site: u32, shape: &Shape, rows: usize, masks: &Masks) -> SiteFactors {
+    let factors = match dropout.noise {
+        Noise::Concrete(_) => Vec::new(),
+        Noise::Gaussian => affine(dropout, site, shape, rows, masks).factors,
+        _ => factors(dropout, site, shape, rows, masks),
+    };
+    SiteFactors { site, unit: dropout.unit, shape: shape.clone(), factors }
+}
+
 /// What a site does to `rows` samples.
 pub(super) fn affine(dropout: &Dropout, site: u32, shape: &Shape, rows: usize, masks: &Masks) -> Affine {
     let at = at_update(dropout, masks);
@@ -129,7 +150,7 @@ fn of_words(dropout: &Dropout, shape: &Shape, at: Coordinates, key: [u32; 2]) ->
 }
 
 /// The unit of an element, by its row-major index in the sample.
-fn unit(element: u32, shape: &Shape, strides: &[u32]) -> usize {
+pub(crate) fn unit(element: u32, shape: &Shape, strides: &[u32]) -> usize {
     let (mut rest, mut unit) = (element, 0);
     for (&extent, &stride) in shape.0.iter().zip(strides).rev() {
         unit += rest % extent * stride;

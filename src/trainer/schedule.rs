@@ -1,5 +1,7 @@
 //! What comes next in a training: the batches of an epoch, then its evaluations, then the next epoch.
 
+use std::ops::Range;
+
 use crate::model::evaluation_steps;
 use crate::plan::SLOTS;
 use crate::step::Step;
@@ -52,7 +54,7 @@ pub(super) enum Next {
 ///
 /// # Errors
 /// More than 2^32 updates.
-pub(super) fn check_updates(last_epoch: u32, updates_per_epoch: u32) -> Result<u32> {
+pub(crate) fn check_updates(last_epoch: u32, updates_per_epoch: u32) -> Result<u32> {
     if u64::from(last_epoch) * u64::from(updates_per_epoch) <= 1 << 32 {
         return Ok(last_epoch);
     }
@@ -64,6 +66,12 @@ pub(super) fn check_updates(last_epoch: u32, updates_per_epoch: u32) -> Result<u
              the length of schedules; train fewer epochs or with larger batches"
         ),
     })
+}
+
+/// The batch, counted in its epoch from 0, that a place in the order of the epoch belongs to, and the places of that batch.
+pub(crate) fn batch_of(position: u32, rows: u32, batch_rows: u32) -> (u32, Range<u32>) {
+    let first = position - position % batch_rows;
+    (position / batch_rows, first..first.saturating_add(batch_rows).min(rows))
 }
 
 impl Schedule {
