@@ -64,7 +64,7 @@ pub(super) fn all(seed: u64) -> Vec<Drawn> {
     let drawn = |(i, (stream, rate)): (usize, (Stream, f64))| Drawn {
         site: Site {
             keep: KeepProb::new(rate).expect("these are probabilities"),
-            seed: [seed, (1 << 40) + 7, u64::MAX][i % 3],
+            seed: [seed, seed ^ ((1 << 40) + 7), !seed][i % 3],
             stream,
             site: [0, MAX_SITE, 3][i % 3],
             pass: [0, 5, u32::MAX, 1][i % 4],
