@@ -6,7 +6,7 @@
 //! rows    the numbers of units that rows keep vary as they do where units are independent
 //! units   no unit is kept more or less often than the others
 //! pairs   no two rows agree more, or less, than by chance
-//! lags    places some units or rows apart, from a row to the next or within one, are kept independently
+//! lags    places any number of units and rows apart are kept independently
 //! ```
 //!
 //! The masks are rows of units: what is drawn at one time for one sample is a row. Dropout of ones is its own mask: in PyTorch
@@ -16,7 +16,8 @@
 //! whole, audit one place of each; antithetic draws are the opposite of each other.
 //!
 //! A check fails where what it found has a probability of less than [`LEVEL`] in masks that are as they should be. What passes may have
-//! faults that none of these looks for, or that are too small to be seen in so many units; `rate` says what it would have noticed.
+//! faults that none of these looks for (units that depend on each other by threes, say), or that are too small to be seen in so many
+//! units: `rate` says what would pass.
 //!
 //! ```
 //! use thinnet::audit::audit;
@@ -33,18 +34,16 @@ use crate::preflight::Check;
 use crate::{Error, KeepProb, Result};
 
 mod bits;
+mod counts;
 mod lags;
 mod pairs;
 mod statistics;
 
 use bits::Bits;
-use statistics::{binomial, dispersion};
+use statistics::{binomial, passing};
 
 /// The probability below which a check fails.
 pub const LEVEL: f64 = 1e-6;
-
-/// Fewest rows, and units of a row, whose counts are compared.
-const FEWEST: usize = 8;
 
 /// How far from 1 or 1/keep_prob a kept unit may be: half a step of bfloat16, 2^-9, and a little.
 const ROUNDING: f64 = 2.1e-3;
@@ -75,11 +74,13 @@ pub fn audit(units: u32, values: &[f32], keep_prob: Option<f64>) -> Result<Vec<C
         return Ok([first, rate(kept, count, keep_prob, 1.0)].into_iter().chain(others).collect());
     }
     let bits = Bits::rarer(units as usize, values, 2 * kept > count);
-    let ((by_unit, units_vary), (by_row, rows_vary)) = (by_unit(&bits), by_row(&bits));
+    let ((units, units_vary), (rows, rows_vary)) = (counts::units(&bits), counts::rows(&bits));
     // Where units are found to be dropped together, or rows to be alike, there is that much less to tell the rate from.
     let varies = |check: &Check, ratio: f64| if check.failed() { ratio.max(1.0) } else { 1.0 };
-    let rate = rate(kept, count, keep_prob, varies(&by_unit, units_vary) * varies(&by_row, rows_vary));
-    Ok(vec![first, rate, by_row, by_unit, pairs::pairs(&bits), lags::lags(&bits)])
+    let rate = rate(kept, count, keep_prob, varies(&units, units_vary) * varies(&rows, rows_vary));
+    let pairs = pairs::pairs(&bits);
+    let lags = lags::lags(&bits, [&rows, &units, &pairs].into_iter().any(Check::failed));
+    Ok(vec![first, rate, rows, units, pairs, lags])
 }
 
 /// A check that fails below [`LEVEL`].
@@ -104,9 +105,14 @@ fn one_value(values: &[f32], keep_prob: Option<f64>) -> Check {
         let advice = "these are no masks and no dropout of ones: audit what dropout makes of an array of ones";
         return Check::new("values", format!("kept units hold {low} to {high}"), true, advice);
     }
-    let Some(scale) = keep_prob.map(|p| 1.0 / p).filter(|_| !near(low, 1.0)) else {
+    let Some(scale) = keep_prob.map(|p| 1.0 / p) else {
         return Check::new("values", format!("kept units hold {low}"), false, "");
     };
+    if near(low, 1.0) && !near(low, scale) {
+        let found =
+            format!("kept units hold {low}, not 1/keep_prob: right for a mask, wrong for what inverted dropout makes of ones");
+        return Check::new("values", found, false, "");
+    }
     let advice = "the mean of the units changes with dropout: scale by 1/keep_prob, or by 1 in vanilla dropout";
     Check::new("values", format!("kept units hold {low}; 1/keep_prob is {scale:.6}"), !near(low, scale), advice)
 }
@@ -119,9 +125,8 @@ fn rate(kept: u64, count: u64, keep_prob: Option<f64>, varies: f64) -> Check {
     };
     let [independent, of_them] = [count, kept].map(|units| (units as f64 / varies).round() as u64);
     let probability = |p| binomial(of_them, independent, p);
-    // Chernoff's bound is about exp(-n d^2 / (2 p (1 - p))) at a distance d.
-    let noticed = (2.0 * p * (1.0 - p) * (2.0 / LEVEL).ln() / independent as f64).sqrt();
-    let found = format!("{share:.6} of {count} are kept, {p} is asked for; {noticed:.1e} off would be noticed");
+    let [low, high] = passing(independent, p, LEVEL);
+    let found = format!("{share:.6} of {count} are kept, {p} is asked for; {low:.6} to {high:.6} would pass");
     let bytes = (share * 256.0).round();
     let advice = if probability(bytes / 256.0) > 0.01 && (p * 256.0 - bytes).abs() < 1.0 {
         format!("it is {bytes}/256, as of a threshold of 8 bits: compare a random number of 32 bits with keep_prob * 2^32")
@@ -130,51 +135,4 @@ fn rate(kept: u64, count: u64, keep_prob: Option<f64>, varies: f64) -> Check {
             .into()
     };
     judged("rate", &found, probability(p), advice)
-}
-
-/// All units together, and the one that is furthest from the others; with how many times as much they vary as chance does.
-fn by_unit(bits: &Bits) -> (Check, f64) {
-    let counts = bits.by_unit();
-    if bits.rows() < FEWEST || counts.len() < 2 {
-        return (Check::skipped("units", "there are fewer than 8 rows, or 2 units"), 1.0);
-    }
-    let rows = bits.rows() as u64;
-    let (ratio, all) = dispersion(&counts, rows);
-    let alone: Vec<f64> = counts.iter().map(|&count| binomial(count.into(), rows, bits.rate())).collect();
-    let unit = (0..alone.len()).min_by(|&a, &b| alone[a].total_cmp(&alone[b])).unwrap_or(0);
-    let furthest = alone[unit] * alone.len() as f64;
-    let (kept, found) =
-        (bits.kept(counts[unit], rows), format!("numbers of rows that keep a unit vary {ratio:.3} times as chance does"));
-    let found = format!("{found}; furthest off is unit {unit}, kept in {kept} of {rows} rows");
-    let advice = match (furthest < all, ratio < 1.0) {
-        (true, _) => "that unit is dropped more, or less, than the others: see how a unit finds its random number",
-        (false, true) => "units are kept too evenly to be independent from row to row: rows are parts of a pattern",
-        (false, false) => "some units are dropped more than others: the mask is too much the same from row to row",
-    };
-    (judged("units", &found, (2.0 * all.min(furthest)).min(1.0), advice), ratio)
-}
-
-/// How many units rows keep; with how many times as much that varies as chance does.
-fn by_row(bits: &Bits) -> (Check, f64) {
-    let counts = bits.by_row();
-    if counts.len() < FEWEST || bits.units() < FEWEST {
-        return (Check::skipped("rows", "there are fewer than 8 rows, or 8 units"), 1.0);
-    }
-    let (ratio, p) = dispersion(&counts, bits.units() as u64);
-    let [least, most] =
-        [counts.iter().min(), counts.iter().max()].map(|count| bits.kept(*count.unwrap_or(&0), bits.units() as u64));
-    let found = format!(
-        "rows keep {} to {} of {} units, which varies {ratio:.3} times as chance does",
-        least.min(most),
-        least.max(most),
-        bits.units()
-    );
-    let advice = match ratio < 1.0 {
-        true => {
-            "rows that keep so nearly the same number are permutations of one another (the seed only permutes the units), or one and \
-             the same"
-        }
-        false => "units of a row are dropped together, as whole channels are: audit one place of each channel",
-    };
-    (judged("rows", &found, p, advice), ratio)
 }

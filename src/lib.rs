@@ -36,6 +36,7 @@ pub mod explain;
 pub mod masks;
 pub mod ops;
 
+#[cfg(feature = "audit")]
 pub mod audit;
 pub mod check;
 pub mod compare;

@@ -61,8 +61,11 @@ fn an_audit_says_what_is_wrong_with_masks() {
     // Steps of samples of units.
     std::fs::write(&file, crate::data_files::npy("|u1", "(3, 100, 128)", &mask)).unwrap();
     assert!(printed(&["audit", path, "--units", "128"]).contains("\nskipped  rate "));
-    fails(&["audit", path, "--units", "1000"], 2, &[path, "12800 values in a row", "--units 1000"]);
+    fails(&["audit", path, "--units", "1000"], 2, &[path, "rows of 12800 values", "--units 1000"]);
     fails(&["audit", path, "--keep", "1.5"], 2, &["keep_prob 1.5"]);
+    fails(&["audit", "digits"], 2, &["digits", "no npy or npz file"]);
+    std::fs::write(&file, crate::data_files::npy("|u1", "(38400,)", &mask)).unwrap();
+    assert!(printed(&["audit", path, "--units", "128"]).contains("300 masks of 128 units"));
     mask.copy_within(0..128, 128 * 200);
     std::fs::write(
         &file,

@@ -46,6 +46,7 @@ mod shuffle;
 mod network;
 
 /// Masks of any framework: what is wrong with them is named.
+#[cfg(feature = "audit")]
 mod audit;
 
 /// Which units were off, from the coordinates alone.

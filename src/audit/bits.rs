@@ -49,6 +49,12 @@ impl Bits {
         (0..self.rows()).map(|row| count(self.row(row)) as u32).collect()
     }
 
+    /// Row after row, of at most so many places.
+    pub(super) fn sequence(&self, most: usize) -> Vec<bool> {
+        let places = (0..self.rows()).flat_map(|row| (0..self.units).map(move |unit| (row, unit)));
+        places.take(most).map(|(row, unit)| self.row(row)[unit / 64] >> (unit % 64) & 1 == 1).collect()
+    }
+
     /// Ones of every unit.
     pub(super) fn by_unit(&self) -> Vec<u32> {
         let mut counts = vec![0; self.units];
@@ -61,6 +67,6 @@ impl Bits {
     }
 }
 
-pub(super) fn count(words: &[u64]) -> u64 {
+fn count(words: &[u64]) -> u64 {
     words.iter().map(|word| u64::from(word.count_ones())).sum()
 }

@@ -1,18 +1,20 @@
 //! `thinnet audit`: whether masks of any framework are what dropout needs.
 
+use std::borrow::Cow;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thinnet::Error;
 use thinnet::audit::{LEVEL, audit};
-use thinnet::data::{Preprocessing, Values, file};
+use thinnet::data::{Inputs, Preprocessing, Values, file};
 
+use super::output::Listener;
 use super::preflight::print;
 use super::{Cli, Failure};
 
-/// Check masks of any framework: their rate, and that units, rows and places near each other are independent.
+/// Check masks of any framework: their rate, and that rows, units and places any distance apart are independent.
 ///
-/// A mask is a row of units in a npy, npz or csv file, 0 where a unit is dropped. Dropout of ones is its own mask: in PyTorch
+/// A mask is a row of units in a npy file (or the array x of a npz file), 0 where a unit is dropped. Dropout of ones is its own mask: in PyTorch
 /// numpy.save("masks.npy", torch.nn.functional.dropout(torch.ones(1000, 512), 0.1).numpy()). Rows can be steps, samples, or ranks of
 /// a data-parallel training. Needs no adapter. Ends with 1 if something is wrong, which good masks are taken for in one audit of
 /// some 200,000.
@@ -29,18 +31,20 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
-    let inputs = file::inputs_for(&args.file, &file::Portion::All, None, &Preprocessing::default())?;
+    let inputs = read(&args.file)?;
     let values = match inputs.values() {
-        Values::F32(values) => values.clone(),
-        Values::U8 { bytes, .. } => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+        Values::F32(values) => Cow::Borrowed(values.as_slice()),
+        Values::U8 { bytes, .. } => Cow::Owned(bytes.iter().map(|&byte| f32::from(byte)).collect()),
     };
+    // Of a single row, which is read as a column, parts are masks.
+    let columns = if inputs.columns() == 1 { inputs.rows() } else { inputs.columns() };
     let units = args.units.unwrap_or(inputs.columns());
-    if !inputs.columns().is_multiple_of(units) {
-        let problem = format!("has {} values in a row, which are no whole masks of --units {units}", inputs.columns());
-        return Err(Error::File { path: args.file.clone(), problem }.into());
+    if !columns.is_multiple_of(units) {
+        return Err(in_file(&args.file, format!("has rows of {columns} values, which are no whole masks of --units {units}")));
     }
     let checks = audit(units, &values, args.keep)?;
-    let mut out = std::io::stdout().lock();
+    // The exit code is what a script waits for, so a reader that has gone ends nothing.
+    let mut out = Listener(std::io::stdout().lock());
     if !cli.json {
         writeln!(out, "{} masks of {units} units in {}\n", values.len() / units as usize, args.file.display())?;
     }
@@ -55,4 +59,21 @@ pub(super) fn run(args: &Args, cli: &Cli) -> Result<(), Failure> {
         writeln!(out, "\nNothing speaks against these masks: nothing has a p below {LEVEL:e}.")?;
     }
     Ok(())
+}
+
+/// Rows of numbers, all of them: another file may have columns that are taken for targets.
+fn read(path: &Path) -> Result<Inputs, Failure> {
+    let named = |end: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(end));
+    if !named("npy") && !named("npz") {
+        return Err(in_file(path, "is no npy or npz file; numpy.save(\"masks.npy\", masks) writes one".into()));
+    }
+    let inputs = file::inputs_for(path, &file::Portion::All, None, &Preprocessing::default())?;
+    if inputs.lengths().is_some() {
+        return Err(in_file(path, "has lengths, behind which there are no masks; save an array of whole rows".into()));
+    }
+    Ok(inputs)
+}
+
+fn in_file(path: &Path, problem: String) -> Failure {
+    Error::File { path: path.into(), problem }.into()
 }
