@@ -8,8 +8,11 @@ use super::judged;
 use super::statistics::Joint;
 use crate::preflight::Check;
 
-/// Words that are compared at most: some seconds.
-const WORK: usize = 4_000_000_000;
+/// Words that are compared at most: a second or two.
+const WORK: usize = 2_000_000_000;
+
+/// What a pair costs besides its words, in words.
+const PAIR: usize = 8;
 
 pub(super) fn pairs(bits: &Bits) -> Check {
     let rows = bits.rows();
@@ -18,10 +21,12 @@ pub(super) fn pairs(bits: &Bits) -> Check {
     }
     let pairs = rows as f64 * (rows - 1) as f64 / 2.0;
     // Rows that are the same are found among all, others among as many as there is time for.
-    let most = rows.min((2 * WORK / bits.units().div_ceil(64)).isqrt());
-    let ([a, b], joint) = same(bits).unwrap_or_else(|| most_alike(bits, most));
+    let most = rows.min((2 * WORK / (bits.units().div_ceil(64) + PAIR)).isqrt());
+    let (found, alike) = (same(bits), most_alike(bits, most));
+    let ([a, b], joint) = found.filter(|(_, same)| same.surprise() >= alike.1.surprise()).unwrap_or(alike);
     let p = (joint.p_value() * pairs).min(1.0);
-    let among = if most < rows && joint.both != joint.a { format!(", of which {most} were compared") } else { String::new() };
+    let among =
+        if most < rows && bits.row(a) != bits.row(b) { format!(", of which {most} were compared") } else { String::new() };
     // The most that rows of this length can say.
     let ones = (bits.units() as f64 * bits.rate()).round() as u64;
     let best = Joint { n: bits.units() as u64, a: ones, b: ones, both: ones }.p_value() * pairs;
@@ -45,14 +50,15 @@ pub(super) fn pairs(bits: &Bits) -> Check {
     judged("pairs", &format!("of {rows} rows{among}, rows {a} and {b} {what}"), p, advice)
 }
 
-/// The first two rows that are the same and have a one.
+/// Of the rows that are the same as one before, that for which it is most surprising: rows of a single one may well be the same.
 fn same(bits: &Bits) -> Option<([usize; 2], Joint)> {
     let mut seen: HashMap<&[u64], usize> = HashMap::new();
-    (0..bits.rows()).find_map(|row| {
+    let again = (0..bits.rows()).filter_map(|row| {
         let first = *seen.entry(bits.row(row)).or_insert(row);
-        let joint = joint(bits, first, row);
-        (first < row && joint.a > 0).then_some(([first, row], joint))
-    })
+        (first < row).then(|| ([first, row], joint(bits, first, row)))
+    });
+    // The first of several.
+    again.reduce(|most, other| if other.1.surprise() > most.1.surprise() { other } else { most })
 }
 
 /// The two of the first rows that agree most, or least.
