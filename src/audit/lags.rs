@@ -9,7 +9,7 @@ use super::judged;
 use super::statistics::Joint;
 use crate::preflight::Check;
 
-/// Most places that are looked at, from the first on: some 300 MB and seconds.
+/// Most places that are looked at, from the first on: an audit of so many takes 1.7 s and 760 MB (two shared cores).
 const MOST: usize = 1 << 23;
 
 /// From a place to one `rows` rows on and `units` units on, which may be before it.

@@ -123,10 +123,8 @@ impl Schedule {
             self.end_epoch_if_done();
             return Next::Evaluate { plan: evaluation.plan, step: next };
         }
-        let batch = self.position / self.batch_rows();
-        let first = batch * self.batch_rows();
-        let batch_rows = self.batch_rows().min(self.rows - first);
-        let accumulated = self.position - first;
+        let (batch, places) = batch_of(self.position, self.rows, self.batch_rows());
+        let (batch_rows, accumulated) = (places.end - places.start, self.position - places.start);
         let rows = self.batch.min(batch_rows - accumulated);
         let (position, epoch) = (self.position, self.epoch);
         let step = Step { rows, position, epoch, slot: epoch % SLOTS, batch_rows, accumulated, window: 0, members: Vec::new() };
