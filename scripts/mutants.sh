@@ -345,7 +345,7 @@ mutant audit-that-forgets-how-many-it-looks-at killed 'audit::' src/audit/pairs.
 
 # What was off when a row was seen.
 mutant explain-of-another-epoch killed 'explain' src/explain.rs 'pass: epoch, update,' 'pass: update, update,'
-mutant explain-of-the-batch-before killed 'explain' src/trainer/schedule.rs 'let first = position - position % batch_rows;' 'let first = position - position % (batch_rows + 1);'
+mutant explain-of-the-batch-before killed 'explain::the_batch_is' src/trainer/schedule.rs 'let first = position - position % batch_rows;' 'let first = position - position % (batch_rows + 1);'
 
 # Must survive: masks, gradients and weights do not depend on the size of a workgroup.
 mutant another-workgroup-size survived '' src/kernels.rs 'pub const WORKGROUP: u32 = 64;' 'pub const WORKGROUP: u32 = 128;'
